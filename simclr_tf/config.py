@@ -1,0 +1,272 @@
+"""The configuration of an experiment: frozen dataclasses, one field for each flag.
+
+Each field carries its help text and, where only some values are allowed, the
+choices. `simclr_tf.cli` turns the fields into absl flags and back. Fields marked
+`identity` decide what is trained: a run directory refuses to go on when one of
+them has changed. Checks here look at flags alone; what needs the data, the
+devices or a checkpoint is checked where those are opened.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from simclr_tf.errors import UserError
+
+
+def flag(default: Any, help: str, *, choices: tuple[str, ...] = (), identity: bool = True) -> Any:
+    """A dataclass field that is also a command line flag."""
+    return dataclasses.field(
+        default=default, metadata={"help": help, "choices": choices, "identity": identity}
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which images, and how they are read."""
+
+    dataset: str = flag(
+        "imagenet2012",
+        "Name of the data set: a TensorFlow Datasets name, `digits` (embedded), or `image_folder` "
+        "(the images below --data_dir).",
+    )
+    data_dir: str | None = flag(
+        None,
+        "Directory of the data: where TensorFlow Datasets keeps its files, or the image folder.",
+        identity=False,
+    )
+    train_split: str = flag("train", "Split to train on.")
+    eval_split: str = flag("validation", "Split to evaluate on.", identity=False)
+    cache_dataset: bool = flag(
+        False, "Keep the encoded images in memory after they were read once.", identity=False
+    )
+    holdout_fraction: float = flag(
+        0.1,
+        "Share of every class that is held out for evaluation when an image folder has no splits.",
+    )
+    max_bad_images: int = flag(
+        100, "How many files that cannot be decoded are skipped before the run stops."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewConfig:
+    """How an image becomes the views that the encoder sees."""
+
+    image_size: int = flag(224, "Height and width of a view, in pixels.")
+    color_jitter_strength: float = flag(1.0, "Strength of the colour jitter; 0 switches it off.")
+    use_blur: bool = flag(True, "Blur half of the views during pretraining.")
+    blur_sigma: str = flag(
+        "image",
+        "Draw the blur's sigma for each image (as in the paper) or once for each batch of views "
+        "(as the original's code does).",
+        choices=("image", "batch"),
+    )
+    brightness: str = flag(
+        "multiply",
+        "How brightness is jittered: multiply (SimCLRv2 and the original's tf2 code) or add "
+        "(SimCLRv1).",
+        choices=("multiply", "add"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The encoder and its heads."""
+
+    resnet_depth: int = flag(
+        50,
+        "Depth of the ResNet.",
+        choices=("18", "34", "50", "101", "152", "200"),
+    )
+    width_multiplier: int = flag(1, "Multiplier of the number of channels.")
+    sk_ratio: float = flag(
+        0.0, "Above 0: selective kernels and the ResNet-D stem and shortcuts (0.0625 recommended)."
+    )
+    se_ratio: float = flag(0.0, "Above 0: squeeze and excitation.")
+    proj_head_mode: str = flag(
+        "nonlinear", "Kind of projection head.", choices=("none", "linear", "nonlinear")
+    )
+    proj_out_dim: int = flag(128, "Width of the projection head's output.")
+    num_proj_layers: int = flag(3, "Number of layers of a nonlinear projection head.")
+    ft_proj_selector: int = flag(
+        0,
+        "Which layer of the projection head feeds the supervised head in fine-tuning: 0 is the "
+        "head's input, -1 its output.",
+    )
+    global_bn: bool = flag(True, "Batch norm statistics over all replicas.")
+    batch_norm_decay: float = flag(0.9, "Momentum of batch norm's moving averages.")
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """The contrastive loss."""
+
+    temperature: float = flag(0.1, "Temperature of the contrastive loss.")
+    hidden_norm: bool = flag(True, "l2-normalise the projections before the contrastive loss.")
+    lineareval_while_pretraining: bool = flag(
+        True, "Train a linear probe on the encoder's features, without gradient into it."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """The update rule and its schedule."""
+
+    optimizer: str = flag(
+        "lars",
+        "Optimizer; momentum is SGD with Nesterov momentum, lamb needs tensorflow-addons.",
+        choices=("momentum", "adam", "lars", "lamb"),
+    )
+    learning_rate: float = flag(
+        0.3, "Learning rate per 256 examples (linear scaling) or per sqrt(batch) (sqrt scaling)."
+    )
+    learning_rate_scaling: str = flag(
+        "linear", "How the learning rate grows with the batch.", choices=("linear", "sqrt")
+    )
+    warmup_epochs: float = flag(10.0, "Epochs of linear warm-up.")
+    weight_decay: float = flag(1e-6, "Weight decay.")
+    momentum: float = flag(0.9, "Momentum of momentum and lars.")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How long, from what, and in what manner to train."""
+
+    mode: str = flag(
+        "train",
+        "What to do; eval watches --model_dir and evaluates every new checkpoint.",
+        choices=("train", "eval", "train_then_eval"),
+        identity=False,
+    )
+    train_mode: str = flag(
+        "pretrain",
+        "Contrastive pretraining, or supervised training of all or the upper layers.",
+        choices=("pretrain", "finetune"),
+    )
+    train_batch_size: int = flag(512, "Batch size over all replicas.")
+    train_epochs: int = flag(100, "Epochs to train.")
+    train_steps: int = flag(0, "Steps to train; overrides --train_epochs when not 0.")
+    seed: int = flag(0, "Seed of initialisation, shuffling and augmentation.")
+    checkpoint: str | None = flag(
+        None, "Weights to start from when --model_dir has no checkpoint of its own."
+    )
+    variable_schema: str = flag(
+        "?!global_step", "Regular expression: which variables of --checkpoint are loaded."
+    )
+    zero_init_logits_layer: bool = flag(
+        False, "Set the supervised head to zero after --checkpoint was loaded."
+    )
+    fine_tune_after_block: int = flag(
+        -1,
+        "Fine-tuning: -1 trains everything, 0 what follows the stem, 1 to 3 what follows that "
+        "block group, 4 the supervised head alone.",
+    )
+    mixed_precision: str = flag(
+        "float32", "Type of activations; losses stay in float32.", choices=("float32", "bfloat16")
+    )
+    steps_per_execution: int = flag(
+        1, "Training steps that run as one TensorFlow call.", identity=False
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """How the model is evaluated."""
+
+    eval_batch_size: int = flag(256, "Batch size of evaluation, over all replicas.", identity=False)
+    eval_steps: int = flag(0, "Batches to evaluate; 0 is the whole split.", identity=False)
+    eval_name: str | None = flag(
+        None, "Name of the evaluation: its results go to eval_NAME.", identity=False
+    )
+    knn_every_epochs: int = flag(
+        0, "Epochs between kNN evaluations while training; 0 is never.", identity=False
+    )
+    knn_k: int = flag(200, "Neighbours of the kNN classifier.", identity=False)
+    knn_temperature: float = flag(
+        0.1, "Temperature of the weights of the kNN classifier.", identity=False
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """The run directory, logging, and the hardware."""
+
+    model_dir: str | None = flag(None, "The run directory.", identity=False)
+    checkpoint_epochs: int = flag(1, "Epochs between checkpoints.", identity=False)
+    checkpoint_steps: int = flag(
+        0, "Steps between checkpoints; overrides --checkpoint_epochs when not 0.", identity=False
+    )
+    keep_checkpoint_max: int = flag(
+        5, "How many checkpoints are kept; 0 keeps all.", identity=False
+    )
+    keep_hub_module_max: int = flag(
+        1, "How many exported SavedModels are kept; 0 keeps all.", identity=False
+    )
+    train_summary_steps: int = flag(100, "Steps between two rows of metrics.", identity=False)
+    resume: bool = flag(
+        True, "Go on from the last checkpoint of --model_dir, if it has one.", identity=False
+    )
+    overwrite: bool = flag(
+        False, "Remove the run that --model_dir holds and start anew.", identity=False
+    )
+    strategy: str = flag(
+        "auto",
+        "How the work is spread over devices; auto takes what it finds.",
+        choices=("auto", "one", "mirrored", "multi_worker", "tpu"),
+        identity=False,
+    )
+    use_tpu: bool | None = flag(
+        None, "True asks for a TPU, False forbids it; by default it is found.", identity=False
+    )
+    tpu_name: str | None = flag(None, "Name or address of the TPU.", identity=False)
+    tpu_zone: str | None = flag(None, "Zone of the TPU.", identity=False)
+    gcp_project: str | None = flag(None, "Google Cloud project of the TPU.", identity=False)
+    master: str | None = flag(
+        None, "Address of the TPU worker; used when --tpu_name is not given.", identity=False
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentConfig:
+    """Everything that one run of run.py needs, group by group."""
+
+    data: DataConfig = DataConfig()
+    view: ViewConfig = ViewConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+    run: RunConfig = RunConfig()
+
+
+def flag_fields(config_class: type) -> Iterator[tuple[str, dataclasses.Field]]:
+    """Yield (group name, field) for each flag of a configuration class."""
+    for group in dataclasses.fields(config_class):
+        for field in dataclasses.fields(group.type):
+            yield group.name, field
+
+
+def to_dict(config: ExperimentConfig) -> dict[str, Any]:
+    """All flags of a configuration as one flat dictionary."""
+    return {f.name: getattr(getattr(config, g), f.name) for g, f in flag_fields(type(config))}
+
+
+def from_dict(values: dict[str, Any], config_class: type = ExperimentConfig) -> ExperimentConfig:
+    """The configuration with these flag values; flags that are not named keep their defaults."""
+    groups: dict[str, dict[str, Any]] = {g.name: {} for g in dataclasses.fields(config_class)}
+    for group, field in flag_fields(config_class):
+        if field.name in values:
+            groups[group][field.name] = values[field.name]
+    types = {g.name: g.type for g in dataclasses.fields(config_class)}
+    return config_class(**{name: types[name](**fields) for name, fields in groups.items()})
+
+
+def identity(config: ExperimentConfig) -> dict[str, Any]:
+    """The flags that decide what is trained."""
+    return {
+        f.name: getattr(getattr(config, g), f.name)
+        for g, f in flag_fields(type(config))
+        if f.metadata["identity"]
+    }
