@@ -14,7 +14,7 @@ from typing import Any
 from simclr_tf.errors import UserError
 
 
-def flag(default: Any, help: str, *, choices: tuple[str, ...] = (), identity: bool = True) -> Any:
+def flag(default: Any, help: str, *, choices: tuple = (), identity: bool = True) -> Any:
     """A dataclass field that is also a command line flag."""
     return dataclasses.field(
         default=default, metadata={"help": help, "choices": choices, "identity": identity}
@@ -77,7 +77,7 @@ class ModelConfig:
     resnet_depth: int = flag(
         50,
         "Depth of the ResNet.",
-        choices=("18", "34", "50", "101", "152", "200"),
+        choices=(18, 34, 50, 101, 152, 200),
     )
     width_multiplier: int = flag(1, "Multiplier of the number of channels.")
     sk_ratio: float = flag(

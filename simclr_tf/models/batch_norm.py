@@ -1,0 +1,119 @@
+"""Batch normalization whose statistics are those of the global batch."""
+
+import tensorflow as tf
+
+from simclr_tf import distribute
+from simclr_tf.backend import keras
+
+
+class BatchNormalization(keras.layers.Layer):
+    """Batch normalization over all axes but the last (arXiv 1502.03167).
+
+    In training, mean and variance are those of the batch of all replicas (or of this
+    replica alone when `synchronized` is False), and the moving averages follow them.
+    The moving variance takes the biased variance, as the original's does; Keras' own
+    layer takes the unbiased one. Statistics are computed in float32 in two passes.
+    A layer that is not trainable always runs in inference mode and never changes.
+
+    Args:
+      momentum: decay of the moving averages, in [0, 1].
+      epsilon: added to the variance.
+      center: whether there is an offset beta.
+      gamma_initializer: initial value of the scale gamma.
+      synchronized: statistics over all replicas.
+    """
+
+    def __init__(
+        self,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        gamma_initializer: str = "ones",
+        synchronized: bool = True,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.center = center
+        self.gamma_initializer = gamma_initializer
+        self.synchronized = synchronized
+
+    def build(self, input_shape):
+        shape = input_shape[-1:]
+        self.gamma = self.add_weight(
+            "gamma", shape, initializer=self.gamma_initializer, dtype="float32"
+        )
+        self.beta = self.add_weight("beta", shape, dtype="float32") if self.center else None
+        moving = {
+            "shape": shape,
+            "trainable": False,
+            "dtype": "float32",
+            "synchronization": tf.VariableSynchronization.ON_READ,
+            "aggregation": tf.VariableAggregation.MEAN,
+        }
+        self.moving_mean = self.add_weight("moving_mean", initializer="zeros", **moving)
+        self.moving_variance = self.add_weight("moving_variance", initializer="ones", **moving)
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Normalize inputs of shape (batch, ..., channels); the output has their shape and dtype."""
+        if not (training and self.trainable):
+            return self._normalize(inputs, self.moving_mean, self.moving_variance)
+        if self.synchronized and distribute.num_replicas() > 1:
+            outputs, mean, variance = self._normalize_globally(inputs)
+        else:
+            outputs, mean, variance = self._normalize_locally(inputs)
+        self._update(self.moving_mean, mean)
+        self._update(self.moving_variance, variance)
+        return outputs
+
+    def _normalize(self, inputs, mean, variance):
+        scale = self.gamma * tf.math.rsqrt(variance + self.epsilon)
+        offset = -mean * scale if self.beta is None else self.beta - mean * scale
+        return inputs * tf.cast(scale, inputs.dtype) + tf.cast(offset, inputs.dtype)
+
+    def _normalize_locally(self, inputs):
+        """One kernel; it reports the unbiased variance, which is turned into the biased one."""
+        channels = inputs.shape[-1]
+        beta = tf.zeros_like(self.gamma) if self.beta is None else self.beta
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs if inputs.shape.rank == 4 else tf.reshape(inputs, [-1, 1, 1, channels]),
+            tf.convert_to_tensor(self.gamma),
+            tf.convert_to_tensor(beta),
+            epsilon=self.epsilon,
+            is_training=True,
+        )
+        count = tf.cast(tf.size(inputs, tf.int64) // channels, tf.float32)
+        return tf.reshape(outputs, tf.shape(inputs)), mean, variance * (count - 1) / count
+
+    def _normalize_globally(self, inputs):
+        axes = list(range(inputs.shape.rank - 1))
+        values = tf.cast(inputs, tf.float32)
+        mean = distribute.mean_over_replicas(tf.reduce_mean(values, axes))
+        variance = distribute.mean_over_replicas(
+            tf.reduce_mean(tf.math.squared_difference(values, mean), axes)
+        )
+        return tf.cast(self._normalize(values, mean, variance), inputs.dtype), mean, variance
+
+    def _update(self, moving, value):
+        moving.assign_sub((moving - tf.stop_gradient(value)) * (1 - self.momentum))
+
+    def get_config(self):
+        return super().get_config() | {
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "center": self.center,
+            "gamma_initializer": self.gamma_initializer,
+            "synchronized": self.synchronized,
+        }
+
+
+def batch_norm_variables(module: tf.Module) -> list[tf.Variable]:
+    """The trainable scales and offsets of every BatchNormalization inside a layer or model."""
+    return [
+        variable
+        for layer in module.submodules
+        if isinstance(layer, BatchNormalization)
+        for variable in layer.trainable_weights
+    ]

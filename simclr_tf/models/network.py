@@ -1,0 +1,148 @@
+"""The whole network: encoder, projection head, supervised head."""
+
+import dataclasses
+from typing import Any
+
+import tensorflow as tf
+
+from simclr_tf.backend import keras
+from simclr_tf.errors import UserError
+from simclr_tf.models.heads import ProjectionHead, SupervisedHead
+from simclr_tf.models.resnet import ResNet
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """What has to be known to build a Network; stored as JSON beside its weights.
+
+    `num_classes` is None without a supervised head. `ft_proj_selector` is the entry of
+    [h, after layer 1, ..., z] that feeds it.
+    """
+
+    resnet_depth: int = 50
+    width_multiplier: int = 1
+    sk_ratio: float = 0.0
+    se_ratio: float = 0.0
+    cifar_stem: bool = False
+    proj_head_mode: str = "nonlinear"
+    num_proj_layers: int = 3
+    proj_out_dim: int = 128
+    ft_proj_selector: int = 0
+    num_classes: int | None = None
+    batch_norm_decay: float = 0.9
+    global_bn: bool = True
+
+
+class Network(keras.Model):
+    """Images -> h -> projections and logits; all variables exist once it is constructed.
+
+    Attributes:
+      architecture: what the network was built from.
+      encoder: the ResNet.
+      projection_head: the ProjectionHead; without layers when the mode is "none".
+      supervised_head: the SupervisedHead, or None.
+
+    Raises:
+      UserError: a part of the architecture does not exist.
+    """
+
+    def __init__(self, architecture: Architecture, **kwargs):
+        super().__init__(**kwargs)
+        a = architecture
+        self.architecture = architecture
+        self.encoder = ResNet(
+            a.resnet_depth,
+            a.width_multiplier,
+            a.sk_ratio,
+            a.se_ratio,
+            a.cifar_stem,
+            a.batch_norm_decay,
+            a.global_bn,
+            name="encoder",
+        )
+        self.projection_head = ProjectionHead(
+            a.proj_head_mode,
+            a.num_proj_layers,
+            a.proj_out_dim,
+            a.batch_norm_decay,
+            a.global_bn,
+            name="projection_head",
+        )
+        widths = self.projection_head.widths(self.encoder.feature_dim)
+        if not -len(widths) <= a.ft_proj_selector < len(widths):
+            raise UserError(
+                f"ft_proj_selector counts the {len(widths)} outputs of the projection head from 0 "
+                f"(its input) to {len(widths) - 1}, or from -1 backwards. "
+                f"Received: {a.ft_proj_selector}."
+            )
+        self.supervised_head = None
+        if a.num_classes is not None:
+            self.supervised_head = SupervisedHead(a.num_classes)
+            self.supervised_head.build((None, widths[a.ft_proj_selector]))
+        self.encoder.build((None, None, None, 3))
+        self.projection_head.build((None, self.encoder.feature_dim))
+        self.built = True
+
+    def call(
+        self, images: tf.Tensor, training: bool = False, probe_only: bool = False
+    ) -> dict[str, Any]:
+        """Run the network.
+
+        Args:
+          images: (batch, height, width, 3) float in [0, 1].
+          training: use batch statistics.
+          probe_only: no gradient flows from the logits into what is below them.
+
+        Returns:
+          The encoder's endpoints, and `projections`: [h, after layer 1, ..., z], float32;
+          `logits`: (batch, classes) float32, when there is a supervised head.
+        """
+        outputs: dict[str, Any] = self.encoder.endpoints(images, training=training)
+        projections = self.projection_head(outputs["final_avg_pool"], training=training)
+        outputs["projections"] = projections
+        if self.supervised_head is not None:
+            selected = projections[self.architecture.ft_proj_selector]
+            outputs["logits"] = self.supervised_head(
+                tf.stop_gradient(selected) if probe_only else selected
+            )
+        return outputs
+
+    @tf.function(reduce_retracing=True)
+    def features(self, images: tf.Tensor) -> tf.Tensor:
+        """h in inference mode: (batch, height, width, 3) float32 in [0, 1] -> (batch, features)."""
+        return self.encoder(images, training=False)
+
+    @tf.function(reduce_retracing=True)
+    def _projections(self, images: tf.Tensor) -> list[tf.Tensor]:
+        return self.call(images)["projections"]
+
+    @tf.function(reduce_retracing=True)
+    def _logits(self, images: tf.Tensor) -> tf.Tensor:
+        return self.call(images)["logits"]
+
+    def projections(self, images: tf.Tensor) -> list[tf.Tensor]:
+        """[h, after layer 1, ..., z] in inference mode, for images as in `features`.
+
+        Raises:
+          UserError: the network has no projection head.
+        """
+        if not self.projection_head.layers:
+            raise UserError("This model has no projection head; only features are to be had.")
+        return self._projections(images)
+
+    def logits(self, images: tf.Tensor) -> tf.Tensor:
+        """Logits (batch, classes) of the supervised head, for images as in `features`.
+
+        Raises:
+          UserError: the network has no supervised head.
+        """
+        if self.supervised_head is None:
+            raise UserError("This model has no supervised head; it was trained without labels.")
+        return self._logits(images)
+
+    def get_config(self):
+        return {"architecture": dataclasses.asdict(self.architecture)}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(Architecture(**config["architecture"]))
