@@ -1,10 +1,130 @@
-"""Which strategy spreads the work, and what replicas tell each other.
+"""Which strategy spreads the work, what each replica reads, and what replicas tell each other.
 
 The functions for replicas may be called anywhere: outside of a strategy, and
 while a model is being built, there is one replica and they are identities.
 """
 
+import json
+import os
+from collections.abc import Callable
+
 import tensorflow as tf
+
+from simclr_tf.errors import UserError
+
+
+def choose_strategy(
+    name: str = "auto",
+    *,
+    use_tpu: bool | None = None,
+    tpu_name: str | None = None,
+    tpu_zone: str | None = None,
+    gcp_project: str | None = None,
+    communication: str = "auto",
+) -> tf.distribute.Strategy:
+    """The strategy of that name, on the devices that TensorFlow sees.
+
+    Args:
+      name: "one" device; "mirrored" over the devices of this host; "multi_worker" over the
+        hosts that TF_CONFIG names; "tpu"; or "auto": a TPU when one is named, several workers
+        when TF_CONFIG names them, mirrored when there are several GPUs, else one device.
+      use_tpu: True asks for a TPU, False forbids it, None leaves it to `name`.
+      tpu_name, tpu_zone, gcp_project: handed to TPUClusterResolver.
+      communication: collectives between workers: "auto", "ring" or "nccl".
+
+    Raises:
+      UserError: the flags contradict each other, or the hardware is not there.
+    """
+    if use_tpu and name not in ("auto", "tpu"):
+        raise UserError(f"--use_tpu=True contradicts --strategy={name}. Give one of them.")
+    if use_tpu is False and name == "tpu":
+        raise UserError("--use_tpu=False contradicts --strategy=tpu. Give one of them.")
+    if name == "auto":
+        name = _find_strategy(use_tpu, tpu_name)
+    if name == "tpu":
+        return _tpu_strategy(tpu_name, tpu_zone, gcp_project)
+    if name == "multi_worker":
+        return _multi_worker_strategy(communication)
+    if name == "mirrored":
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    return tf.distribute.get_strategy()
+
+
+def _find_strategy(use_tpu: bool | None, tpu_name: str | None) -> str:
+    if use_tpu or (use_tpu is None and (tpu_name or os.environ.get("TPU_NAME"))):
+        return "tpu"
+    if len(_workers()) > 1:
+        return "multi_worker"
+    return "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "one"
+
+
+def _workers() -> list[str]:
+    """Addresses of the workers (the chief among them) that TF_CONFIG names."""
+    try:
+        cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
+    except json.JSONDecodeError as error:
+        raise UserError(f"The environment variable TF_CONFIG is not JSON: {error}.") from None
+    return cluster.get("chief", []) + cluster.get("worker", [])
+
+
+def _multi_worker_strategy(communication: str) -> tf.distribute.Strategy:
+    if not _workers():
+        raise UserError(
+            "--strategy=multi_worker needs the environment variable TF_CONFIG, which names the "
+            "workers and this one; see docs/distributed.md."
+        )
+    implementation = tf.distribute.experimental.CommunicationImplementation[communication.upper()]
+    options = tf.distribute.experimental.CommunicationOptions(implementation=implementation)
+    return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+
+
+def _tpu_strategy(
+    tpu_name: str | None, tpu_zone: str | None, gcp_project: str | None
+) -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
+            tpu=tpu_name, zone=tpu_zone, project=gcp_project
+        )
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"No TPU could be reached with --tpu_name={tpu_name}: {reason} "
+            "Give --use_tpu=False to train without one."
+        ) from None
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def distribute_batches(
+    strategy: tf.distribute.Strategy, make_dataset: Callable[[int, int], tf.data.Dataset]
+):
+    """Give every replica its share of each global batch, in the order of the replicas.
+
+    Args:
+      strategy: spreads the batches.
+      make_dataset: called on each host as make_dataset(host, number of hosts); its
+        dataset yields this host's part of each global batch, of a fixed size that the
+        replicas of the host divide.
+
+    Returns:
+      The distributed dataset; with one replica, the dataset itself.
+    """
+
+    def host_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        dataset = make_dataset(context.input_pipeline_id, context.num_input_pipelines)
+        replicas = context.num_replicas_in_sync // context.num_input_pipelines
+        if replicas == 1:
+            return dataset
+
+        def shares(tensor):
+            rows = tensor.shape[0] // replicas
+            return tf.reshape(tensor, [replicas, rows, *tensor.shape[1:]])
+
+        return dataset.map(lambda *batch: tf.nest.map_structure(shares, batch)).unbatch()
+
+    return strategy.distribute_datasets_from_function(host_dataset)
 
 
 def num_replicas() -> int:

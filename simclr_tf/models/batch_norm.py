@@ -40,20 +40,16 @@ class BatchNormalization(keras.layers.Layer):
         self.synchronized = synchronized
 
     def build(self, input_shape):
-        shape = input_shape[-1:]
-        self.gamma = self.add_weight(
-            "gamma", shape, initializer=self.gamma_initializer, dtype="float32"
-        )
-        self.beta = self.add_weight("beta", shape, dtype="float32") if self.center else None
-        moving = {
-            "shape": shape,
+        kind = {"shape": input_shape[-1:], "dtype": "float32", "experimental_autocast": False}
+        self.gamma = self.add_weight("gamma", initializer=self.gamma_initializer, **kind)
+        self.beta = self.add_weight("beta", initializer="zeros", **kind) if self.center else None
+        kind |= {
             "trainable": False,
-            "dtype": "float32",
             "synchronization": tf.VariableSynchronization.ON_READ,
             "aggregation": tf.VariableAggregation.MEAN,
         }
-        self.moving_mean = self.add_weight("moving_mean", initializer="zeros", **moving)
-        self.moving_variance = self.add_weight("moving_variance", initializer="ones", **moving)
+        self.moving_mean = self.add_weight("moving_mean", initializer="zeros", **kind)
+        self.moving_variance = self.add_weight("moving_variance", initializer="ones", **kind)
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from simclr_tf.backend import keras
+from simclr_tf.backend import activations_in, keras
 from simclr_tf.errors import UserError
 from simclr_tf.models.heads import ProjectionHead, SupervisedHead
 from simclr_tf.models.resnet import ResNet
@@ -42,14 +42,22 @@ class Network(keras.Model):
       projection_head: the ProjectionHead; without layers when the mode is "none".
       supervised_head: the SupervisedHead, or None.
 
+    Args:
+      architecture: what to build.
+      activations: "float32", or "bfloat16" for activations in bfloat16 with float32 weights.
+
     Raises:
       UserError: a part of the architecture does not exist.
     """
 
-    def __init__(self, architecture: Architecture, **kwargs):
+    def __init__(self, architecture: Architecture, activations: str = "float32", **kwargs):
         super().__init__(**kwargs)
-        a = architecture
         self.architecture = architecture
+        self.activations = activations
+        with activations_in(activations):
+            self._build(architecture)
+
+    def _build(self, a: Architecture) -> None:
         self.encoder = ResNet(
             a.resnet_depth,
             a.width_multiplier,
@@ -94,8 +102,9 @@ class Network(keras.Model):
           probe_only: no gradient flows from the logits into what is below them.
 
         Returns:
-          The encoder's endpoints, and `projections`: [h, after layer 1, ..., z], float32;
-          `logits`: (batch, classes) float32, when there is a supervised head.
+          The encoder's endpoints; `projections`: [h, after layer 1, ..., z]; and `logits`:
+          (batch, classes) float32, when there is a supervised head. All but the logits are
+          in the type of the activations.
         """
         outputs: dict[str, Any] = self.encoder.endpoints(images, training=training)
         projections = self.projection_head(outputs["final_avg_pool"], training=training)
@@ -110,11 +119,11 @@ class Network(keras.Model):
     @tf.function(reduce_retracing=True)
     def features(self, images: tf.Tensor) -> tf.Tensor:
         """h in inference mode: (batch, height, width, 3) float32 in [0, 1] -> (batch, features)."""
-        return self.encoder(images, training=False)
+        return tf.cast(self.encoder(images, training=False), tf.float32)
 
     @tf.function(reduce_retracing=True)
     def _projections(self, images: tf.Tensor) -> list[tf.Tensor]:
-        return self.call(images)["projections"]
+        return [tf.cast(p, tf.float32) for p in self.call(images)["projections"]]
 
     @tf.function(reduce_retracing=True)
     def _logits(self, images: tf.Tensor) -> tf.Tensor:
@@ -141,8 +150,11 @@ class Network(keras.Model):
         return self._logits(images)
 
     def get_config(self):
-        return {"architecture": dataclasses.asdict(self.architecture)}
+        return {
+            "architecture": dataclasses.asdict(self.architecture),
+            "activations": self.activations,
+        }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(Architecture(**config["architecture"]))
+        return cls(Architecture(**config["architecture"]), config["activations"])

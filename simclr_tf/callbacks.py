@@ -1,0 +1,154 @@
+"""What happens between training steps: Keras callbacks that count steps over the whole run.
+
+`fit` is called once, with all steps that are left; what recurs (rows of metrics,
+checkpoints, kNN) recurs by steps, whatever `steps_per_execution` is.
+"""
+
+import math
+import signal
+from collections.abc import Callable
+
+import tensorflow as tf
+from absl import logging
+
+from simclr_tf.backend import keras
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss or a weight became infinite or NaN."""
+
+
+class StepCallback(keras.callbacks.Callback):
+    """Calls `on_step(step, logs)` with the number of steps of the whole run, from 1.
+
+    Args:
+      start_step: steps that were made before `fit` was called.
+    """
+
+    def __init__(self, start_step: int):
+        super().__init__()
+        self.step = start_step
+
+    def on_train_begin(self, logs=None):
+        self._before_fit = self.step
+
+    def on_train_batch_end(self, batch, logs=None):
+        before, self.step = self.step, self._before_fit + batch + 1
+        self.on_step(before, self.step, logs or {})
+
+    def on_step(self, before: int, step: int, logs: dict[str, float]) -> None:
+        """Called after each execution: `before` steps were made before it, `step` after it."""
+        raise NotImplementedError
+
+
+def passed(before: int, step: int, interval: int) -> bool:
+    """Whether a multiple of `interval` lies in (before, step]."""
+    return step // interval > before // interval
+
+
+class StopOnNonFiniteLoss(StepCallback):
+    """Raises NonFiniteLossError after the first execution whose loss is not finite."""
+
+    def on_step(self, before, step, logs):
+        if not math.isfinite(logs["total_loss"]):
+            raise NonFiniteLossError(
+                f"The loss became {logs['total_loss']} at step {step}. Lower the learning rate "
+                "or lengthen the warm-up; the last good checkpoint is kept."
+            )
+
+
+class WarnAtChance(StepCallback):
+    """Warns once when, after the warm-up, the contrastive loss is still at its chance level.
+
+    Args:
+      start_step: see StepCallback.
+      at_step: when to look.
+      chance: the loss when all similarities are equal.
+    """
+
+    def __init__(self, start_step: int, at_step: int, chance: float):
+        super().__init__(start_step)
+        self.at_step = at_step
+        self.chance = chance
+
+    def on_step(self, before, step, logs):
+        if before < self.at_step <= step and logs["contrast_loss"] > 0.99 * self.chance:
+            logging.warning(
+                "At step %d, after the warm-up, the contrastive loss is %.4f and still at its "
+                "chance level %.4f: the encoder is not learning. Try another learning rate or "
+                "temperature, and look at views.png.",
+                step,
+                logs["contrast_loss"],
+                self.chance,
+            )
+
+
+class RunEvery(StepCallback):
+    """Calls a function with the step, every `interval` steps and after the last.
+
+    Args:
+      start_step: see StepCallback.
+      interval: steps between two calls.
+      last_step: the last step of the run.
+      function: what to call.
+    """
+
+    def __init__(
+        self, start_step: int, interval: int, last_step: int, function: Callable[[int], None]
+    ):
+        super().__init__(start_step)
+        self.interval = interval
+        self.last_step = last_step
+        self.function = function
+
+    def on_step(self, before, step, logs):
+        if passed(before, step, self.interval) or step == self.last_step:
+            self.function(step)
+
+
+class StopOnSignal(StepCallback):
+    """On SIGTERM: finish the step, call a function with the step, and end `fit`.
+
+    Args:
+      start_step: see StepCallback.
+      save: called with the step that was reached.
+
+    Attributes:
+      stopped: whether a signal ended the training.
+    """
+
+    def __init__(self, start_step: int, save: Callable[[int], None]):
+        super().__init__(start_step)
+        self.save = save
+        self.stopped = False
+        self._received = False
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self._previous = signal.signal(signal.SIGTERM, self._receive)
+
+    def _receive(self, number, frame):
+        self._received = True
+
+    def on_step(self, before, step, logs):
+        if self._received and not self.stopped:
+            self.stopped = True
+            self.save(step)
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        signal.signal(signal.SIGTERM, self._previous)
+
+
+def require_finite(variables: list[tf.Variable], step: int) -> None:
+    """Refuse to save weights that are infinite or NaN.
+
+    Raises:
+      NonFiniteLossError: some value is not finite.
+    """
+    finite = [tf.reduce_all(tf.math.is_finite(v)) for v in variables if v.dtype.is_floating]
+    if not tf.reduce_all(finite):
+        raise NonFiniteLossError(
+            f"A weight became infinite or NaN by step {step}. Lower the learning rate or "
+            "lengthen the warm-up; the last good checkpoint is kept."
+        )

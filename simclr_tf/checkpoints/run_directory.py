@@ -1,0 +1,165 @@
+"""A run directory: what a run leaves behind, and who may go on with it.
+
+run.json           all flags of the run, and the size of its data set
+model.json         the architecture of the network
+ckpt-STEP.*        checkpoints; `checkpoint` names the latest
+metrics.jsonl      one row of metrics in each line
+events.*, eval*/   TensorBoard events of training and of evaluations
+views.png          what the encoder was shown
+result*.json       evaluations; flags.json, the flags they were made with
+saved_model/STEP/  exported models
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from simclr_tf.errors import UserError
+from simclr_tf.models import Architecture
+
+CONFIG = "run.json"
+MODEL = "model.json"
+
+# Everything that a run writes; overwriting removes these and nothing else.
+FILES = (
+    CONFIG,
+    MODEL,
+    "checkpoint",
+    "ckpt-*",
+    "metrics.jsonl",
+    "events.out.tfevents.*",
+    "eval*",
+    "views.png",
+    "result*.json",
+    "flags.json",
+    "saved_model",
+)
+
+
+def write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON file so that readers see the old file or the new one, never a part."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(json.dumps(values, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+class RunDirectory:
+    """The directory of one run.
+
+    Constructing it touches nothing. `check` says whether a configuration may use it and
+    `claim` makes it the directory of that configuration.
+
+    Args:
+      path: the directory; it need not exist.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = pathlib.Path(path).expanduser()
+
+    def __truediv__(self, name: str) -> pathlib.Path:
+        return self.path / name
+
+    @property
+    def latest_checkpoint(self) -> str | None:
+        """The prefix of the newest checkpoint, or None."""
+        return tf.train.latest_checkpoint(str(self.path))
+
+    @property
+    def latest_step(self) -> int:
+        """The step of the newest checkpoint; 0 without one."""
+        prefix = self.latest_checkpoint
+        return checkpoint_step(prefix) if prefix else 0
+
+    def config(self) -> dict[str, Any]:
+        """The flags of the run that the directory holds.
+
+        Raises:
+          UserError: the directory holds no run.
+        """
+        return self._read(CONFIG)
+
+    def architecture(self) -> Architecture:
+        """The architecture of the network whose checkpoints the directory holds.
+
+        Raises:
+          UserError: the directory holds no run.
+        """
+        return Architecture(**self._read(MODEL))
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            return json.loads((self / name).read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(
+                f"{self.path} is not a run directory: it has no {name}. "
+                "Give --model_dir of an earlier run."
+            ) from None
+        except (OSError, json.JSONDecodeError) as error:
+            raise UserError(f"{self / name} cannot be read: {error}.") from None
+
+    def holds_run(self) -> bool:
+        """Whether some run has claimed the directory."""
+        return (self / CONFIG).is_file()
+
+    def check(self, identity: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
+        """Refuse a directory that another configuration or something else uses.
+
+        Args:
+          identity: the flags that decide what is trained.
+          resume: whether an earlier run of this configuration may go on.
+          overwrite: whether an earlier run may be removed.
+
+        Raises:
+          UserError: the directory may not be used; the message names each difference.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"--model_dir must be a directory. Received: the file {self.path}.")
+        parent = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise UserError(f"--model_dir={self.path} cannot be written.")
+        if not self.holds_run():
+            if self.latest_checkpoint:
+                raise UserError(
+                    f"--model_dir={self.path} holds checkpoints of another program. "
+                    "Give a new directory, or load them with --checkpoint."
+                )
+            return
+        if overwrite:
+            return
+        stored = self.config()
+        differences = [
+            f"--{name} was {stored.get(name)!r}, now {value!r}"
+            for name, value in identity.items()
+            if stored.get(name) != value
+        ]
+        if differences:
+            raise UserError(
+                f"--model_dir={self.path} belongs to a run with other flags: "
+                f"{'; '.join(differences)}. Give the same flags to go on with it, another "
+                "--model_dir for a new run, or --overwrite to remove it."
+            )
+        if not resume and self.latest_checkpoint:
+            raise UserError(
+                f"--model_dir={self.path} holds a run at step {self.latest_step}, and "
+                "--resume=False was given. Give another --model_dir, or --overwrite to remove it."
+            )
+
+    def claim(self, flags: Mapping[str, Any], architecture: Architecture, overwrite: bool) -> None:
+        """Make this the directory of a run; call `check` first. Removes a run if told to."""
+        if overwrite and self.holds_run():
+            for path in [path for pattern in FILES for path in self.path.glob(pattern)]:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self / MODEL, dataclasses.asdict(architecture))
+        write_json(self / CONFIG, flags)
+
+
+def checkpoint_step(prefix: str) -> int:
+    """The step that a checkpoint's name carries: .../ckpt-120 -> 120."""
+    return int(prefix.rsplit("-", 1)[1])

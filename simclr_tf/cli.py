@@ -1,0 +1,53 @@
+"""Configuration dataclasses <-> absl flags: the only module that knows about flags."""
+
+import dataclasses
+import types
+import typing
+from typing import Any
+
+from absl import flags
+
+from simclr_tf import config as configuration
+
+
+def _value_type(field: dataclasses.Field) -> type:
+    """The type of a field's value; `str | None` counts as str."""
+    if isinstance(field.type, types.UnionType):
+        return next(t for t in typing.get_args(field.type) if t is not type(None))
+    return field.type
+
+
+def define_flags(config_class: type, flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Define one flag for each field of a configuration class."""
+    define = {
+        bool: flags.DEFINE_boolean,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        str: flags.DEFINE_string,
+    }
+    for _, field in configuration.flag_fields(config_class):
+        choices = field.metadata["choices"]
+        help_text = field.metadata["help"]
+        value_type = _value_type(field)
+        if choices and value_type is str:
+            flags.DEFINE_enum(
+                field.name, field.default, choices, help_text, flag_values=flag_values
+            )
+            continue
+        define[value_type](field.name, field.default, help_text, flag_values=flag_values)
+        if choices:
+            flags.register_validator(
+                field.name,
+                lambda value, choices=choices: value in choices,
+                message=f"one of {', '.join(map(str, choices))}",
+                flag_values=flag_values,
+            )
+
+
+def read_flags(config_class: type, flag_values: flags.FlagValues = flags.FLAGS) -> Any:
+    """The configuration that the parsed flags describe."""
+    values = {
+        field.name: flag_values[field.name].value
+        for _, field in configuration.flag_fields(config_class)
+    }
+    return configuration.from_dict(values, config_class)

@@ -1,0 +1,55 @@
+"""Opening a data set by its name.
+
+To add a data set that TensorFlow Datasets lacks, write a module with a `load` like
+that of `image_folder` and name it in `DATASETS`.
+"""
+
+from collections.abc import Sequence
+
+from simclr_tf.data import digits, image_folder, tfds_source
+from simclr_tf.data.sources import ImageDataset
+
+DATASETS = {"digits": digits.load, "image_folder": image_folder.load}
+
+
+def load(
+    name: str,
+    split: str,
+    *,
+    data_dir: str | None = None,
+    holdout_fraction: float = 0.1,
+    seed: int = 0,
+    cache: bool = False,
+    max_bad_images: int = 100,
+    known_bad: Sequence[str] | None = None,
+) -> ImageDataset:
+    """Open one split of a data set.
+
+    Args:
+      name: one of `DATASETS`, else a name of TensorFlow Datasets.
+      split: name of the split.
+      data_dir: directory of the data, where the data set needs one.
+      holdout_fraction: share of every class that is held out for evaluation, where
+        the data have no splits of their own.
+      seed: seed of the choice of what is held out.
+      cache: hold the encoded images in memory.
+      max_bad_images: how many files that cannot be decoded are left out.
+      known_bad: `skipped_files` of an earlier load of the same split; given it, the
+        files are not checked again.
+
+    Raises:
+      UserError: for an unknown data set or split, and when the data cannot be read.
+    """
+    if name not in DATASETS:
+        return tfds_source.load(
+            name, split, data_dir=data_dir, cache=cache, other_names=tuple(DATASETS)
+        )
+    return DATASETS[name](
+        split,
+        data_dir=data_dir,
+        holdout_fraction=holdout_fraction,
+        seed=seed,
+        cache=cache,
+        max_bad_images=max_bad_images,
+        known_bad=known_bad,
+    )

@@ -1,0 +1,196 @@
+"""Data sets of TensorFlow Datasets, read as encoded images from their TFRecord files.
+
+Such files can only be read in sequence. So an epoch has its own order of the files,
+16 of them are read in turns, and a buffer of encoded images is shuffled; a resumed
+run reads and drops the part of the epoch that it had seen.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf.data.sources import ImageDataset, Positions
+from simclr_tf.errors import UserError, did_you_mean
+
+_FILES_IN_TURNS = 16
+_RECORDS_PER_TURN = 16
+_LONGEST_REASON = 300
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardedSource:
+    """Images in files that are read in sequence.
+
+    Attributes:
+      read_shard: maps the number of a file (scalar int64) to a dataset of its records.
+      num_shards: number of files.
+      num_examples: number of records in all files.
+      parse: maps a record to {"image": string, "label": int64 if there is one}.
+    """
+
+    read_shard: Callable[[tf.Tensor], tf.data.Dataset]
+    num_shards: int
+    num_examples: int
+    parse: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+
+    def examples(
+        self, positions: Positions, seed: int | None, shuffle_buffer: int
+    ) -> tf.data.Dataset:
+        """See `ImageDataset.examples`; all hosts read all records and parse their own."""
+        if seed is None:
+            records = self._interleave(tf.data.Dataset.range(self.num_shards))
+            records = records.skip(positions.start)
+        else:
+            epoch, seen = divmod(positions.start, self.num_examples)
+            epochs = tf.data.Dataset.range(epoch, tf.int64.max)
+            records = epochs.flat_map(lambda e: self._shuffled(e, seed, shuffle_buffer))
+            records = records.skip(seen)
+        return (
+            records.enumerate(positions.start)
+            .filter(lambda position, _: positions.contain(position))
+            .map(
+                lambda position, record: {"position": position} | self.parse(record),
+                num_parallel_calls=tf.data.AUTOTUNE,
+                deterministic=True,
+            )
+        )
+
+    def _shuffled(self, epoch: tf.Tensor, seed: int, shuffle_buffer: int) -> tf.data.Dataset:
+        """The records of one epoch; called where tf.data traces it."""
+        tf.random.set_seed(seed)  # of this traced function alone: shuffle combines it with `epoch`
+        last = tf.constant(self.num_shards - 1, tf.int64)
+        epoch_seed = tf.stack([tf.constant(seed, tf.int64), epoch])
+        shards = tf.data.Dataset.range(self.num_shards).map(
+            lambda i: tf.random.experimental.index_shuffle(i, seed=epoch_seed, max_index=last)
+        )
+        return self._interleave(shards).shuffle(
+            min(shuffle_buffer, self.num_examples), seed=epoch, reshuffle_each_iteration=False
+        )
+
+    def _interleave(self, shards: tf.data.Dataset) -> tf.data.Dataset:
+        return shards.interleave(
+            self.read_shard,
+            cycle_length=min(_FILES_IN_TURNS, self.num_shards),
+            block_length=_RECORDS_PER_TURN,
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+
+
+def load(
+    name: str,
+    split: str,
+    *,
+    data_dir: str | None,
+    cache: bool = False,
+    other_names: Sequence[str] = (),
+) -> ImageDataset:
+    """Load a split of a data set of TensorFlow Datasets, preparing it first if need be.
+
+    Args:
+      name: as for `tfds.builder`.
+      split: a split, or a slice of one such as `train[:10%]`.
+      data_dir: where TensorFlow Datasets keeps its files; None is its default.
+      cache: hold the encoded images in memory.
+      other_names: data sets known elsewhere, to suggest when `name` is unknown.
+
+    Raises:
+      UserError: for an unknown data set or split, one without images, or one that
+        can neither be found nor prepared.
+    """
+    builder = _prepared_builder(name, data_dir, other_names)
+    info = builder.info
+    try:
+        split_info = info.splits[split]
+    except (KeyError, ValueError) as error:
+        known = sorted(info.splits)
+        raise UserError(
+            f"Data set {name} has no split {split!r}; it has {', '.join(known)}."
+            + did_you_mean(split, known)
+        ) from error
+    files = [file for file in split_info.file_instructions if file.take]
+    if not files:
+        raise UserError(f"Split {split!r} of data set {name} has no examples.")
+    parse, label = _parser(name, info.features)
+    return ImageDataset(
+        name=name,
+        split=split,
+        num_examples=split_info.num_examples,
+        num_classes=None if label is None else label.num_classes,
+        class_names=None if label is None else tuple(label.names),
+        source=ShardedSource(
+            read_shard=_shards_in_memory(files) if cache else _shards_on_disk(files),
+            num_shards=len(files),
+            num_examples=split_info.num_examples,
+            parse=parse,
+        ),
+    )
+
+
+def _prepared_builder(name: str, data_dir: str | None, other_names: Sequence[str]) -> Any:
+    """The builder of a data set whose TFRecord files are there."""
+    import tensorflow_datasets as tfds  # slow
+
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except (ValueError, AssertionError) as error:  # name; configuration; version
+        known = [*other_names, *tfds.list_builders()]
+        raise UserError(
+            f"Unknown data set {name!r}; give a name of TensorFlow Datasets"
+            f" or one of: {', '.join(other_names)}." + did_you_mean(name, known)
+        ) from error
+    try:
+        builder.download_and_prepare()  # does nothing when the files are there
+    except Exception as error:  # it downloads and runs a data set's own code: anything may fail
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
+        raise UserError(
+            f"Data set {name} is not in {builder.data_path} and preparing it failed ({reason}). "
+            "Give --data_dir=DIR with prepared files of TensorFlow Datasets, or "
+            "--dataset=image_folder --data_dir=FOLDER with your own images."
+        ) from error
+    if builder.info.file_format != tfds.core.FileFormat.TFRECORD:
+        raise UserError(
+            f"Data set {name} in {builder.data_path} is stored as "
+            f"{builder.info.file_format.value}; prepare it as tfrecord."
+        )
+    return builder
+
+
+def _parser(name: str, features: Any) -> tuple[Callable, Any]:
+    """(function from record to encoded image and label, the label's feature or None)."""
+    import tensorflow_datasets as tfds
+
+    found = dict(features.items())
+    if not isinstance(found.get("image"), tfds.features.Image):
+        raise UserError(f"Data set {name} has no feature `image`; it has {', '.join(found)}.")
+    label = found.get("label")
+    if not isinstance(label, tfds.features.ClassLabel):
+        label = None
+    wanted = {"image": found["image"]} | ({} if label is None else {"label": label})
+    wanted = tfds.features.FeaturesDict(wanted)
+    encoded = {"image": tfds.decode.SkipDecoding()}
+
+    def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
+        example = wanted.deserialize_example(record, decoders=encoded)
+        return {key: tf.cast(v, tf.int64) if key == "label" else v for key, v in example.items()}
+
+    return parse, label
+
+
+def _shards_on_disk(files: Sequence[Any]) -> Callable[[tf.Tensor], tf.data.Dataset]:
+    """`read_shard` for the file instructions of a split."""
+    names = tf.constant([str(file.filename) for file in files])
+    skip = tf.constant([file.skip for file in files], tf.int64)
+    take = tf.constant([file.take for file in files], tf.int64)
+    return lambda i: tf.data.TFRecordDataset(names[i]).skip(skip[i]).take(take[i])
+
+
+def _shards_in_memory(files: Sequence[Any]) -> Callable[[tf.Tensor], tf.data.Dataset]:
+    """The same records in the same order, read now and held in memory."""
+    ends = tf.constant(np.cumsum([0] + [file.take for file in files]), tf.int64)
+    records = tf.data.Dataset.range(len(files)).flat_map(_shards_on_disk(files))
+    records = records.batch(int(ends[-1])).get_single_element()
+    return lambda i: tf.data.Dataset.range(ends[i], ends[i + 1]).map(lambda j: records[j])

@@ -1,0 +1,57 @@
+"""Accuracy of the supervised head on a whole split, each image counted once."""
+
+from collections.abc import Iterable, Sequence
+
+import tensorflow as tf
+
+from simclr_tf.models import Network
+from simclr_tf.optimizers import l2_term
+
+
+def evaluate_classifier(
+    network: Network,
+    batches: Iterable,
+    strategy: tf.distribute.Strategy | None = None,
+    *,
+    decayed_variables: Sequence[tf.Variable] = (),
+    weight_decay: float = 0.0,
+) -> dict[str, float]:
+    """Top-1 and top-5 accuracy and the regularisation loss.
+
+    Args:
+      network: with a supervised head; without one only the regularisation loss is given.
+      batches: of (images (batch, height, width, 3) float32 in [0, 1], labels (batch,) int64,
+        weights (batch,) float32); rows of weight 0 do not count. Distributed by `strategy`,
+        if one is given.
+      strategy: the strategy that the network's variables belong to.
+      decayed_variables, weight_decay: of the l2 term of the training loss.
+
+    Returns:
+      label_top_1_accuracy, label_top_5_accuracy (from 5 classes on), regularization_loss.
+    """
+    result = {"regularization_loss": float(l2_term(decayed_variables, weight_decay))}
+    if network.supervised_head is None:
+        return result
+    strategy = strategy or tf.distribute.get_strategy()
+    top_k = {1: "label_top_1_accuracy"}
+    if network.architecture.num_classes >= 5:
+        top_k[5] = "label_top_5_accuracy"
+
+    def count(images, labels, weights):
+        logits = network.logits(images)
+        hits = [
+            tf.reduce_sum(weights * tf.cast(tf.math.in_top_k(labels, logits, k), tf.float32))
+            for k in top_k
+        ]
+        return tf.stack([tf.reduce_sum(weights), *hits])
+
+    @tf.function
+    def step(images, labels, weights):
+        counts = strategy.run(count, args=(images, labels, weights))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, counts, axis=None)
+
+    totals = sum(tf.cast(step(*batch), tf.float64) for batch in batches)
+    accuracies = (totals[1:] / totals[0]).numpy()
+    return {
+        name: float(value) for name, value in zip(top_k.values(), accuracies, strict=True)
+    } | result

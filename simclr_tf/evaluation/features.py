@@ -1,0 +1,38 @@
+"""Features of a whole data set, on all replicas, in inference mode."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf.models import Network
+
+
+def extract_features(
+    network: Network, batches: Iterable, strategy: tf.distribute.Strategy | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """h and the label of every image, in the order of the data set.
+
+    Args:
+      network: in inference mode.
+      batches: of (images (batch, height, width, 3) float32 in [0, 1], labels (batch,) int64,
+        weights (batch,) float32); rows of weight 0 are padding and left out. Distributed
+        by `strategy`, if one is given.
+      strategy: the strategy that the network's variables belong to.
+
+    Returns:
+      Features (n, features) float32 and labels (n,) int64.
+    """
+    strategy = strategy or tf.distribute.get_strategy()
+
+    @tf.function
+    def step(images, labels, weights):
+        features = strategy.run(network.features, args=(images,))
+        return [strategy.gather(t, axis=0) for t in (features, labels, weights)]
+
+    features, labels = [], []
+    for batch in batches:
+        rows, row_labels, weights = (t.numpy() for t in step(*batch))
+        features.append(rows[weights > 0])
+        labels.append(row_labels[weights > 0])
+    return np.concatenate(features), np.concatenate(labels)

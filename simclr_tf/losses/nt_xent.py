@@ -1,0 +1,86 @@
+"""NT-Xent, the normalised temperature-scaled cross-entropy of SimCLR (arXiv 2002.05709, eq. 1).
+
+Notation: n images on this replica, N = n * replicas images in the global batch;
+a and b are the projections of the first and second view of this replica's images,
+A and B those of the global batch.
+"""
+
+import math
+
+import tensorflow as tf
+
+from simclr_tf import distribute
+
+MASKED_LOGIT = -1e9
+
+
+def nt_xent(
+    hidden: tf.Tensor, temperature: float = 0.1, hidden_norm: bool = True
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Contrastive loss of two views against all other images of the global batch.
+
+    Each replica computes the rows of its own images; the columns come from all
+    replicas, and gradients flow into them too. The mean of the loss over replicas
+    is the loss of the global batch.
+
+    Args:
+      hidden: (2n, d), any float dtype: the projections of n images under the first
+        view, then those of the same images under the second.
+      temperature: Divides the similarities; above 0.
+      hidden_norm: Whether to l2-normalise the rows, so that similarities are cosines.
+
+    Returns:
+      loss: float32 scalar, the mean over images of the SUM of both directions (view 1
+        to view 2 and back): twice the mean that Algorithm 1 of the paper takes over
+        2N rows, and equal to keras_cv.losses.SimCLRLoss.
+      logits_ab: (n, N) float32, similarities of a to B over the temperature.
+      labels: (n, 2N) float32, one-hot: the column of the row's own image in
+        (logits_ab, logits_aa).
+    """
+    hidden = tf.cast(hidden, tf.float32)
+    if hidden_norm:
+        hidden = tf.math.l2_normalize(hidden, axis=1)
+    a, b = tf.split(hidden, 2)  # (n, d) each
+    both_views = distribute.gather(tf.concat([a, b], axis=1))  # (N, 2d)
+    all_a, all_b = tf.split(both_views, 2, axis=1)  # (N, d) each
+
+    n, total = tf.shape(a)[0], tf.shape(all_a)[0]
+    own = distribute.replica_id() * n + tf.range(n)  # (n,) own images' places among all N
+    itself = tf.one_hot(own, total, on_value=True, off_value=False, dtype=tf.bool)  # (n, N)
+
+    def similarities(rows, columns):
+        return tf.matmul(rows, columns, transpose_b=True) / temperature
+
+    logits_ab = similarities(a, all_b)  # (n, N)
+    logits_ba = similarities(b, all_a)
+    logits_aa = tf.where(itself, MASKED_LOGIT, similarities(a, all_a))
+    logits_bb = tf.where(itself, MASKED_LOGIT, similarities(b, all_b))
+
+    def cross_entropy(positives, negatives):
+        logits = tf.concat([positives, negatives], axis=1)  # (n, 2N)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(own, logits)  # (n,)
+
+    losses = cross_entropy(logits_ab, logits_aa) + cross_entropy(logits_ba, logits_bb)
+    return tf.reduce_mean(losses), logits_ab, tf.one_hot(own, 2 * total)
+
+
+def contrastive_metrics(logits_ab: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """How well the first view of an image finds its second among the global batch.
+
+    Args:
+      logits_ab: (n, N) float32, from `nt_xent`.
+      labels: (n, 2N) one-hot, from `nt_xent`.
+
+    Returns:
+      accuracy: float32 scalar, share of rows whose largest logit is the positive.
+      entropy: float32 scalar, mean entropy of softmax(logits_ab) in nats.
+    """
+    found = tf.equal(tf.argmax(logits_ab, axis=1), tf.argmax(labels, axis=1))
+    probabilities = tf.nn.softmax(logits_ab)
+    entropies = -tf.reduce_sum(probabilities * tf.math.log(probabilities + 1e-8), axis=1)
+    return tf.reduce_mean(tf.cast(found, tf.float32)), tf.reduce_mean(entropies)
+
+
+def chance_level(batch_size: int) -> float:
+    """The loss of `nt_xent` when all similarities are equal: 2 ln(2N - 1) for N images."""
+    return 2.0 * math.log(2 * batch_size - 1)

@@ -1,0 +1,9 @@
+"""How views become a loss: one method in each file."""
+
+from simclr_tf.methods.base import Method
+from simclr_tf.methods.simclr import SimCLR
+from simclr_tf.methods.supervised import Supervised
+
+METHODS = {"pretrain": SimCLR, "finetune": Supervised}
+
+__all__ = ["METHODS", "Method", "SimCLR", "Supervised"]

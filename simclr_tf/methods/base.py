@@ -1,0 +1,87 @@
+"""What every method shares: the training step, the weight decay term, and the metrics."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from simclr_tf import distribute
+from simclr_tf.backend import keras
+from simclr_tf.models import Network
+from simclr_tf.optimizers import l2_term
+
+
+class Method(keras.Model):
+    """A network and the objective that trains it, with `compile` and `fit` of Keras.
+
+    A subclass says which views it wants (`augmentation`, `number_of_views`) and which
+    metrics it reports (`metric_names`), and computes `objective`. It may define
+    `after_update` for what follows an update, such as a momentum encoder.
+
+    Args:
+      network: the network to train.
+      weight_decay: factor of the l2 term in the loss.
+      decayed_variables: the variables of that term; what the optimizer decays by itself
+        is not among them.
+    """
+
+    augmentation = "pretrain"
+    number_of_views = 2
+    metric_names: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        network: Network,
+        weight_decay: float = 0.0,
+        decayed_variables: Sequence[tf.Variable] = (),
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.network = network
+        self.weight_decay = weight_decay
+        self.decayed_variables = list(decayed_variables)
+        names = (*self.metric_names, "weight_decay", "total_loss")
+        self.means = {name: keras.metrics.Mean(name) for name in names}
+
+    def objective(
+        self, views: tuple[tf.Tensor, ...], labels: tf.Tensor | None
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """The loss of this replica's share of the batch, and what to report.
+
+        Args:
+          views: each (n, height, width, 3), float32 in [0, 1].
+          labels: (n,) int64, or None when the images have no labels.
+
+        Returns:
+          The scalar loss, float32, and scalars named like `metric_names`.
+        """
+        raise NotImplementedError
+
+    def after_update(self) -> None:
+        """Called in every replica when the weights have been updated."""
+
+    def train_step(self, data: tuple) -> dict[str, tf.Tensor]:
+        """One update with a batch (views, labels), or (views,) without labels."""
+        views, labels = data if len(data) == 2 else (data[0], None)
+        with tf.GradientTape() as tape:
+            loss, values = self.objective(views, labels)
+            decay = l2_term(self.decayed_variables, self.weight_decay)
+            total = loss + decay
+            share = total / distribute.num_replicas()  # gradients are summed over replicas
+        variables = self.trainable_variables
+        gradients = tape.gradient(share, variables)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        self.after_update()
+        for name, value in (values | {"weight_decay": decay, "total_loss": total}).items():
+            self.means[name].update_state(value)
+        return {name: mean.result() for name, mean in self.means.items()}
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The means over the steps since they were last reset."""
+        return list(self.means.values())
+
+
+def accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Share of rows of logits (n, classes) whose largest entry is the label's; float32 scalar."""
+    found = tf.equal(tf.argmax(logits, axis=1), tf.cast(labels, tf.int64))
+    return tf.reduce_mean(tf.cast(found, tf.float32))

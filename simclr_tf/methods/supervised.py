@@ -1,0 +1,20 @@
+"""Supervised training: from scratch, of the upper layers, or of the linear head alone."""
+
+from simclr_tf.losses import supervised_loss
+from simclr_tf.methods.base import Method, accuracy
+
+
+class Supervised(Method):
+    """Softmax cross-entropy on one view, cropped and flipped (SimCLR appendix B.5, B.6).
+
+    What is trained is decided by the network: frozen layers stay as they are.
+    """
+
+    augmentation = "finetune"
+    number_of_views = 1
+    metric_names = ("supervised_loss", "supervised_acc")
+
+    def objective(self, views, labels):
+        logits = self.network(views[0], training=True)["logits"]
+        loss = supervised_loss(logits, labels)
+        return loss, {"supervised_loss": loss, "supervised_acc": accuracy(logits, labels)}

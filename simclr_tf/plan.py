@@ -1,0 +1,103 @@
+"""How long a run trains and how often it saves: decided once, before the first step."""
+
+import dataclasses
+
+from simclr_tf import optimizers
+from simclr_tf.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The numbers of a training run.
+
+    Attributes:
+      num_examples: images of the training split.
+      batch_size: images of a step, over all replicas.
+      train_steps: steps of the whole run; exactly so many are made.
+      warmup_steps: how many of them warm the learning rate up.
+      epoch_steps: steps of an epoch, rounded, at least 1.
+      checkpoint_steps: steps between checkpoints.
+      peak_learning_rate: the learning rate after scaling to the batch.
+    """
+
+    num_examples: int
+    batch_size: int
+    train_steps: int
+    warmup_steps: int
+    epoch_steps: int
+    checkpoint_steps: int
+    peak_learning_rate: float
+
+    @property
+    def schedule(self) -> optimizers.WarmupCosine:
+        """The learning rate of every step."""
+        return optimizers.warmup_cosine(
+            self.peak_learning_rate, self.train_steps, self.warmup_steps
+        )
+
+
+def make_plan(
+    num_examples: int,
+    *,
+    batch_size: int,
+    train_epochs: int,
+    train_steps: int,
+    warmup_epochs: float,
+    checkpoint_epochs: int,
+    checkpoint_steps: int,
+    learning_rate: float,
+    learning_rate_scaling: str,
+    num_replicas: int,
+) -> Plan:
+    """The plan of a run over a data set of `num_examples` images.
+
+    Steps that are 0 follow from the epochs.
+
+    Raises:
+      UserError: the numbers do not fit together; the message says which and how.
+    """
+    positive = {
+        "--train_batch_size": batch_size,
+        "--train_epochs": train_epochs,
+        "--checkpoint_epochs": checkpoint_epochs,
+    }
+    for name, value in positive.items():
+        if value < 1:
+            raise UserError(f"{name} is at least 1. Received: {value}.")
+    for name, value in {
+        "--train_steps": train_steps,
+        "--checkpoint_steps": checkpoint_steps,
+        "--warmup_epochs": warmup_epochs,
+    }.items():
+        if value < 0:
+            raise UserError(f"{name} is not negative. Received: {value}.")
+    if batch_size > num_examples:
+        raise UserError(
+            f"The batch is larger than the data set: --train_batch_size={batch_size}, but there "
+            f"are {num_examples} images. Give a batch of at most {num_examples}."
+        )
+    if batch_size % num_replicas:
+        raise UserError(
+            f"--train_batch_size={batch_size} is not divisible by the {num_replicas} replicas. "
+            f"The next one that is: {-(-batch_size // num_replicas) * num_replicas}."
+        )
+    steps = train_steps or optimizers.train_steps(num_examples, train_epochs, batch_size)
+    warmup = optimizers.warmup_steps(num_examples, warmup_epochs, batch_size)
+    if warmup > steps:
+        raise UserError(
+            f"The warm-up is longer than the training: --warmup_epochs={warmup_epochs:g} are "
+            f"{warmup} steps, the training has {steps}. Give fewer --warmup_epochs, or train "
+            "longer."
+        )
+    epoch_steps = optimizers.epoch_steps(num_examples, batch_size)
+    return Plan(
+        num_examples=num_examples,
+        batch_size=batch_size,
+        train_steps=steps,
+        warmup_steps=warmup,
+        epoch_steps=epoch_steps,
+        checkpoint_steps=checkpoint_steps or checkpoint_epochs * epoch_steps,
+        peak_learning_rate=optimizers.scaled_learning_rate(
+            learning_rate, batch_size, learning_rate_scaling
+        ),
+    )

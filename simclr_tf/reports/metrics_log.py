@@ -1,0 +1,115 @@
+"""Rows of metrics: to TensorBoard, to metrics.jsonl, and to the screen."""
+
+import json
+import pathlib
+import time
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from simclr_tf.callbacks import StepCallback, passed
+
+
+class MetricsLog(StepCallback):
+    """Writes the means of the metrics every `interval` steps and after the last, then resets them.
+
+    TensorBoard gets them as train/NAME and learning_rate, metrics.jsonl one object in
+    each line. Rows of an interrupted run that lie after `start_step` are dropped.
+
+    Args:
+      start_step: steps made before.
+      directory: the run directory.
+      interval: steps between two rows.
+      last_step: the last step of the run.
+      batch_size: images of a step, for images_per_second.
+      epoch_steps: steps of an epoch.
+    """
+
+    def __init__(
+        self,
+        start_step: int,
+        directory: pathlib.Path,
+        interval: int,
+        last_step: int,
+        batch_size: int,
+        epoch_steps: int,
+    ):
+        super().__init__(start_step)
+        self.path = directory / "metrics.jsonl"
+        self.writer = tf.summary.create_file_writer(str(directory))
+        self.interval = interval
+        self.last_step = last_step
+        self.batch_size = batch_size
+        self.epoch_steps = epoch_steps
+        self._keep_rows_until(start_step)
+        self._row_step = start_step
+        self._row_time = None
+
+    def _keep_rows_until(self, step: int) -> None:
+        if not self.path.exists():
+            return
+        rows = read_rows(self.path)
+        kept = [json.dumps(row) + "\n" for row in rows if row["step"] <= step]
+        self.path.write_text("".join(kept))
+
+    def on_step(self, before, step, logs):
+        if self._row_time is None:  # the first execution includes tracing
+            self._row_time, self._row_step = time.monotonic(), step
+        if not (passed(before, step, self.interval) or step == self.last_step):
+            return
+        now = time.monotonic()
+        images = (step - self._row_step) * self.batch_size
+        row = {
+            "step": step,
+            "epoch": round(step / self.epoch_steps, 4),
+            **{name: float(value) for name, value in logs.items()},
+            "learning_rate": float(self.model.optimizer.learning_rate),
+            "images_per_second": round(images / (now - self._row_time), 1) if images else None,
+        }
+        self._row_time, self._row_step = now, step
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        with self.writer.as_default(step):
+            for name in logs:
+                tf.summary.scalar(f"train/{name}", row[name])
+            tf.summary.scalar("learning_rate", row["learning_rate"])
+        self.writer.flush()
+        self.model.reset_metrics()
+
+
+def read_rows(path: pathlib.Path) -> list[dict]:
+    """The rows of a metrics.jsonl; a last line that was cut off is left out."""
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
+
+
+class ProgressBar(StepCallback):
+    """A progress bar over the whole run, with the metrics of the current row.
+
+    Args:
+      start_step: steps made before.
+      last_step: the last step of the run.
+    """
+
+    def __init__(self, start_step: int, last_step: int):
+        super().__init__(start_step)
+        self.last_step = last_step
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self.bar = tqdm(
+            total=self.last_step, initial=self.step, desc="training", unit="step", mininterval=1.0
+        )
+
+    def on_step(self, before, step, logs):
+        shown = {name: f"{value:.3f}" for name, value in logs.items() if name != "weight_decay"}
+        self.bar.set_postfix(shown, refresh=False)
+        self.bar.update(step - before)
+
+    def on_train_end(self, logs=None):
+        self.bar.close()

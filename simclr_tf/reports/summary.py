@@ -1,0 +1,60 @@
+"""What is said at the start of a run."""
+
+import math
+
+from simclr_tf.losses import chance_level
+from simclr_tf.methods import Method
+from simclr_tf.plan import Plan
+
+
+def count(variables) -> str:
+    """Number of values in variables, with thousands separated."""
+    return f"{sum(math.prod(v.shape) for v in variables):,}"
+
+
+def run_summary(
+    method: Method, plan: Plan, *, dataset: str, start_step: int, num_replicas: int
+) -> str:
+    """A few lines about the encoder, the batch, the steps, and what is decayed.
+
+    Args:
+      method: compiled.
+      plan: the numbers of the run.
+      dataset: name and split of the data.
+      start_step: steps made before.
+      num_replicas: devices that share the batch.
+    """
+    network, a = method.network, method.network.architecture
+    optimizer = method.optimizer
+    kind = [f"ResNet-{a.resnet_depth}", f"{a.width_multiplier}x"]
+    kind += [f"SK {a.sk_ratio:g}"] if a.sk_ratio else []
+    kind += [f"SE {a.se_ratio:g}"] if a.se_ratio else []
+    kind += ["CIFAR stem" if a.cifar_stem else "ImageNet stem"]
+    head_widths = [layer.dense.units for layer in network.projection_head.layers]
+    lines = [
+        f"encoder          {', '.join(kind)}, h has {network.encoder.feature_dim} values",
+        f"projection head  {a.proj_head_mode}{f' {head_widths}' if head_widths else ''}",
+        f"parameters       {count(method.trainable_weights)} trainable, "
+        f"{count(network.non_trainable_weights)} not",
+        f"data             {dataset}, {plan.num_examples:,} images",
+        f"batch            {plan.batch_size} on {num_replicas} replica(s)",
+        f"steps            {plan.train_steps:,}, of them {plan.warmup_steps:,} warm-up; "
+        f"an epoch has {plan.epoch_steps:,}, a checkpoint every {plan.checkpoint_steps:,}",
+        f"optimizer        {optimizer.name}, peak learning rate {plan.peak_learning_rate:g}",
+    ]
+    if hasattr(optimizer, "decays"):
+        decayed = [v for v in method.trainable_variables if optimizer.decays(v)]
+        lines.append(
+            f"weight decay     {optimizer.weight_decay:g} on {len(decayed)} variables; "
+            f"{len(method.trainable_variables) - len(decayed)} (batch norm, biases, supervised "
+            "head) are neither decayed nor adapted"
+        )
+    if method.decayed_variables:
+        lines.append(
+            f"l2 in the loss   {method.weight_decay:g} on {len(method.decayed_variables)} variables"
+        )
+    if "contrast_loss" in method.metric_names:
+        lines.append(f"chance level     contrast_loss {chance_level(plan.batch_size):.4f}")
+    if start_step:
+        lines.append(f"resumed          at step {start_step:,}")
+    return "\n".join(lines)
