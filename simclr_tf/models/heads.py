@@ -46,6 +46,7 @@ class ProjectionHead(keras.layers.Layer):
       out_dim: width of z.
       batch_norm_decay: momentum of the moving averages.
       global_bn: batch statistics over all replicas.
+      kept_layers: only the first so many layers, as a fine-tuned model has them; None is all.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class ProjectionHead(keras.layers.Layer):
         out_dim: int = 128,
         batch_norm_decay: float = 0.9,
         global_bn: bool = True,
+        kept_layers: int | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -67,18 +69,21 @@ class ProjectionHead(keras.layers.Layer):
         self.out_dim = out_dim
         self.batch_norm_decay = batch_norm_decay
         self.global_bn = global_bn
+        self.kept_layers = kept_layers
+        self._num_layers = {"none": 0, "linear": 1, "nonlinear": num_layers}[mode]
 
     def widths(self, feature_dim: int) -> list[int]:
         """Widths of [h, after layer 1, ..., z] for an h of `feature_dim`."""
-        count = {"none": 0, "linear": 1, "nonlinear": self.num_layers}[self.mode]
-        return [feature_dim] * max(count, 1) + [self.out_dim] * min(count, 1)
+        count = self._num_layers
+        widths = [feature_dim] * max(count, 1) + [self.out_dim] * min(count, 1)
+        return widths if self.kept_layers is None else widths[: self.kept_layers + 1]
 
     def build(self, input_shape):
         widths = self.widths(input_shape[-1])
         self.layers = [
             ProjectionLayer(
                 units,
-                last=i == len(widths) - 1,
+                last=i == self._num_layers,
                 batch_norm_decay=self.batch_norm_decay,
                 global_bn=self.global_bn,
                 name=f"layer{i}",
@@ -103,6 +108,7 @@ class ProjectionHead(keras.layers.Layer):
             "out_dim": self.out_dim,
             "batch_norm_decay": self.batch_norm_decay,
             "global_bn": self.global_bn,
+            "kept_layers": self.kept_layers,
         }
 
 

@@ -16,7 +16,8 @@ class Architecture:
     """What has to be known to build a Network; stored as JSON beside its weights.
 
     `num_classes` is None without a supervised head. `ft_proj_selector` is the entry of
-    [h, after layer 1, ..., z] that feeds it.
+    [h, after layer 1, ..., z] that feeds it. `kept_proj_layers` is None where the whole
+    projection head is there; a fine-tuned model has its first layers only.
     """
 
     resnet_depth: int = 50
@@ -27,6 +28,7 @@ class Architecture:
     proj_head_mode: str = "nonlinear"
     num_proj_layers: int = 3
     proj_out_dim: int = 128
+    kept_proj_layers: int | None = None
     ft_proj_selector: int = 0
     num_classes: int | None = None
     batch_norm_decay: float = 0.9
@@ -74,6 +76,7 @@ class Network(keras.Model):
             a.proj_out_dim,
             a.batch_norm_decay,
             a.global_bn,
+            a.kept_proj_layers,
             name="projection_head",
         )
         widths = self.projection_head.widths(self.encoder.feature_dim)

@@ -1,0 +1,76 @@
+import importlib.util
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf import optimizers
+from simclr_tf.backend import keras
+from simclr_tf.errors import UserError
+
+HAS_ADDONS = importlib.util.find_spec("tensorflow_addons") is not None
+
+
+def test_momentum_is_nesterov_without_decay():
+    variable = tf.Variable([[1.0]])
+    optimizer = optimizers.build("momentum", 0.1, momentum=0.5, weight_decay=0.3)
+    for _ in range(2):
+        optimizer.apply_gradients([(tf.constant([[1.0]]), variable)])
+    # v1 = -0.1, v2 = -0.15; each step is 0.5 * v - 0.1.
+    np.testing.assert_allclose(variable, [[1 - 0.15 - 0.175]], rtol=1e-6)
+
+
+def test_adam_has_no_decay():
+    optimizer = optimizers.build("adam", 0.1, weight_decay=0.3)
+    assert isinstance(optimizer, keras.optimizers.Adam) and optimizer.weight_decay is None
+    assert "adam" not in optimizers.DECAYS_INSIDE
+
+
+def test_lars_gets_momentum_decay_and_exclusions():
+    kernel, head = tf.Variable([[1.0]]), tf.Variable([[1.0]])
+    optimizer = optimizers.build("lars", 0.1, momentum=0.8, weight_decay=1e-4, exclude=[head])
+    assert (optimizer.momentum, optimizer.weight_decay) == (0.8, 1e-4)
+    assert "lars" in optimizers.DECAYS_INSIDE
+    assert optimizer.decays(kernel) and optimizer.adapts(kernel)
+    assert not optimizer.decays(head) and not optimizer.adapts(head)
+
+
+def test_unknown_name():
+    with pytest.raises(UserError, match="'larz'.*Did you mean: lars"):
+        optimizers.build("larz", 0.1)
+
+
+@pytest.mark.skipif(HAS_ADDONS, reason="tensorflow-addons is installed")
+def test_lamb_without_addons_names_the_stack():
+    with pytest.raises(UserError, match=f"tensorflow-addons.*TensorFlow {tf.__version__}"):
+        optimizers.build("lamb", 0.1)
+
+
+@pytest.mark.skipif(not HAS_ADDONS, reason="tensorflow-addons is not installed")
+def test_lamb_excludes_by_structure():
+    """After one step Adam's direction is sign(g): + decay * w and |w| / |.| where included."""
+    values = [[[3.0, 4.0]], [3.0, 4.0], [[3.0, 4.0]]]
+    kernel, vector, head = [tf.Variable(value) for value in values]
+    schedule = optimizers.warmup_cosine(0.1, 100)
+    optimizer = optimizers.build("lamb", schedule, weight_decay=0.5, exclude=[head])
+    optimizer.apply_gradients([(tf.ones_like(v), v) for v in (kernel, vector, head)])
+
+    direction = np.array([1 + 1.5, 1 + 2.0])
+    step = 0.1 * 5 / np.linalg.norm(direction) * direction
+    np.testing.assert_allclose(kernel, [[3, 4] - step], rtol=1e-5)
+    np.testing.assert_allclose(vector, [2.9, 3.9], rtol=1e-5)
+    np.testing.assert_allclose(head, [[2.9, 3.9]], rtol=1e-5)
+
+
+@pytest.mark.skipif(not HAS_ADDONS, reason="tensorflow-addons is not installed")
+def test_lamb_trains_a_compiled_model():
+    model = keras.Sequential([keras.layers.Dense(1, input_shape=(4,))])
+    optimizer = optimizers.build("lamb", optimizers.warmup_cosine(0.05, 60, 5), weight_decay=1e-6)
+    model.compile(optimizer, loss="mse")
+    inputs = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
+    targets = inputs.sum(axis=1, keepdims=True)
+    losses = model.fit(inputs, targets, batch_size=32, epochs=30, verbose=0).history["loss"]
+    assert losses[-1] < 0.2 * losses[0]
+    assert int(optimizer.iterations) == 60
+    again = type(optimizer).from_config(optimizer.get_config())
+    assert again.get_config() == optimizer.get_config()
