@@ -1,13 +1,17 @@
 """Configuration dataclasses <-> absl flags: the only module that knows about flags."""
 
 import dataclasses
+import sys
 import types
 import typing
+from collections.abc import Callable
 from typing import Any
 
 from absl import flags
 
 from simclr_tf import config as configuration
+from simclr_tf.callbacks import NonFiniteLossError
+from simclr_tf.errors import UserError
 
 
 def _value_type(field: dataclasses.Field) -> type:
@@ -44,6 +48,15 @@ def define_flags(config_class: type, flag_values: flags.FlagValues = flags.FLAGS
             )
 
 
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parse the command line; an error ends the program with one line and status 2."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        print(f"error: {error} See --helpfull.", file=sys.stderr)
+        sys.exit(2)
+
+
 def read_flags(config_class: type, flag_values: flags.FlagValues = flags.FLAGS) -> Any:
     """The configuration that the parsed flags describe."""
     values = {
@@ -51,3 +64,27 @@ def read_flags(config_class: type, flag_values: flags.FlagValues = flags.FLAGS) 
         for _, field in configuration.flag_fields(config_class)
     }
     return configuration.from_dict(values, config_class)
+
+
+def given_flags(
+    config_class: type, flag_values: flags.FlagValues = flags.FLAGS
+) -> frozenset[str]:
+    """Names of the flags that were given, on the command line or in a flag file."""
+    return frozenset(
+        field.name
+        for _, field in configuration.flag_fields(config_class)
+        if flag_values[field.name].present
+    )
+
+
+def exit_status(program: Callable[[], int]) -> int:
+    """Run a program; what the user can mend is said in one line, with exit status 2."""
+    try:
+        return program()
+    except UserError as error:
+        message = " ".join(str(error).split())
+        print(f"error: {message}", file=sys.stderr)
+        return 2
+    except NonFiniteLossError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1

@@ -2,11 +2,10 @@
 
 import dataclasses
 
-from simclr_tf import optimizers
-from simclr_tf.checkpoints import load_weights, read_architecture
+from simclr_tf import checkpoints, optimizers
 from simclr_tf.config import ExperimentConfig
 from simclr_tf.errors import UserError
-from simclr_tf.methods import Supervised
+from simclr_tf.methods import Supervised, l2_variables
 from simclr_tf.models import Architecture, Network
 from simclr_tf.pretrain import architecture_of as architecture_of_flags
 
@@ -34,7 +33,7 @@ def architecture_of(
         )
     architecture = architecture_of_flags(config, num_classes)
     if config.train.checkpoint:
-        stored = read_architecture(config.train.checkpoint)
+        stored = checkpoints.read(config.train.checkpoint).architecture
         _refuse_contradictions(architecture, stored, explicit)
         architecture = dataclasses.replace(
             stored,
@@ -97,7 +96,7 @@ def build(config: ExperimentConfig, architecture: Architecture) -> Supervised:
     train = config.train
     network = Network(architecture, train.mixed_precision)
     if train.checkpoint:
-        report = load_weights(
+        report = checkpoints.load_into(
             network, train.checkpoint, train.variable_schema, supervised_head=False
         )
         print(report)
@@ -107,5 +106,7 @@ def build(config: ExperimentConfig, architecture: Architecture) -> Supervised:
     return Supervised(
         network,
         weight_decay=config.optimizer.weight_decay,
-        decayed_variables=optimizers.l2_variables(config.optimizer.optimizer, network),
+        decayed_variables=l2_variables(
+            network, config.optimizer.optimizer in optimizers.DECAYS_INSIDE
+        ),
     )

@@ -1,9 +1,8 @@
 """Contrastive pretraining: which network, and which method trains it."""
 
-from simclr_tf import optimizers
-from simclr_tf.checkpoints import load_weights
+from simclr_tf import checkpoints, optimizers
 from simclr_tf.config import ExperimentConfig
-from simclr_tf.methods import SimCLR
+from simclr_tf.methods import SimCLR, l2_variables
 from simclr_tf.models import Architecture, Network
 
 CIFAR_SIZE = 32  # pixels; images of this size and below get the CIFAR stem
@@ -41,12 +40,14 @@ def build(config: ExperimentConfig, architecture: Architecture) -> SimCLR:
     """
     network = Network(architecture, config.train.mixed_precision)
     if config.train.checkpoint:
-        report = load_weights(network, config.train.checkpoint, config.train.variable_schema)
+        report = checkpoints.load_into(network, config.train.checkpoint, config.train.variable_schema)
         print(report)
     return SimCLR(
         network,
         temperature=config.loss.temperature,
         hidden_norm=config.loss.hidden_norm,
         weight_decay=config.optimizer.weight_decay,
-        decayed_variables=optimizers.l2_variables(config.optimizer.optimizer, network),
+        decayed_variables=l2_variables(
+            network, config.optimizer.optimizer in optimizers.DECAYS_INSIDE
+        ),
     )

@@ -51,7 +51,7 @@ def network_variables(architecture: Architecture) -> list[Variable]:
     widths = [width * 4 if DEPTHS[architecture.resnet_depth][0] else width]
     scope = "l" if architecture.proj_head_mode == "linear" else "nl"
     count = {"none": 0, "linear": 1}.get(architecture.proj_head_mode, architecture.num_proj_layers)
-    for i in range(count):
+    for i in range(count)[: architecture.kept_proj_layers]:
         last = i == count - 1
         widths.append(architecture.proj_out_dim if last else widths[0])
         ours, tf2 = f"projection_head/layers/{i}", f"_projection_head/linear_layers/{i}"

@@ -71,7 +71,7 @@ class RestoreReport:
 
 
 def variable_paths(network: Network) -> dict[str, tf.Variable]:
-    """The variables of a network by their place in it, in the order of construction.
+    """The variables of a network by their place in it.
 
     Paths follow attributes and list entries: `encoder/groups/0/0/convolution1/kernel`,
     `projection_head/layers/0/dense/kernel`, `supervised_head/bias`.

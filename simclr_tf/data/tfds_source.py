@@ -60,14 +60,15 @@ class ShardedSource:
 
     def _shuffled(self, epoch: tf.Tensor, seed: int, shuffle_buffer: int) -> tf.data.Dataset:
         """The records of one epoch; called where tf.data traces it."""
-        tf.random.set_seed(seed)  # of this traced function alone: shuffle combines it with `epoch`
-        last = tf.constant(self.num_shards - 1, tf.int64)
+        tf.random.set_seed(1)  # of this traced function alone: the caller's plays no part in it
         epoch_seed = tf.stack([tf.constant(seed, tf.int64), epoch])
+        last = tf.constant(self.num_shards - 1, tf.int64)
         shards = tf.data.Dataset.range(self.num_shards).map(
             lambda i: tf.random.experimental.index_shuffle(i, seed=epoch_seed, max_index=last)
         )
+        buffer_seed = tf.random.stateless_uniform((), epoch_seed, None, None, tf.int64)
         return self._interleave(shards).shuffle(
-            min(shuffle_buffer, self.num_examples), seed=epoch, reshuffle_each_iteration=False
+            shuffle_buffer, seed=buffer_seed, reshuffle_each_iteration=False
         )
 
     def _interleave(self, shards: tf.data.Dataset) -> tf.data.Dataset:

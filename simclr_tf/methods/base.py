@@ -7,6 +7,7 @@ import tensorflow as tf
 from simclr_tf import distribute
 from simclr_tf.backend import keras
 from simclr_tf.models import Network
+from simclr_tf.models.batch_norm import batch_norm_variables
 from simclr_tf.optimizers import l2_term
 
 
@@ -85,3 +86,18 @@ def accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Share of rows of logits (n, classes) whose largest entry is the label's; float32 scalar."""
     found = tf.equal(tf.argmax(logits, axis=1), tf.cast(labels, tf.int64))
     return tf.reduce_mean(tf.cast(found, tf.float32))
+
+
+def l2_variables(network: Network, optimizer_decays: bool) -> list[tf.Variable]:
+    """The variables whose l2 term belongs to the loss.
+
+    Args:
+      network: frozen as it will be trained.
+      optimizer_decays: whether the optimizer decays the rest by itself (LARS, LAMB); then
+        the kernel of the supervised head alone is left to the loss. Otherwise all trainable
+        variables but those of batch norm.
+    """
+    if optimizer_decays:
+        return [] if network.supervised_head is None else [network.supervised_head.kernel]
+    not_decayed = {id(variable) for variable in batch_norm_variables(network)}
+    return [v for v in network.trainable_variables if id(v) not in not_decayed]

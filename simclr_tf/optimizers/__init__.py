@@ -22,6 +22,7 @@ __all__ = [
     "LARS",
     "WarmupCosine",
     "build",
+    "create_slots",
     "epoch_steps",
     "l2_term",
     "scaled_learning_rate",
@@ -32,6 +33,16 @@ __all__ = [
 
 NAMES = ("momentum", "adam", "lars", "lamb")
 DECAYS_INSIDE = ("lars", "lamb")  # the others need weight decay as a term of the loss
+
+
+def create_slots(
+    optimizer: keras.optimizers.Optimizer, variables: Sequence[tf.Variable]
+) -> None:
+    """Create what the optimizer keeps for each variable, before the first step or a restore."""
+    if hasattr(optimizer, "build"):
+        optimizer.build(variables)
+    else:  # Keras' legacy kind, which is what tensorflow-addons builds on
+        optimizer._create_all_weights(variables)
 
 
 def build(

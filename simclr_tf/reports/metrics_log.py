@@ -8,6 +8,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from simclr_tf.callbacks import StepCallback, passed
+from simclr_tf.plan import Plan
 
 
 class MetricsLog(StepCallback):
@@ -20,27 +21,15 @@ class MetricsLog(StepCallback):
       start_step: steps made before.
       directory: the run directory.
       interval: steps between two rows.
-      last_step: the last step of the run.
-      batch_size: images of a step, for images_per_second.
-      epoch_steps: steps of an epoch.
+      plan: the numbers of the run.
     """
 
-    def __init__(
-        self,
-        start_step: int,
-        directory: pathlib.Path,
-        interval: int,
-        last_step: int,
-        batch_size: int,
-        epoch_steps: int,
-    ):
+    def __init__(self, start_step: int, directory: pathlib.Path, interval: int, plan: Plan):
         super().__init__(start_step)
         self.path = directory / "metrics.jsonl"
         self.writer = tf.summary.create_file_writer(str(directory))
         self.interval = interval
-        self.last_step = last_step
-        self.batch_size = batch_size
-        self.epoch_steps = epoch_steps
+        self.plan = plan
         self._keep_rows_until(start_step)
         self._row_step = start_step
         self._row_time = None
@@ -55,20 +44,19 @@ class MetricsLog(StepCallback):
     def on_step(self, before, step, logs):
         if self._row_time is None:  # the first execution includes tracing
             self._row_time, self._row_step = time.monotonic(), step
-        if not (passed(before, step, self.interval) or step == self.last_step):
+        if not (passed(before, step, self.interval) or step == self.plan.train_steps):
             return
         now = time.monotonic()
-        images = (step - self._row_step) * self.batch_size
+        images = (step - self._row_step) * self.plan.batch_size
         row = {
             "step": step,
-            "epoch": round(step / self.epoch_steps, 4),
+            "epoch": round(step / self.plan.epoch_steps, 4),
             **{name: float(value) for name, value in logs.items()},
-            "learning_rate": float(self.model.optimizer.learning_rate),
+            "learning_rate": float(self.plan.schedule(step)),
             "images_per_second": round(images / (now - self._row_time), 1) if images else None,
         }
         self._row_time, self._row_step = now, step
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        append_row(self.path, row)
         with self.writer.as_default(step):
             for name in logs:
                 tf.summary.scalar(f"train/{name}", row[name])
@@ -86,6 +74,12 @@ def read_rows(path: pathlib.Path) -> list[dict]:
         except json.JSONDecodeError:
             continue
     return rows
+
+
+def append_row(path: pathlib.Path, row: dict) -> None:
+    """Add a row to a metrics.jsonl."""
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")
 
 
 class ProgressBar(StepCallback):

@@ -1,0 +1,19 @@
+"""Pretrain, fine-tune and evaluate SimCLR: `python run.py --helpfull` lists the flags."""
+
+import sys
+
+from absl import app
+
+from simclr_tf import cli, experiment
+from simclr_tf.config import ExperimentConfig
+
+
+def main(_: list[str]) -> None:
+    config = cli.read_flags(ExperimentConfig)
+    given = cli.given_flags(ExperimentConfig)
+    sys.exit(cli.exit_status(lambda: experiment.run(config, given)))
+
+
+if __name__ == "__main__":
+    cli.define_flags(ExperimentConfig)
+    app.run(main, flags_parser=cli.parse_flags)

@@ -1,0 +1,150 @@
+"""Evaluation of a run: its supervised head, and kNN on its features."""
+
+import time
+from typing import Any
+
+import tensorflow as tf
+
+from simclr_tf import assemble, checkpoints, distribute, optimizers
+from simclr_tf import config as configuration
+from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step
+from simclr_tf.config import ExperimentConfig
+from simclr_tf.data.sources import ImageDataset
+from simclr_tf.errors import UserError
+from simclr_tf.evaluation.classification import evaluate_classifier
+from simclr_tf.evaluation.features import extract_features
+from simclr_tf.evaluation.knn import knn_accuracy
+from simclr_tf.evaluation.record import record_result, watch_checkpoints
+from simclr_tf.methods import l2_variables
+from simclr_tf.models import Network
+
+
+def evaluate_run(
+    config: ExperimentConfig, strategy: tf.distribute.Strategy, explicit: frozenset[str]
+) -> None:
+    """Evaluate every new checkpoint of --model_dir until that of the last step.
+
+    What is not said by flags is taken from the run itself.
+
+    Args:
+      config: the flags.
+      strategy: spreads the batches.
+      explicit: names of the flags that were given and not left at their defaults.
+
+    Raises:
+      UserError: a flag contradicts the run, or the split cannot be evaluated.
+    """
+    directory = RunDirectory(config.run.model_dir)
+    if not directory.holds_run():
+        print(f"Waiting for a run in {directory.path}.", flush=True)
+        while not directory.holds_run():
+            time.sleep(5)
+    stored = directory.config()
+    config = _completed(config, stored, explicit)
+    dataset = assemble.open_dataset(config, config.data.eval_split)
+    _require_same_classes(dataset, stored)
+    with strategy.scope():
+        network = Network(directory.architecture())
+    if network.supervised_head is None:
+        print("The run has no supervised head, so its accuracy is not evaluated.")
+    knn_bank = None
+    if config.eval.knn_every_epochs:
+        knn_bank = assemble.open_dataset(
+            config, config.data.train_split, known_bad=stored["skipped_files"]
+        )
+
+    def evaluate_checkpoint(prefix: str) -> None:
+        checkpoints.load_into(network, prefix)
+        result = evaluate_network(config, strategy, network, dataset)
+        if knn_bank is not None:
+            result |= evaluate_knn(config, strategy, network, knn_bank, dataset)
+        step = checkpoint_step(prefix)
+        record_result(
+            directory, result, step, configuration.to_dict(config), config.eval.eval_name
+        )
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in result.items())
+        print(f"step {step}: {shown}", flush=True)
+
+    watch_checkpoints(directory, stored["planned_steps"], evaluate_checkpoint)
+
+
+def _completed(
+    config: ExperimentConfig, stored: dict[str, Any], explicit: frozenset[str]
+) -> ExperimentConfig:
+    """The flags, with those of the run where none was given.
+
+    Raises:
+      UserError: a flag that decides what was trained has another value in the run.
+    """
+    given = configuration.to_dict(config)
+    contradictions = [
+        f"--{name}={given[name]!r}, but the run has {stored[name]!r}"
+        for name in configuration.identity(config)
+        if name in explicit and given[name] != stored[name]
+    ]
+    if contradictions:
+        raise UserError(
+            f"Flags contradict the run in --model_dir: {'; '.join(contradictions)}. "
+            "Leave them out; evaluation reads them from the run."
+        )
+    return configuration.from_dict(stored | {name: given[name] for name in explicit})
+
+
+def _require_same_classes(dataset: ImageDataset, stored: dict[str, Any]) -> None:
+    if stored["num_classes"] is not None and dataset.num_classes != stored["num_classes"]:
+        raise UserError(
+            f"The run was trained with {stored['num_classes']} classes, and split "
+            f"{dataset.split!r} of {dataset.name} has {dataset.num_classes}."
+        )
+
+
+def evaluate_network(
+    config: ExperimentConfig,
+    strategy: tf.distribute.Strategy,
+    network: Network,
+    dataset: ImageDataset,
+) -> dict[str, float]:
+    """Accuracy and regularisation loss on a split, or on its first --eval_steps batches."""
+
+    def make_batches(host: int, hosts: int) -> tf.data.Dataset:
+        batches = assemble.evaluation_batches(config, dataset, host, hosts)
+        return batches.take(config.eval.eval_steps or -1)
+
+    return evaluate_classifier(
+        network,
+        distribute.distribute_batches(strategy, make_batches),
+        strategy,
+        decayed_variables=l2_variables(
+            network, config.optimizer.optimizer in optimizers.DECAYS_INSIDE
+        ),
+        weight_decay=config.optimizer.weight_decay,
+    )
+
+
+def evaluate_knn(
+    config: ExperimentConfig,
+    strategy: tf.distribute.Strategy,
+    network: Network,
+    bank: ImageDataset,
+    queries: ImageDataset,
+) -> dict[str, float]:
+    """Top-1 accuracy of kNN: the images of `queries` by their neighbours in `bank`."""
+
+    def features_of(dataset):
+        return extract_features(
+            network,
+            distribute.distribute_batches(
+                strategy,
+                lambda host, hosts: assemble.evaluation_batches(config, dataset, host, hosts),
+            ),
+            strategy,
+        )
+
+    accuracy = knn_accuracy(
+        *features_of(bank),
+        *features_of(queries),
+        num_classes=bank.num_classes,
+        k=config.eval.knn_k,
+        temperature=config.eval.knn_temperature,
+    )
+    return {"knn_top_1_accuracy": accuracy}

@@ -1,0 +1,69 @@
+"""Evaluating the checkpoints of a run, and writing down what came out."""
+
+import os
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step, write_json
+
+
+def record_result(
+    directory: RunDirectory,
+    result: Mapping[str, float],
+    step: int,
+    flags: Mapping[str, Any],
+    name: str | None = None,
+) -> None:
+    """Write result.json, result_STEP.json, flags.json, and TensorBoard's eval/NAME.
+
+    Args:
+      directory: the run directory.
+      result: the metrics.
+      step: training steps of the weights that were evaluated.
+      flags: what they were evaluated with.
+      name: of the evaluation; with one, all goes below eval_NAME/.
+    """
+    place = directory.path if name is None else directory / f"eval_{name}"
+    place.mkdir(parents=True, exist_ok=True)
+    row = {**result, "global_step": step}
+    write_json(place / "result.json", row)
+    write_json(place / f"result_{step}.json", row)
+    write_json(place / "flags.json", flags)
+    write_scalars(directory / (f"eval_{name}" if name else "eval"), result, step)
+
+
+def write_scalars(folder: pathlib.Path, values: Mapping[str, float], step: int) -> None:
+    """Write values to TensorBoard as eval/NAME."""
+    writer = tf.summary.create_file_writer(str(folder))
+    with writer.as_default(step):
+        for name, value in values.items():
+            tf.summary.scalar(f"eval/{name}", value)
+    writer.close()
+
+
+def watch_checkpoints(
+    directory: RunDirectory,
+    last_step: int,
+    evaluate: Callable[[str], None],
+    poll_seconds: float = 5.0,
+) -> None:
+    """Call `evaluate` with the prefix of every new checkpoint until that of the last step.
+
+    Checkpoints that were there before, but for the newest, are passed over.
+    """
+    seen = None
+    while True:
+        prefix = directory.latest_checkpoint
+        if prefix is None or prefix == seen:
+            time.sleep(poll_seconds)
+            continue
+        seen = prefix
+        if not os.path.exists(prefix + ".index"):
+            continue  # replaced by a newer one in the meantime
+        evaluate(prefix)
+        if checkpoint_step(prefix) >= last_step:
+            return

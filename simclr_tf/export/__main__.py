@@ -1,0 +1,84 @@
+"""The command line: see `python -m simclr_tf.export --help`."""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from simclr_tf import checkpoints
+from simclr_tf.checkpoints.run_directory import RunDirectory
+from simclr_tf.cli import exit_status
+from simclr_tf.errors import UserError
+from simclr_tf.export import export_saved_model
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m simclr_tf.export",
+        description="Write a trained network as a SavedModel for TensorFlow Serving.",
+    )
+    parser.add_argument(
+        "source", metavar="RUN_DIR", help="run directory, or a checkpoint of ours or the original's"
+    )
+    parser.add_argument(
+        "directory", metavar="OUT_DIR/VERSION", help="where to; VERSION is a whole number"
+    )
+    parser.add_argument(
+        "--image_size",
+        type=int,
+        help="height and width of the images it was trained on; a run directory knows it, "
+        "otherwise 32 with the CIFAR stem and else 224",
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="names of the classes, one in each line; by default those that the run directory knows",
+    )
+    given = parser.parse_args(arguments)
+    return exit_status(lambda: _export(given.source, given.directory, given.image_size, given.labels))
+
+
+def _export(source: str, directory: str, image_size: int | None, labels: str | None) -> int:
+    if not pathlib.Path(directory).name.isdecimal():
+        raise UserError(
+            "The last part of OUT_DIR/VERSION must be a whole number: TensorFlow Serving loads no "
+            f"other directories. Received: {directory}."
+        )
+    stored = checkpoints.read(source)
+    network = checkpoints.load(source)
+    flags = _flags_of_run(source)
+    known = flags.get("image_size")
+    if image_size and known and image_size != known:
+        raise UserError(
+            f"--image_size={image_size} contradicts {source}, which was trained with {known}."
+        )
+    image_size = image_size or known or (32 if network.architecture.cifar_stem else 224)
+    export_saved_model(
+        network,
+        directory,
+        image_size=image_size,
+        class_names=_read_labels(labels) if labels else flags.get("class_names"),
+        card={"source": f"{stored.kind} {source}", "step": stored.step},
+    )
+    print(f"Exported the {stored.kind} {source} for {image_size}x{image_size} to {directory}.")
+    return 0
+
+
+def _flags_of_run(source: str) -> dict[str, Any]:
+    """The flags of the run that `source` is the directory or a checkpoint of; {} without one."""
+    path = pathlib.Path(source)
+    run = RunDirectory(path if path.is_dir() else path.parent)
+    return run.config() if run.holds_run() else {}
+
+
+def _read_labels(path: str) -> list[str]:
+    try:
+        return pathlib.Path(path).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--labels={path} cannot be read: {error}.") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""A trained network as a SavedModel that serves requests and can be trained on elsewhere.
+
+Whoever loads it needs TensorFlow and nothing of this package. What its signatures take
+and give stands in `servable` and, for users, in docs/serving.md.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from simclr_tf.checkpoints.restore import variable_paths
+from simclr_tf.data.views import MAX_UNCROPPED_SIZE
+from simclr_tf.errors import UserError
+from simclr_tf.export import warmup
+from simclr_tf.export.servable import IMAGE_BYTES, IMAGES, IMAGES_UINT8, servable
+from simclr_tf.models import Network
+
+
+def export_saved_model(
+    network: Network,
+    directory: str | os.PathLike,
+    *,
+    image_size: int,
+    class_names: Sequence[str] | None = None,
+    card: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a SavedModel for TensorFlow Serving, tf.saved_model.load and TF Hub.
+
+    The directory appears once everything is in it. Weights and computation are float32,
+    whatever the type of the network's activations and whichever of its layers are frozen.
+
+    Args:
+      network: what to export; it is not changed.
+      directory: where to; it must not exist. TensorFlow Serving wants a number as its name.
+      image_size: height and width of the images that the network was trained on.
+      class_names: by index, when there is a supervised head; its indices by default.
+      card: further entries of the model card, such as `step` and `source`.
+
+    Raises:
+      UserError: the directory exists or cannot be written, or there is another number of
+        names than of classes.
+    """
+    directory = pathlib.Path(directory).expanduser()
+    if directory.exists():
+        raise UserError(f"{directory} exists already. Export to another version.")
+    names = _class_names(network, class_names)
+    model, signatures = servable(_float32_copy(network), image_size, names)
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        part = tempfile.TemporaryDirectory(dir=directory.parent, prefix=".export-")
+    except OSError as error:
+        raise UserError(f"{directory} cannot be written: {error.strerror}.") from None
+    with part as part_name:
+        part_path = pathlib.Path(part_name)
+        card = _model_card(network, image_size, signatures) | dict(card or {})
+        model.model_card = _asset(part_path / "model_card.json", json.dumps(card, indent=2))
+        if names:
+            model.labels = _asset(part_path / "labels.txt", "\n".join(names))
+        saved = part_path / "model"
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=True)
+        tf.saved_model.save(model, str(saved), signatures, options)
+        warmup.write_requests(saved, _example_requests(signatures, image_size))
+        os.replace(saved, directory)
+
+
+def keep_newest(directory: str | os.PathLike, keep: int) -> None:
+    """Remove all but the `keep` versions with the highest numbers; 0 keeps all.
+
+    Args:
+      directory: holds one directory for each version, named by a whole number; whatever
+        has another name is left alone.
+      keep: how many versions remain.
+    """
+    versions = sorted(
+        (path for path in pathlib.Path(directory).iterdir() if path.name.isdecimal()),
+        key=lambda path: int(path.name),
+        reverse=True,
+    )
+    for path in versions[keep:] if keep else []:
+        shutil.rmtree(path)
+
+
+def _float32_copy(network: Network) -> Network:
+    copy = Network(network.architecture)
+    values = variable_paths(network)
+    for path, variable in variable_paths(copy).items():
+        variable.assign(values[path].read_value())
+    return copy
+
+
+def _class_names(network: Network, class_names: Sequence[str] | None) -> list[str]:
+    number = network.architecture.num_classes or 0
+    names = [str(i) for i in range(number)] if class_names is None else list(class_names)
+    if number and len(names) != number:
+        raise UserError(
+            f"There must be a name for each of the {number} classes of the supervised head. "
+            f"Received: {len(names)} names."
+        )
+    return names if number else []
+
+
+def _asset(path: pathlib.Path, text: str) -> tf.saved_model.Asset:
+    path.write_text(text + "\n")
+    return tf.saved_model.Asset(str(path))
+
+
+def _example_requests(signatures: Mapping[str, Callable], image_size: int):
+    """One grey image for each signature."""
+    grey = tf.io.encode_png(tf.fill([image_size, image_size, 3], tf.constant(128, tf.uint8)))
+    shape = [1, image_size, image_size, 3]
+    examples = {
+        IMAGE_BYTES.dtype: tf.make_tensor_proto([grey.numpy()]),
+        IMAGES.dtype: tf.make_tensor_proto(0.5, tf.float32, shape),
+        IMAGES_UINT8.dtype: tf.make_tensor_proto(128, tf.uint8, shape),
+    }
+    return {
+        name: {spec.name: examples[spec.dtype] for spec in _inputs(signature)}
+        for name, signature in signatures.items()
+    }
+
+
+def _inputs(signature: Callable) -> list[tf.TensorSpec]:
+    return list(signature.structured_input_signature[0])
+
+
+def _model_card(network: Network, image_size: int, signatures: Mapping[str, Callable]) -> dict:
+    """What a user of the model has to know, as JSON values."""
+    crop = "the whole image"
+    if image_size > MAX_UNCROPPED_SIZE:
+        crop = "the central 87.5% of the largest square"
+    preprocessing = f"{crop}, resized to {image_size}x{image_size} (bicubic), clipped to [0, 1]"
+    ready = f"preprocessed: float32 in [0, 1], {image_size}x{image_size}"
+    takes = {
+        "serving_default": "encoded images (JPEG, PNG, GIF or BMP) of any sizes",
+        "embedding": "encoded images (JPEG, PNG, GIF or BMP) of any sizes",
+        "images": "uint8 in 0 to 255, any height and width",
+        "images_float": "float32 in [0, 1], any height and width",
+    }
+
+    def tensors(specs):
+        return {name: {"dtype": s.dtype.name, "shape": s.shape.as_list()} for name, s in specs}
+
+    return {
+        "architecture": dataclasses.asdict(network.architecture),
+        "image_size": image_size,
+        "input": "RGB in [0, 1], no mean or standard deviation subtracted",
+        "preprocessing": preprocessing,
+        "signatures": {
+            name: {
+                "takes": takes.get(name, ready),
+                "inputs": tensors((spec.name, spec) for spec in _inputs(signature)),
+                "outputs": tensors(signature.structured_outputs.items()),
+            }
+            for name, signature in signatures.items()
+        },
+    }

@@ -1,0 +1,104 @@
+"""What a SavedModel of ours contains: functions with fixed inputs, and the variables they use.
+
+Preprocessing is that of evaluation. No Keras object is saved, so nothing of this package
+is needed to load it.
+"""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from simclr_tf.checkpoints.restore import variable_paths
+from simclr_tf.data.decode import decode_image
+from simclr_tf.data.views import evaluation_view
+from simclr_tf.models import Network
+
+IMAGE_BYTES = tf.TensorSpec([None], tf.string, "image_bytes")
+IMAGES = tf.TensorSpec([None, None, None, 3], tf.float32, "images")
+IMAGES_UINT8 = tf.TensorSpec([None, None, None, 3], tf.uint8, "images")
+
+
+def servable(network: Network, image_size: int, class_names: list[str]):
+    """The object to save, with the attributes that TF Hub expects, and its signatures.
+
+    Returns:
+      (object, signatures by name).
+    """
+
+    @tf.function
+    def preprocess(images):
+        decode = decode_image if images.dtype == tf.string else tf.identity
+        view = tf.TensorSpec([image_size, image_size, 3], tf.float32)
+        return tf.map_fn(
+            lambda image: evaluation_view(decode(image), image_size),
+            images,
+            fn_output_signature=view,
+        )
+
+    @tf.function
+    def endpoints(images, training=False):
+        return _endpoints(network, images, training)
+
+    for spec in (IMAGE_BYTES, IMAGES_UINT8, IMAGES):
+        preprocess.get_concrete_function(spec)
+    for training in (False, True):
+        endpoints.get_concrete_function(IMAGES, training=training)
+
+    def answer(views):
+        return _answer(endpoints(views), class_names)
+
+    def embedding(views):
+        return {"embedding": endpoints(views)["final_avg_pool"]}
+
+    signatures = {
+        "serving_default": _signature(IMAGE_BYTES, lambda x: answer(preprocess(x))),
+        "embedding": _signature(IMAGE_BYTES, lambda x: embedding(preprocess(x))),
+        "images": _signature(IMAGES_UINT8, lambda x: answer(preprocess(x))),
+        "images_float": _signature(IMAGES, lambda x: answer(preprocess(x))),
+        "features": _signature(IMAGES, lambda x: {"features": endpoints(x)["final_avg_pool"]}),
+        "endpoints": _signature(IMAGES, lambda x: endpoints(x)),
+    }
+    if "proj_head_output" in signatures["endpoints"].structured_outputs:
+        signatures["projection"] = _signature(
+            IMAGES, lambda x: {"projection": endpoints(x)["proj_head_output"]}
+        )
+
+    model = tf.train.Checkpoint()
+    model.variables = list(variable_paths(network).values())
+    model.trainable_variables = [v for v in model.variables if v.trainable]
+    model.regularization_losses = []
+    model.preprocess = preprocess
+    model.__call__ = endpoints
+    return model, signatures
+
+
+def _signature(spec: tf.TensorSpec, function: Callable) -> Callable:
+    return tf.function(function, input_signature=[spec]).get_concrete_function()
+
+
+def _endpoints(network: Network, images: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
+    """All that the network computes, under the original's names."""
+    outputs = network.call(images, training=training)
+    projections = outputs.pop("projections")
+    layers = network.projection_head.layers
+    if layers:
+        outputs["proj_head_input"] = projections[0]
+        for i, (layer, projection) in enumerate(zip(layers, projections[1:], strict=True), start=1):
+            outputs["proj_head_output" if layer.last else f"proj_head_layer{i}"] = projection
+    if network.supervised_head is not None:
+        outputs["logits_sup"] = outputs.pop("logits")
+    return outputs
+
+
+def _answer(endpoints: dict[str, tf.Tensor], class_names: list[str]) -> dict[str, tf.Tensor]:
+    """What is served: predictions, or h when there is no supervised head."""
+    if not class_names:
+        return {"embedding": endpoints["final_avg_pool"]}
+    logits = endpoints["logits_sup"]
+    indices = tf.argmax(logits, axis=-1)
+    return {
+        "probabilities": tf.nn.softmax(logits),
+        "classes": tf.gather(tf.constant(class_names), indices),
+        "class_indices": indices,
+        "logits": logits,
+    }

@@ -1,0 +1,103 @@
+"""What pretraining was worth: the encoder of a run beside the same encoder with random weights.
+
+    python -m simclr_tf.probe RUN_DIR [flags of run.py]
+
+Both are frozen; exact logistic regression and kNN are fitted to the features of the
+training split, without augmentation, and measured on --eval_split. The table goes to
+the screen and to probe.json in the run directory.
+"""
+
+import sys
+
+from absl import app
+
+from simclr_tf import assemble, checkpoints, cli
+from simclr_tf import config as configuration
+from simclr_tf.backend import keras
+from simclr_tf.checkpoints.run_directory import RunDirectory, write_json
+from simclr_tf.config import ExperimentConfig
+from simclr_tf.errors import UserError
+from simclr_tf.evaluation.features import extract_features
+from simclr_tf.evaluation.knn import knn_accuracy
+from simclr_tf.evaluation.logistic_regression import fit_logistic_regression
+from simclr_tf.models import Network
+
+L2 = 1e-4  # of features that are scaled to unit variance
+
+
+def probe(config: ExperimentConfig, network: Network) -> dict[str, float]:
+    """Accuracy of a linear probe and of kNN on the features of a network.
+
+    Raises:
+      UserError: the data have no labels.
+    """
+    bank = assemble.open_dataset(config, config.data.train_split)
+    queries = assemble.open_dataset(config, config.data.eval_split)
+    if bank.num_classes is None:
+        raise UserError(f"A probe needs labels, and the data set {bank.name} has none.")
+    features, labels = extract_features(network, assemble.evaluation_batches(config, bank))
+    unseen, unseen_labels = extract_features(network, assemble.evaluation_batches(config, queries))
+    mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
+    classifier = fit_logistic_regression(
+        (features - mean) / scale, labels, num_classes=bank.num_classes, l2=L2
+    )
+    return {
+        "linear_probe_top_1_accuracy": classifier.accuracy((unseen - mean) / scale, unseen_labels),
+        "knn_top_1_accuracy": knn_accuracy(
+            features,
+            labels,
+            unseen,
+            unseen_labels,
+            num_classes=bank.num_classes,
+            k=config.eval.knn_k,
+            temperature=config.eval.knn_temperature,
+        ),
+    }
+
+
+def compare(run_dir: str, config: ExperimentConfig, explicit: frozenset[str]) -> str:
+    """Probe the encoder of a run and a random one, write probe.json, and return the table.
+
+    Flags that were not given are those of the run.
+    """
+    directory = RunDirectory(run_dir)
+    given = {name: configuration.to_dict(config)[name] for name in explicit}
+    config = configuration.from_dict(directory.config() | given)
+    trained = checkpoints.load(run_dir)
+    keras.utils.set_random_seed(config.train.seed)
+    random = Network(trained.architecture)
+    results = {"pretrained": probe(config, trained), "random weights": probe(config, random)}
+    write_json(directory / "probe.json", {"step": directory.latest_step, **results})
+    exported = sorted((directory / "saved_model").glob("*"))
+    lines = [
+        f"{'encoder':<16}{'linear probe':>14}{'kNN':>9}",
+        *(
+            f"{name:<16}{result['linear_probe_top_1_accuracy']:>14.1%}"
+            f"{result['knn_top_1_accuracy']:>9.1%}"
+            for name, result in results.items()
+        ),
+        "",
+        f"run directory   {directory.path}",
+        f"checkpoint      {directory.latest_checkpoint}",
+        f"SavedModel      {exported[-1] if exported else 'none'}",
+    ]
+    return "\n".join(lines)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) != 2:
+        print("error: give one run directory: python -m simclr_tf.probe RUN_DIR", file=sys.stderr)
+        sys.exit(2)
+    config = cli.read_flags(ExperimentConfig)
+    given = cli.given_flags(ExperimentConfig)
+
+    def program() -> int:
+        print(compare(argv[1], config, given))
+        return 0
+
+    sys.exit(cli.exit_status(program))
+
+
+if __name__ == "__main__":
+    cli.define_flags(ExperimentConfig)
+    app.run(main, flags_parser=cli.parse_flags)
