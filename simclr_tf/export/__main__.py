@@ -34,10 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--labels",
         metavar="FILE",
-        help="names of the classes, one in each line; by default those that the run directory knows",
+        help="names of the classes, one in each line; a run directory knows them",
     )
     given = parser.parse_args(arguments)
-    return exit_status(lambda: _export(given.source, given.directory, given.image_size, given.labels))
+    return exit_status(
+        lambda: _export(given.source, given.directory, given.image_size, given.labels)
+    )
 
 
 def _export(source: str, directory: str, image_size: int | None, labels: str | None) -> int:

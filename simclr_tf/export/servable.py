@@ -4,7 +4,7 @@ Preprocessing is that of evaluation. No Keras object is saved, so nothing of thi
 is needed to load it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -18,8 +18,37 @@ IMAGES = tf.TensorSpec([None, None, None, 3], tf.float32, "images")
 IMAGES_UINT8 = tf.TensorSpec([None, None, None, 3], tf.uint8, "images")
 
 
-def servable(network: Network, image_size: int, class_names: list[str]):
-    """The object to save, with the attributes that TF Hub expects, and its signatures.
+def servable(
+    network: Network, image_size: int, class_names: Sequence[str]
+) -> tuple[tf.train.Checkpoint, dict[str, Callable]]:
+    """Wrap a network for tf.saved_model.save.
+
+    Signatures, all with a batch of any size:
+      serving_default: `image_bytes`, encoded images -> the answer.
+      images, images_float: `images`, (batch, height, width, 3) of any height and width, uint8
+        or float32 in [0, 1] -> the answer.
+      embedding: `image_bytes` -> `embedding`: h.
+      features, projection, endpoints: `images`, float32 in [0, 1], preprocessed, as
+        `Network.features` takes them -> `features`: h, `projection`: z, or the endpoints.
+
+    The answer is `probabilities` and `logits` (batch, classes) with `classes` (batch,) and
+    `class_indices` (batch,) of the most probable; without a supervised head `embedding`: h.
+    `projection` is there when z is.
+
+    The endpoints have the original's names: initial_conv, initial_max_pool, block_group1 to
+    block_group4, final_avg_pool (h), proj_head_input, proj_head_layer1 and so on,
+    proj_head_output (z), logits_sup; those of missing heads are missing.
+
+    Attributes of the object are those that TF Hub expects of a model that can be trained on:
+    `__call__(images, training=False)` -> endpoints, `variables`, `trainable_variables` and
+    `regularization_losses`. `preprocess` turns any of the inputs above that are not yet
+    preprocessed into float32 (batch, image_size, image_size, 3) in [0, 1]. With
+    training=True batch norm takes the statistics of the batch and updates its averages.
+
+    Args:
+      network: in float32; its variables become the object's.
+      image_size: height and width of preprocessed images.
+      class_names: by index; empty without a supervised head.
 
     Returns:
       (object, signatures by name).
@@ -90,7 +119,7 @@ def _endpoints(network: Network, images: tf.Tensor, training: bool) -> dict[str,
     return outputs
 
 
-def _answer(endpoints: dict[str, tf.Tensor], class_names: list[str]) -> dict[str, tf.Tensor]:
+def _answer(endpoints: dict[str, tf.Tensor], class_names: Sequence[str]) -> dict[str, tf.Tensor]:
     """What is served: predictions, or h when there is no supervised head."""
     if not class_names:
         return {"embedding": endpoints["final_avg_pool"]}

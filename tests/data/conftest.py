@@ -1,23 +1,7 @@
-"""Image data sets that the tests of this folder share."""
+"""What the tests of this folder share."""
 
 import numpy as np
 import pytest
-import tensorflow as tf
-
-
-def write_png(path, value, size=(9, 7)):
-    """Write an RGB PNG whose pixels all have one value."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = np.full((*size, 3), value, np.uint8)
-    path.write_bytes(tf.io.encode_png(image).numpy())
-
-
-@pytest.fixture
-def class_folder(tmp_path):
-    """CLASS/image.png: 10 cats (values 0 to 9) and 5 dogs (values 10 to 14)."""
-    for i in range(15):
-        write_png(tmp_path / ("cat" if i < 10 else "dog") / f"{i:02d}.png", i)
-    return tmp_path
 
 
 @pytest.fixture(scope="session")
@@ -26,9 +10,7 @@ def greys_dir(tmp_path_factory):
     import tensorflow_datasets as tfds
 
     names = ["black", "grey", "white"]
-    examples = [
-        (i, {"image": np.full((6, 5, 3), i, np.uint8), "label": i % 3}) for i in range(23)
-    ]
+    examples = [(i, {"image": np.full((6, 5, 3), i, np.uint8), "label": i % 3}) for i in range(23)]
     data_dir = tmp_path_factory.mktemp("tfds")
     tfds.dataset_builders.store_as_tfds_dataset(
         name="tiny_greys",

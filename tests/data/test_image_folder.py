@@ -1,0 +1,313 @@
+"""Image folders: layouts, formats, files that cannot be decoded."""
+
+import io
+import logging
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from simclr_tf.data import datasets
+from simclr_tf.data.decode import decode_image
+from simclr_tf.errors import UserError
+
+
+def write_png(path, value, size=(9, 7)):
+    """Write an RGB PNG whose pixels all have one value."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.full((*size, 3), value, np.uint8)
+    path.write_bytes(tf.io.encode_png(image).numpy())
+
+
+@pytest.fixture
+def class_folder(tmp_path):
+    """CLASS/image.png: 10 cats (values 0 to 9) and 5 dogs (values 10 to 14)."""
+    for i in range(15):
+        write_png(tmp_path / ("cat" if i < 10 else "dog") / f"{i:02d}.png", i)
+    return tmp_path
+
+
+def load(folder, split="train", **options):
+    return datasets.load("image_folder", split, data_dir=str(folder), **options)
+
+
+def values(dataset):
+    """{value of the image: its label} in one pass."""
+    return {
+        int(decode_image(e["image"])[0, 0, 0]): int(e["label"]) if "label" in e else None
+        for e in dataset.examples()
+    }
+
+
+def test_split_class_layout(tmp_path):
+    for i, path in enumerate(["train/b", "train/a", "val/b", "val/a", "extra/b"]):
+        write_png(tmp_path / path / "x.png", i)
+    train, val, extra = (load(tmp_path, split) for split in ("train", "val", "extra"))
+    assert train.class_names == val.class_names == extra.class_names == ("a", "b")
+    assert train.num_classes == 2
+    assert values(train) == {0: 1, 1: 0}
+    assert values(val) == {2: 1, 3: 0}
+    assert values(extra) == {4: 1}
+
+
+def test_class_layout_holds_out_a_share_of_every_class(class_folder):
+    train = load(class_folder, holdout_fraction=0.2)
+    held = load(class_folder, "validation", holdout_fraction=0.2)
+    assert (train.num_examples, held.num_examples) == (12, 3)
+    assert train.class_names == ("cat", "dog")
+    assert sorted([*values(train), *values(held)]) == list(range(15))
+    assert sorted(values(held).values()) == [0, 0, 1]
+    assert all(label == (value >= 10) for value, label in values(train).items())
+    assert values(load(class_folder, "test", holdout_fraction=0.2)) == values(held)
+
+
+def test_what_is_held_out_follows_the_seed(class_folder):
+    chosen = {
+        seed: tuple(sorted(values(load(class_folder, "test", seed=seed)))) for seed in range(6)
+    }
+    assert len(set(chosen.values())) > 1
+    assert tuple(sorted(values(load(class_folder, "test", seed=3)))) == chosen[3]
+
+
+def test_what_is_held_out_stays_so_when_a_file_is_damaged(class_folder):
+    held = values(load(class_folder, "test", holdout_fraction=0.4))
+    damaged = next(i for i in range(15) if i not in held)
+    (class_folder / ("cat" if damaged < 10 else "dog") / f"{damaged:02d}.png").write_bytes(b"")
+    assert values(load(class_folder, "test", holdout_fraction=0.4)) == held
+
+
+def test_single_image_of_a_class_is_trained_on(class_folder):
+    write_png(class_folder / "emu" / "only.png", 15)
+    assert values(load(class_folder))[15] == 2
+    assert 15 not in values(load(class_folder, "test"))
+
+
+def test_flat_folder_has_no_labels(tmp_path):
+    for i in range(3):
+        write_png(tmp_path / f"{i}.png", i)
+    dataset = load(tmp_path)
+    assert dataset.num_classes is None and dataset.class_names is None
+    assert values(dataset) == {0: None, 1: None, 2: None}
+    with pytest.raises(UserError, match="no split 'validation'; it has train"):
+        load(tmp_path, "validation")
+
+
+def test_other_and_hidden_files_are_ignored(class_folder):
+    (class_folder / "notes.txt").write_text("x")
+    (class_folder / "cat" / ".hidden.png").write_bytes(b"x")
+    write_png(class_folder / ".thumbnails" / "deep" / "er" / "a.png", 99)
+    assert set(values(load(class_folder))) < set(range(15))
+    assert load(class_folder).skipped_files == ()
+
+
+def test_links_are_followed(class_folder, tmp_path_factory):
+    linked = tmp_path_factory.mktemp("linked")
+    os.symlink(class_folder / "cat", linked / "cat")
+    (linked / "dog").mkdir()
+    os.symlink(class_folder / "dog" / "10.png", linked / "dog" / "a.png")
+    assert sorted([*values(load(linked)), *values(load(linked, "test"))]) == [*range(10), 10]
+
+
+def test_cache_keeps_the_images_when_files_are_gone(class_folder):
+    kept = load(class_folder, cache=True)
+    expected = values(load(class_folder))
+    for path in class_folder.glob("*/*.png"):
+        path.unlink()
+    assert values(kept) == expected
+
+
+# The formats
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (21, 37, 3), dtype=np.uint8)
+GREY = PIXELS[..., 0]
+
+
+def encoded(image, format, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def webp_is_read():
+    try:
+        decode_image(encoded(Image.fromarray(PIXELS), "WEBP"))
+    except tf.errors.InvalidArgumentError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "expected"),
+    [
+        ("rgb.png", encoded(Image.fromarray(PIXELS), "PNG"), PIXELS),
+        ("grey.png", encoded(Image.fromarray(GREY), "PNG"), np.stack([GREY] * 3, -1)),
+        ("rgba.PNG", encoded(Image.fromarray(np.dstack([PIXELS, GREY])), "PNG"), PIXELS),
+        ("16.png", tf.io.encode_png(PIXELS.astype(np.uint16) * 256 + 77).numpy(), PIXELS),
+        (
+            "grey16.png",
+            tf.io.encode_png(GREY[..., None].astype(np.uint16) * 256).numpy(),
+            np.stack([GREY] * 3, -1),
+        ),
+        (
+            "palette.png",
+            encoded(Image.fromarray(PIXELS).quantize(16), "PNG"),
+            np.asarray(Image.fromarray(PIXELS).quantize(16).convert("RGB")),
+        ),
+        ("rgb.bmp", encoded(Image.fromarray(PIXELS), "BMP"), PIXELS),
+        ("grey.bmp", encoded(Image.fromarray(GREY), "BMP"), np.stack([GREY] * 3, -1)),
+        ("named.jpg", encoded(Image.fromarray(PIXELS), "PNG"), PIXELS),
+        pytest.param(
+            "rgb.webp",
+            encoded(Image.fromarray(PIXELS), "WEBP", lossless=True),
+            PIXELS,
+            marks=pytest.mark.skipif(not webp_is_read(), reason="this TensorFlow reads no WebP"),
+        ),
+    ],
+)
+def test_lossless_formats(tmp_path, name, data, expected):
+    (tmp_path / name).write_bytes(data)
+    (example,) = load(tmp_path).examples()
+    np.testing.assert_array_equal(decode_image(example["image"]), expected)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_jpeg(tmp_path, mode):
+    smooth = np.add.outer(np.arange(20) * 4, np.arange(50) * 2)[..., None] + [0, 20, 50]
+    smooth = Image.fromarray(smooth.astype(np.uint8)).convert(mode)
+    (tmp_path / "a.JPEG").write_bytes(encoded(smooth, "JPEG", quality=95))
+    (example,) = load(tmp_path).examples()
+    image = decode_image(example["image"])
+    assert image.dtype == tf.uint8 and image.shape == (20, 50, 3)
+    np.testing.assert_allclose(image, np.asarray(smooth.convert("RGB")).astype(int), atol=4)
+
+
+def test_animation_gives_its_first_frame(tmp_path):
+    frames = [Image.fromarray(np.full((5, 6), value, np.uint8)) for value in (10, 200)]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    (tmp_path / "a.gif").write_bytes(data)
+    (example,) = load(tmp_path).examples()
+    np.testing.assert_array_equal(decode_image(example["image"]), np.full((5, 6, 3), 10))
+
+
+@pytest.mark.skipif(webp_is_read(), reason="this TensorFlow reads WebP")
+def test_webp_is_reported_where_it_cannot_be_read(class_folder):
+    (class_folder / "cat" / "a.webp").write_bytes(encoded(Image.fromarray(PIXELS), "WEBP"))
+    skipped = load(class_folder).skipped_files + load(class_folder, "test").skipped_files
+    assert skipped == ("cat/a.webp",)
+
+
+# Files that cannot be decoded
+
+
+@pytest.fixture
+def damaged_folder(tmp_path):
+    """Four good and four bad images of one class."""
+    jpeg = encoded(Image.fromarray(PIXELS), "JPEG")
+    for i in range(4):
+        write_png(tmp_path / "a" / f"good{i}.png", i)
+    (tmp_path / "a" / "half.jpg").write_bytes(jpeg[: len(jpeg) // 2])
+    (tmp_path / "a" / "empty.png").write_bytes(b"")
+    (tmp_path / "a" / "text.bmp").write_bytes(b"this is no image at all")
+    os.symlink(tmp_path / "nowhere", tmp_path / "a" / "dangling.png")
+    return tmp_path
+
+
+BAD = {"a/half.jpg", "a/empty.png", "a/text.bmp", "a/dangling.png"}
+
+
+def whole(folder, **options):
+    """Both parts of a class folder: a pair of data sets."""
+    return [load(folder, split, holdout_fraction=0.5, **options) for split in ("train", "test")]
+
+
+def test_bad_files_are_reported_by_path_and_left_out(damaged_folder, caplog):
+    with caplog.at_level(logging.WARNING):
+        parts = whole(damaged_folder)
+    assert {name for part in parts for name in part.skipped_files} == BAD
+    assert sorted(value for part in parts for value in values(part)) == [0, 1, 2, 3]
+    assert sum(part.num_examples for part in parts) == 4
+    lines = [record.getMessage() for record in caplog.records if "Cannot decode" in record.message]
+    assert len(lines) == 4 and not any("\n" in line or "{{" in line for line in lines)
+    (half,) = [line for line in lines if "half.jpg" in line]
+    assert str(damaged_folder / "a" / "half.jpg") in half and "Invalid JPEG data" in half
+    (dangling,) = [line for line in lines if "dangling.png" in line]
+    assert "No such file" in dangling
+
+
+def test_too_many_bad_files_stop_with_the_list(damaged_folder):
+    train, _ = whole(damaged_folder, max_bad_images=4)
+    limit = len(train.skipped_files) - 1
+    with pytest.raises(UserError, match=f"--max_bad_images={limit}: ") as error:
+        load(damaged_folder, holdout_fraction=0.5, max_bad_images=limit)
+    assert all(name in str(error.value) for name in train.skipped_files)
+    assert "\n" not in str(error.value)
+
+
+def test_known_bad_files_are_not_checked_again(damaged_folder, monkeypatch):
+    checked = whole(damaged_folder)
+
+    def fail(*_):
+        raise AssertionError("checked again")
+
+    monkeypatch.setattr("simclr_tf.data.image_folder.undecodable_files", fail)
+    for part in checked:
+        again = load(damaged_folder, part.split, holdout_fraction=0.5, known_bad=part.skipped_files)
+        assert values(again) == values(part)
+        assert again.skipped_files == part.skipped_files
+
+
+# What cannot work
+
+
+@pytest.mark.parametrize(
+    ("files", "split", "message"),
+    [
+        (["a.png", "cat/b.png"], "train", r"as image, CLASS/image.*found a.png and cat/b.png"),
+        (["cat/a.png", "train/cat/b.png"], "train", r"found cat/a.png and train/cat/b.png"),
+        (["train/cat/images/a.png"], "train", r"found train/cat/images/a.png"),
+        (["readme.txt"], "train", r"Found no images below"),
+        (["cat/a.png", "dog/a.txt"], "train", r"Class folder .*dog has no images"),
+        (["train/cat/a.png", "train/dog/a.txt"], "train", r"Class folder .*dog has no images"),
+        (["train/a.png", "test/b.png"], "train", r"named like splits \(test, train\)"),
+        (["train/cat/a.png", "test/emu/b.png"], "train", r"test/emu has no counterpart in .*train"),
+        (["train/cat/a.png", "test/cat/b.png"], "tests", r"'tests'.*test, train.*Did you mean: t"),
+        (["cat/a.png", "cat/b.png"], "dev", r"no split 'dev'; it has train, validation, test"),
+    ],
+)
+def test_layouts_that_cannot_work(tmp_path, files, split, message):
+    for file in files:
+        write_png(tmp_path / file, 0)
+    with pytest.raises(UserError, match=message) as error:
+        load(tmp_path, split)
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_folder_that_cannot_be_read(tmp_path):
+    with pytest.raises(UserError, match="Cannot read .*absent: No such file or directory"):
+        load(tmp_path / "absent")
+    write_png(tmp_path / "a.png", 0)
+    with pytest.raises(UserError, match="Cannot read .*a.png: Not a directory"):
+        load(tmp_path / "a.png")
+    with pytest.raises(UserError, match="--data_dir"):
+        datasets.load("image_folder", "train")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_folder_without_permission(tmp_path):
+    tmp_path.chmod(0)
+    with pytest.raises(UserError, match="Permission denied"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1])
+def test_share_to_hold_out_must_leave_both_sides(class_folder, fraction):
+    with pytest.raises(UserError, match="holdout_fraction"):
+        load(class_folder, holdout_fraction=fraction)
+
+
+def test_nothing_readable_is_left(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(UserError, match="has no readable images"):
+        load(tmp_path)

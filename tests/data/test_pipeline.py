@@ -1,0 +1,202 @@
+"""Batches: resuming, hosts, seeds, padding."""
+
+import itertools
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf.data import datasets, pipeline, views
+from simclr_tf.data.decode import decode_image
+from simclr_tf.errors import UserError
+
+N = 23
+
+
+@pytest.fixture(params=["folder", "tfds"])
+def dataset(request, tmp_path):
+    """23 images of different values and sizes, three classes."""
+    if request.param == "tfds":
+        return datasets.load("tiny_greys", "train", data_dir=request.getfixturevalue("greys_dir"))
+    rng = np.random.default_rng(0)
+    for i in range(N):
+        os.makedirs(tmp_path / "train" / f"class{i % 3}", exist_ok=True)
+        image = rng.integers(0, 256, (11 + i, 17, 3), dtype=np.uint8)
+        path = tmp_path / "train" / f"class{i % 3}" / f"{i}.png"
+        path.write_bytes(tf.io.encode_png(image).numpy())
+    return datasets.load("image_folder", "train", data_dir=str(tmp_path))
+
+
+@pytest.fixture
+def digits():
+    return datasets.load("digits", "test")
+
+
+def batches(dataset, count, **options):
+    """The first batches, as lists of arrays: views and then the labels."""
+    options = {"batch_size": 6, "image_size": 12, "seed": 0, "shuffle_buffer": 8} | options
+    stream = pipeline.training_dataset(dataset, **options).take(count)
+    return [[np.asarray(part) for part in (*batch[0], *batch[1:])] for batch in stream]
+
+
+def assert_equal(left, right):
+    assert len(left) == len(right)
+    for a, b in zip(left, right):
+        for x, y in zip(a, b):
+            np.testing.assert_array_equal(x, y)
+
+
+def test_form_of_a_training_batch(digits):
+    spec = pipeline.training_dataset(
+        digits, batch_size=6, image_size=12, seed=0, number_of_views=3
+    ).element_spec
+    view = tf.TensorSpec((6, 12, 12, 3), tf.float32)
+    assert spec == ((view, view, view), tf.TensorSpec((6,), tf.int64))
+    (batch,) = batches(digits, 1)
+    assert len(batch) == 3 and batch[0].min() >= 0 and batch[0].max() <= 1
+    assert not np.array_equal(batch[0], batch[1])
+
+
+def test_form_without_labels(tmp_path):
+    for i in range(4):
+        (tmp_path / f"{i}.png").write_bytes(tf.io.encode_png(np.zeros((5, 5, 3), "u1")).numpy())
+    dataset = datasets.load("image_folder", "train", data_dir=str(tmp_path))
+    stream = pipeline.training_dataset(dataset, batch_size=4, image_size=8, seed=0)
+    view = tf.TensorSpec((4, 8, 8, 3), tf.float32)
+    assert stream.element_spec == ((view, view),)
+    ((_, labels, weights),) = pipeline.evaluation_dataset(dataset, batch_size=4, image_size=8)
+    assert labels.numpy().tolist() == [-1] * 4 and weights.numpy().tolist() == [1] * 4
+
+
+@pytest.mark.parametrize("blur_sigma", ["image", "batch"])
+def test_resumed_stream_is_the_tail_of_the_whole(dataset, blur_sigma):
+    whole = batches(dataset, 9, blur_sigma=blur_sigma, image_size=20)
+    for step in (3, 7):  # in the first and in the second epoch
+        tail = batches(dataset, 9 - step, blur_sigma=blur_sigma, image_size=20, start_step=step)
+        assert_equal(tail, whole[step:])
+
+
+def test_hosts_together_see_the_global_batch(dataset):
+    options = {"color_jitter_strength": 0.5, "image_size": 20}
+    whole = batches(dataset, 5, **options)
+    hosts = [batches(dataset, 5, host_index=h, num_hosts=3, **options) for h in range(3)]
+    assert hosts[0][0][0].shape == (2, 20, 20, 3)
+    joined = [[np.concatenate(parts) for parts in zip(*batch)] for batch in zip(*hosts)]
+    assert_equal(joined, whole)
+
+
+def test_streams_of_other_seeds_differ(digits):
+    first, second = batches(digits, 2, seed=0), batches(digits, 2, seed=1)
+    assert not np.array_equal(first[0][2], second[0][2])
+    assert not np.array_equal(first[0][0], second[0][0])
+    assert_equal(first, batches(digits, 2, seed=0))
+
+
+def test_an_image_is_augmented_anew_in_every_epoch(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (30, 30, 3), dtype=np.uint8)
+    (tmp_path / "a.png").write_bytes(tf.io.encode_png(image).numpy())
+    dataset = datasets.load("image_folder", "train", data_dir=str(tmp_path))
+    seen = batches(dataset, 3, batch_size=1)
+    for a, b in itertools.combinations([view for batch in seen for view in batch], 2):
+        assert not np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("augmentation", ["pretrain", "finetune"])
+def test_views_are_those_of_the_recipe_at_the_seed_of_the_position(digits, augmentation):
+    recipe = {"color_jitter_strength": 0.7, "brightness": "add", "blur_sigma": "image"}
+    (batch,) = batches(digits, 1, augmentation=augmentation, seed=5, **recipe)
+    assert len(batch) == (3 if augmentation == "pretrain" else 2)
+    for i, example in enumerate(digits.examples(seed=5).take(6)):
+        image, seed = decode_image(example["image"]), tf.constant([5, i], tf.int64)
+        if augmentation == "pretrain":
+            expected = views.pretraining_views(image, seed, 12, 2, **recipe)
+        else:
+            expected = (views.finetuning_view(image, seed, 12),)
+        for view, known in zip(batch, expected):
+            np.testing.assert_allclose(view[i], known, atol=1e-6)
+        assert batch[-1][i] == int(example["label"])
+
+
+def test_blur_per_batch_is_applied_after_batching(digits):
+    sharp = batches(digits, 4, image_size=40, use_blur=False)
+    blurred = batches(digits, 4, image_size=40, blur_sigma="batch")
+    changed = [
+        not np.array_equal(a, b)
+        for x, y in zip(sharp, blurred)
+        for v, w in zip(x[:2], y[:2])
+        for a, b in zip(v, w)
+    ]
+    assert 10 < sum(changed) < 38  # half of the 48 images
+
+
+def test_training_epoch_counts_every_image_once(digits):
+    stream = pipeline.training_dataset(digits, batch_size=359, image_size=8, seed=0, use_blur=False)
+    ((_, labels),) = stream.take(1)
+    known = [int(example["label"]) for example in digits.examples()]
+    assert np.bincount(labels).tolist() == np.bincount(known).tolist()
+
+
+def test_default_shuffle_buffer_is_the_originals(digits, monkeypatch):
+    asked = []
+    examples = type(digits.source).examples
+
+    def spy(self, positions, seed, shuffle_buffer):
+        asked.append(shuffle_buffer)
+        return examples(self, positions, seed, shuffle_buffer)
+
+    monkeypatch.setattr(type(digits.source), "examples", spy)
+    for size in (32, 33):
+        pipeline.training_dataset(digits, batch_size=4, image_size=size, seed=0)
+    assert asked == [200, 40]
+
+
+@pytest.mark.parametrize(("batch_size", "num_hosts"), [(23, 1), (6, 1), (64, 1), (6, 3), (48, 3)])
+def test_evaluation_counts_every_image_once(dataset, batch_size, num_hosts):
+    reference = {}
+    for example in dataset.examples():
+        image = views.evaluation_view(decode_image(example["image"]), 16).numpy()
+        reference[image.round(4).tobytes()] = int(example["label"])
+    assert len(reference) == N
+    seen, lengths = [], []
+    for host in range(num_hosts):
+        stream = list(
+            pipeline.evaluation_dataset(
+                dataset,
+                batch_size=batch_size,
+                image_size=16,
+                host_index=host,
+                num_hosts=num_hosts,
+            )
+        )
+        lengths.append(len(stream))
+        for images, labels, weights in stream:
+            assert images.shape == (batch_size // num_hosts, 16, 16, 3)
+            for image, label, weight in zip(images.numpy(), labels.numpy(), weights.numpy()):
+                if weight == 1:
+                    assert reference[image.round(4).tobytes()] == label
+                    seen.append(image.round(4).tobytes())
+                else:
+                    assert weight == 0 and label == -1 and not image.any()
+    assert lengths == [-(-N // batch_size)] * num_hosts
+    assert sorted(seen) == sorted(reference)
+
+
+def test_evaluation_keeps_the_order_of_the_data(digits):
+    stream = pipeline.evaluation_dataset(digits, batch_size=100, image_size=8)
+    labels = np.concatenate([labels for _, labels, _ in stream])[: digits.num_examples]
+    assert labels.tolist() == [int(example["label"]) for example in digits.examples()]
+
+
+def test_batches_that_cannot_work(digits):
+    pipeline.check_batch(digits, 359)
+    with pytest.raises(UserError, match="batch of 360 .*digits.*'test' has 359"):
+        pipeline.check_batch(digits, 360)
+    with pytest.raises(UserError, match="batch of 0"):
+        pipeline.check_batch(digits, 0)
+    with pytest.raises(UserError, match="batch of 10 .*among 4 replicas; take 8"):
+        pipeline.check_batch(digits, 10, num_replicas=4)
+    with pytest.raises(UserError, match="among 4 hosts"):
+        batches(digits, 1, num_hosts=4)
+    with pytest.raises(UserError, match="'pretrain', 'finetune'.*'linear'"):
+        batches(digits, 1, augmentation="linear")
