@@ -40,7 +40,7 @@ def check_flags(config: ExperimentConfig) -> None:
         "--eval_steps": (config.eval.eval_steps, 0),
         "--knn_every_epochs": (config.eval.knn_every_epochs, 0),
         "--knn_k": (config.eval.knn_k, 1),
-        "--train_summary_steps": (config.run.train_summary_steps, 1),
+        "--train_summary_steps": (config.run.train_summary_steps, 0),
         "--steps_per_execution": (config.train.steps_per_execution, 1),
         "--keep_checkpoint_max": (config.run.keep_checkpoint_max, 0),
         "--keep_hub_module_max": (config.run.keep_hub_module_max, 0),

@@ -42,8 +42,8 @@ class StepCallback(keras.callbacks.Callback):
 
 
 def passed(before: int, step: int, interval: int) -> bool:
-    """Whether a multiple of `interval` lies in (before, step]."""
-    return step // interval > before // interval
+    """Whether a multiple of `interval` lies in (before, step]; never when it is 0."""
+    return interval > 0 and step // interval > before // interval
 
 
 class StopOnNonFiniteLoss(StepCallback):

@@ -66,9 +66,7 @@ def read_flags(config_class: type, flag_values: flags.FlagValues = flags.FLAGS) 
     return configuration.from_dict(values, config_class)
 
 
-def given_flags(
-    config_class: type, flag_values: flags.FlagValues = flags.FLAGS
-) -> frozenset[str]:
+def given_flags(config_class: type, flag_values: flags.FlagValues = flags.FLAGS) -> frozenset[str]:
     """Names of the flags that were given, on the command line or in a flag file."""
     return frozenset(
         field.name

@@ -11,8 +11,6 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from simclr_tf.errors import UserError
-
 
 def flag(default: Any, help: str, *, choices: tuple = (), identity: bool = True) -> Any:
     """A dataclass field that is also a command line flag."""
@@ -203,7 +201,9 @@ class RunConfig:
     keep_hub_module_max: int = flag(
         1, "How many exported SavedModels are kept; 0 keeps all.", identity=False
     )
-    train_summary_steps: int = flag(100, "Steps between two rows of metrics.", identity=False)
+    train_summary_steps: int = flag(
+        100, "Steps between two rows of metrics; 0: after the last one.", identity=False
+    )
     resume: bool = flag(
         True, "Go on from the last checkpoint of --model_dir, if it has one.", identity=False
     )

@@ -99,7 +99,7 @@ def _tpu_strategy(
 
 def distribute_batches(
     strategy: tf.distribute.Strategy, make_dataset: Callable[[int, int], tf.data.Dataset]
-):
+) -> tf.data.Dataset | tf.distribute.DistributedDataset:
     """Give every replica its share of each global batch, in the order of the replicas.
 
     Args:

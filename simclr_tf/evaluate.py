@@ -59,9 +59,7 @@ def evaluate_run(
         if knn_bank is not None:
             result |= evaluate_knn(config, strategy, network, knn_bank, dataset)
         step = checkpoint_step(prefix)
-        record_result(
-            directory, result, step, configuration.to_dict(config), config.eval.eval_name
-        )
+        record_result(directory, result, step, configuration.to_dict(config), config.eval.eval_name)
         shown = ", ".join(f"{name} {value:.4f}" for name, value in result.items())
         print(f"step {step}: {shown}", flush=True)
 

@@ -138,7 +138,7 @@ def train(
     if config.train.train_mode == "pretrain":
         chance = chance_level(plan.batch_size)
         every.insert(1, callbacks.WarnAtChance(start_step, max(plan.warmup_steps, 100), chance))
-    if eval_dataset is not None:
+    if config.eval.knn_every_epochs:
         interval = config.eval.knn_every_epochs * plan.epoch_steps
         every.append(callbacks.RunEvery(start_step, interval, plan.train_steps, record_knn))
     method.fit(
@@ -148,7 +148,10 @@ def train(
         verbose=0,
     )
     if stop.stopped:
-        print(f"Stopped by SIGTERM; a checkpoint was saved in {directory.path}. The same command goes on.")
+        print(
+            f"Stopped by SIGTERM at step {stop.step}; a checkpoint is saved in {directory.path}. "
+            "The same command goes on."
+        )
         return TERMINATED
     export(config, method, directory, dataset, plan.train_steps)
     return 0
@@ -202,6 +205,8 @@ def export(
 ) -> None:
     """Write saved_model/STEP and remove the oldest beyond --keep_hub_module_max."""
     exported = directory / "saved_model"
+    if (exported / str(step)).exists():
+        return  # of a run that was killed right after its export
     export_saved_model(
         method.network,
         exported / str(step),

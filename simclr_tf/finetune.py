@@ -5,7 +5,7 @@ import dataclasses
 from simclr_tf import checkpoints, optimizers
 from simclr_tf.config import ExperimentConfig
 from simclr_tf.errors import UserError
-from simclr_tf.methods import Supervised, l2_variables
+from simclr_tf.methods import Supervised
 from simclr_tf.models import Architecture, Network
 from simclr_tf.pretrain import architecture_of as architecture_of_flags
 
@@ -106,7 +106,5 @@ def build(config: ExperimentConfig, architecture: Architecture) -> Supervised:
     return Supervised(
         network,
         weight_decay=config.optimizer.weight_decay,
-        decayed_variables=l2_variables(
-            network, config.optimizer.optimizer in optimizers.DECAYS_INSIDE
-        ),
+        optimizer_decays=config.optimizer.optimizer in optimizers.DECAYS_INSIDE,
     )

@@ -2,7 +2,7 @@
 
 from simclr_tf import checkpoints, optimizers
 from simclr_tf.config import ExperimentConfig
-from simclr_tf.methods import SimCLR, l2_variables
+from simclr_tf.methods import SimCLR
 from simclr_tf.models import Architecture, Network
 
 CIFAR_SIZE = 32  # pixels; images of this size and below get the CIFAR stem
@@ -40,14 +40,14 @@ def build(config: ExperimentConfig, architecture: Architecture) -> SimCLR:
     """
     network = Network(architecture, config.train.mixed_precision)
     if config.train.checkpoint:
-        report = checkpoints.load_into(network, config.train.checkpoint, config.train.variable_schema)
+        report = checkpoints.load_into(
+            network, config.train.checkpoint, config.train.variable_schema
+        )
         print(report)
     return SimCLR(
         network,
         temperature=config.loss.temperature,
         hidden_norm=config.loss.hidden_norm,
         weight_decay=config.optimizer.weight_decay,
-        decayed_variables=l2_variables(
-            network, config.optimizer.optimizer in optimizers.DECAYS_INSIDE
-        ),
+        optimizer_decays=config.optimizer.optimizer in optimizers.DECAYS_INSIDE,
     )

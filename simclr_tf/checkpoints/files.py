@@ -47,7 +47,10 @@ def find_prefix(path: str) -> str:
 
 def _latest(directory: str) -> str | None:
     """The checkpoint that the `checkpoint` file names, also when its directory was moved."""
-    state = tf.train.get_checkpoint_state(directory)
+    try:
+        state = tf.train.get_checkpoint_state(directory)
+    except UnicodeDecodeError:
+        state = None
     if state is None:
         raise UserError(f"The file {os.path.join(directory, 'checkpoint')} is corrupt.")
     if not state.model_checkpoint_path or tf.io.gfile.exists(

@@ -1,15 +1,15 @@
-"""Loading weights from whatever holds them: a run directory, a checkpoint, or the original's files."""
+"""Loading weights from what holds them: a run directory, a checkpoint, the original's files."""
 
 import os
-import pathlib
-import re
 
 import tensorflow as tf
 
 from simclr_tf.checkpoints import originals
-from simclr_tf.checkpoints.originals import ForeignCheckpoint as StoredNetwork
+from simclr_tf.checkpoints.files import reading
+from simclr_tf.checkpoints.layout import network_variables
+from simclr_tf.checkpoints.originals import StoredNetwork
 from simclr_tf.checkpoints.restore import RestoreReport, assign
-from simclr_tf.checkpoints.run_directory import MODEL, RunDirectory, checkpoint_step
+from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step
 from simclr_tf.errors import UserError
 from simclr_tf.models import Network
 
@@ -37,40 +37,36 @@ def read(path: str | os.PathLike, variable_schema: str | None = None) -> StoredN
         raise UserError(f"The run directory {path} has no checkpoint yet.")
     schema = originals.compile_schema(variable_schema)
     architecture = directory.architecture()
-    try:
+    keys = {_NETWORK + v.path + originals.VALUE: v for v in network_variables(architecture)}
+    with reading(prefix):
         reader = tf.train.load_checkpoint(prefix)
-        arrays, excluded, ignored = {}, [], []
-        for key in sorted(reader.get_variable_to_shape_map()):
-            name = key.removesuffix(originals.VALUE)
-            if not name.startswith(_NETWORK) or name == key:
-                ignored.append(name)
-            elif schema.match(name.removeprefix(_NETWORK)):
-                arrays[name.removeprefix(_NETWORK)] = reader.get_tensor(key)
-            else:
-                excluded.append(name.removeprefix(_NETWORK))
-    except (tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{prefix} cannot be read, it is truncated or corrupt: {reason}") from None
+        stored = reader.get_variable_to_shape_map()
+        arrays = {
+            variable.path: reader.get_tensor(key)
+            for key, variable in keys.items()
+            if key in stored and schema.match(variable.tf1)
+        }
     return StoredNetwork(
         kind=RUN_DIRECTORY,
         architecture=architecture,
         arrays=arrays,
-        ignored=tuple(ignored),
-        unused=(),
-        excluded=tuple(excluded),
+        ignored=tuple(sorted(key for key in stored if not key.startswith(_NETWORK))),
+        unused=tuple(sorted(k for k in stored if k.startswith(_NETWORK) and k not in keys)),
+        excluded=tuple(v.path for v in keys.values() if not schema.match(v.tf1)),
         step=checkpoint_step(prefix),
     )
 
 
 def _own_checkpoint(path: str) -> tuple[RunDirectory | None, str | None]:
     """The run directory that a path names or lies in, and the prefix of the checkpoint meant."""
-    if os.path.isdir(path):
-        directory = RunDirectory(path)
-        return (directory, directory.latest_checkpoint) if directory.holds_run() else (None, None)
+    directory = RunDirectory(path)
+    if directory.holds_run():
+        return directory, directory.latest_checkpoint
     prefix = path.removesuffix(".index")
-    directory = RunDirectory(pathlib.Path(prefix).parent)
-    ours = (directory / MODEL).is_file() and re.fullmatch(r"ckpt-\d+", os.path.basename(prefix))
-    return (directory, prefix) if ours and os.path.exists(prefix + ".index") else (None, None)
+    directory = RunDirectory(os.path.dirname(prefix))
+    if directory.holds_run() and os.path.basename(prefix) in directory.checkpoints():
+        return directory, prefix
+    return None, None
 
 
 def load_into(
@@ -105,7 +101,7 @@ def load_into(
     return assign(
         network,
         arrays,
-        require_projection_head=bool(network.projection_head.layers) and not stored.excluded,
+        require_projection_head=not any(p.startswith("projection_head/") for p in stored.excluded),
         excluded=stored.excluded,
         unused=unused,
         ignored=stored.ignored,

@@ -5,6 +5,7 @@ variables are called is the original's (google-research/simclr); see `layout`.
 """
 
 import collections
+import collections.abc
 import dataclasses
 import os
 import re
@@ -34,7 +35,7 @@ BOOKKEEPING = ("keras_api", "variables", "trainable_variables", "trainable_varia
 
 
 @dataclasses.dataclass(frozen=True)
-class ForeignCheckpoint:
+class StoredNetwork:
     """A checkpoint of the original.
 
     Attributes:
@@ -56,7 +57,7 @@ class ForeignCheckpoint:
     step: int | None
 
 
-def read(path: str, variable_schema: str | None = None) -> ForeignCheckpoint:
+def read(path: str, variable_schema: str | None = None) -> StoredNetwork:
     """Read a checkpoint of the original.
 
     Args:
@@ -84,7 +85,7 @@ def read(path: str, variable_schema: str | None = None) -> ForeignCheckpoint:
             if name in keys and schema.match(variable.tf1):
                 arrays[variable.path] = reader.get_tensor(keys[name])
         step = _step(reader)
-    return ForeignCheckpoint(
+    return StoredNetwork(
         kind=_kind(prefix, is_tf2),
         architecture=architecture,
         arrays=arrays,

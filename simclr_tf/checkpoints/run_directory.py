@@ -13,12 +13,11 @@ saved_model/STEP/  exported models
 import dataclasses
 import json
 import os
-import pathlib
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
+from etils import epath
 
 from simclr_tf.errors import UserError
 from simclr_tf.models import Architecture
@@ -42,11 +41,11 @@ FILES = (
 )
 
 
-def write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
+def write_json(path: epath.Path, values: Mapping[str, Any]) -> None:
     """Write a JSON file so that readers see the old file or the new one, never a part."""
     temporary = path.with_name(path.name + ".part")
     temporary.write_text(json.dumps(values, indent=2) + "\n")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 class RunDirectory:
@@ -56,19 +55,23 @@ class RunDirectory:
     `claim` makes it the directory of that configuration.
 
     Args:
-      path: the directory; it need not exist.
+      path: the directory, local or gs://; it need not exist.
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.path = pathlib.Path(path).expanduser()
+        self.path = epath.Path(path).expanduser()
 
-    def __truediv__(self, name: str) -> pathlib.Path:
+    def __truediv__(self, name: str) -> epath.Path:
         return self.path / name
 
     @property
     def latest_checkpoint(self) -> str | None:
         """The prefix of the newest checkpoint, or None."""
         return tf.train.latest_checkpoint(str(self.path))
+
+    def checkpoints(self) -> list[str]:
+        """Names of the checkpoints that are there, such as ckpt-120."""
+        return [path.name.removesuffix(".index") for path in self.path.glob("ckpt-*.index")]
 
     @property
     def latest_step(self) -> int:
@@ -120,8 +123,8 @@ class RunDirectory:
         """
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--model_dir must be a directory. Received: the file {self.path}.")
-        parent = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
-        if not os.access(parent, os.W_OK | os.X_OK):
+        local = "://" not in str(self.path)
+        if local and not os.access(_nearest_that_exists(self.path), os.W_OK | os.X_OK):
             raise UserError(f"--model_dir={self.path} cannot be written.")
         if not self.holds_run():
             if self.latest_checkpoint:
@@ -154,10 +157,15 @@ class RunDirectory:
         """Make this the directory of a run; call `check` first. Removes a run if told to."""
         if overwrite and self.holds_run():
             for path in [path for pattern in FILES for path in self.path.glob(pattern)]:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                path.rmtree() if path.is_dir() else path.unlink()
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self / MODEL, dataclasses.asdict(architecture))
         write_json(self / CONFIG, flags)
+
+
+def _nearest_that_exists(path: epath.Path) -> epath.Path:
+    absolute = epath.Path(os.path.abspath(path))
+    return next(p for p in (absolute, *absolute.parents) if p.exists())
 
 
 def checkpoint_step(prefix: str) -> int:

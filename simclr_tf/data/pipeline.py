@@ -16,25 +16,6 @@ AUGMENTATIONS = ("pretrain", "finetune")
 _BLUR_STREAM = 1  # folded into a batch's seed, so that it differs from every image's seed
 
 
-def check_batch(dataset: ImageDataset, batch_size: int, num_replicas: int = 1) -> None:
-    """Check that a data set can be trained on with this global batch.
-
-    Raises:
-      UserError: when the batch is not positive, larger than the data set, or not
-        divisible by the number of replicas.
-    """
-    if not 0 < batch_size <= dataset.num_examples:
-        raise UserError(
-            f"The batch of {batch_size} images must be positive and no larger than data set "
-            f"{dataset.name}, whose split {dataset.split!r} has {dataset.num_examples} images."
-        )
-    if batch_size % num_replicas:
-        raise UserError(
-            f"The batch of {batch_size} images cannot be divided among {num_replicas} replicas; "
-            f"take {batch_size // num_replicas * num_replicas or num_replicas}."
-        )
-
-
 def training_dataset(
     dataset: ImageDataset,
     *,

@@ -1,4 +1,4 @@
-"""Weighted k-nearest-neighbour classification on frozen features (arXiv 1805.01978, section 3.4)."""
+"""Weighted k-nearest-neighbour classification on frozen features (arXiv 1805.01978, 3.4)."""
 
 import numpy as np
 import tensorflow as tf

@@ -36,10 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="FILE",
         help="names of the classes, one in each line; a run directory knows them",
     )
-    given = parser.parse_args(arguments)
-    return exit_status(
-        lambda: _export(given.source, given.directory, given.image_size, given.labels)
-    )
+    given = vars(parser.parse_args(arguments))
+    return exit_status(lambda: _export(**given))
 
 
 def _export(source: str, directory: str, image_size: int | None, labels: str | None) -> int:
@@ -48,20 +46,23 @@ def _export(source: str, directory: str, image_size: int | None, labels: str | N
             "The last part of OUT_DIR/VERSION must be a whole number: TensorFlow Serving loads no "
             f"other directories. Received: {directory}."
         )
-    stored = checkpoints.read(source)
-    network = checkpoints.load(source)
+    if image_size is not None and image_size < 1:
+        raise UserError(f"--image_size is a whole number from 1. Received: {image_size}.")
     flags = _flags_of_run(source)
     known = flags.get("image_size")
     if image_size and known and image_size != known:
         raise UserError(
             f"--image_size={image_size} contradicts {source}, which was trained with {known}."
         )
+    class_names = _read_labels(labels) if labels else flags.get("class_names")
+    stored = checkpoints.read(source)
+    network = checkpoints.load(source)
     image_size = image_size or known or (32 if network.architecture.cifar_stem else 224)
     export_saved_model(
         network,
         directory,
         image_size=image_size,
-        class_names=_read_labels(labels) if labels else flags.get("class_names"),
+        class_names=class_names,
         card={"source": f"{stored.kind} {source}", "step": stored.step},
     )
     print(f"Exported the {stored.kind} {source} for {image_size}x{image_size} to {directory}.")

@@ -1,7 +1,5 @@
 """What every method shares: the training step, the weight decay term, and the metrics."""
 
-from collections.abc import Sequence
-
 import tensorflow as tf
 
 from simclr_tf import distribute
@@ -21,8 +19,8 @@ class Method(keras.Model):
     Args:
       network: the network to train.
       weight_decay: factor of the l2 term in the loss.
-      decayed_variables: the variables of that term; what the optimizer decays by itself
-        is not among them.
+      optimizer_decays: whether the optimizer decays by itself, so that the l2 term is left
+        with the supervised head alone; see `l2_variables`.
     """
 
     augmentation = "pretrain"
@@ -33,13 +31,13 @@ class Method(keras.Model):
         self,
         network: Network,
         weight_decay: float = 0.0,
-        decayed_variables: Sequence[tf.Variable] = (),
+        optimizer_decays: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.network = network
         self.weight_decay = weight_decay
-        self.decayed_variables = list(decayed_variables)
+        self.optimizer_decays = optimizer_decays
         names = (*self.metric_names, "weight_decay", "total_loss")
         self.means = {name: keras.metrics.Mean(name) for name in names}
 
@@ -75,6 +73,11 @@ class Method(keras.Model):
         for name, value in (values | {"weight_decay": decay, "total_loss": total}).items():
             self.means[name].update_state(value)
         return {name: mean.result() for name, mean in self.means.items()}
+
+    @property
+    def decayed_variables(self) -> list[tf.Variable]:
+        """The variables of the l2 term."""
+        return l2_variables(self.network, self.optimizer_decays)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

@@ -53,7 +53,7 @@ class BatchNormalization(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Normalize inputs of shape (batch, ..., channels); the output has their shape and dtype."""
+        """Normalize (batch, ..., channels); the outputs have the shape and dtype of the inputs."""
         if not (training and self.trainable):
             return self._normalize(inputs, self.moving_mean, self.moving_variance)
         if self.synchronized and distribute.num_replicas() > 1:

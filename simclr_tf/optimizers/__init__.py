@@ -35,9 +35,7 @@ NAMES = ("momentum", "adam", "lars", "lamb")
 DECAYS_INSIDE = ("lars", "lamb")  # the others need weight decay as a term of the loss
 
 
-def create_slots(
-    optimizer: keras.optimizers.Optimizer, variables: Sequence[tf.Variable]
-) -> None:
+def create_slots(optimizer: keras.optimizers.Optimizer, variables: Sequence[tf.Variable]) -> None:
     """Create what the optimizer keeps for each variable, before the first step or a restore."""
     if hasattr(optimizer, "build"):
         optimizer.build(variables)

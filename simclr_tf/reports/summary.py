@@ -1,13 +1,16 @@
 """What is said at the start of a run."""
 
 import math
+from collections.abc import Iterable
+
+import tensorflow as tf
 
 from simclr_tf.losses import chance_level
 from simclr_tf.methods import Method
 from simclr_tf.plan import Plan
 
 
-def count(variables) -> str:
+def count(variables: Iterable[tf.Variable]) -> str:
     """Number of values in variables, with thousands separated."""
     return f"{sum(math.prod(v.shape) for v in variables):,}"
 

@@ -1,5 +1,6 @@
 """A picture of what the encoder is shown."""
 
+import io
 import pathlib
 
 import numpy as np
@@ -20,12 +21,14 @@ def save_views(views: tuple[np.ndarray, ...], path: pathlib.Path, images: int = 
     import keras_cv  # slow to import, and needed only here
 
     shown = np.concatenate([view[:images] for view in views])
+    png = io.BytesIO()
     keras_cv.visualization.plot_image_gallery(
         shown,
         value_range=(0, 1),
         rows=len(views),
         cols=len(shown) // len(views),
-        path=str(path),
+        path=png,
         dpi=100,
     )
-    return tf.io.decode_png(tf.io.read_file(str(path)), channels=4).numpy()
+    path.write_bytes(png.getvalue())
+    return tf.io.decode_png(png.getvalue(), channels=4).numpy()

@@ -188,14 +188,7 @@ def test_evaluation_keeps_the_order_of_the_data(digits):
     assert labels.tolist() == [int(example["label"]) for example in digits.examples()]
 
 
-def test_batches_that_cannot_work(digits):
-    pipeline.check_batch(digits, 359)
-    with pytest.raises(UserError, match="batch of 360 .*digits.*'test' has 359"):
-        pipeline.check_batch(digits, 360)
-    with pytest.raises(UserError, match="batch of 0"):
-        pipeline.check_batch(digits, 0)
-    with pytest.raises(UserError, match="batch of 10 .*among 4 replicas; take 8"):
-        pipeline.check_batch(digits, 10, num_replicas=4)
+def test_arguments_that_cannot_work(digits):
     with pytest.raises(UserError, match="among 4 hosts"):
         batches(digits, 1, num_hosts=4)
     with pytest.raises(UserError, match="'pretrain', 'finetune'.*'linear'"):

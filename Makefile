@@ -1,0 +1,54 @@
+# Two commands do all the set-up on a machine that has Python and pip:
+#   make demo    pretrain on real images that need no download, in minutes
+#   make test    run the tests
+#
+# PYTHON is the interpreter that environments are made with. STACK is `default`, or `newest`
+# for the newer TensorFlow where it is not the default anyway; see CONTRIBUTING.md.
+
+PYTHON ?= python3
+STACK ?= default
+OLD_PYTHON := $(shell $(PYTHON) -c 'import sys; print("yes" if sys.version_info < (3, 12) else "no")')
+
+ifeq ($(STACK)-$(OLD_PYTHON),default-yes)
+VENV := .venv
+INSTALL = $(VENV)/bin/pip install -c constraints/default.txt -e .[dev]
+else ifeq ($(STACK),default)
+VENV := .venv
+INSTALL = $(VENV)/bin/pip install -c constraints/newest.txt -e .[dev]
+else
+# The dependencies of setup.cfg are those of the default stack, so the list alone counts.
+VENV := .venv-newest
+INSTALL = $(VENV)/bin/pip install -r constraints/newest.txt && \
+	$(VENV)/bin/pip install --no-deps -e .
+endif
+
+READY := $(VENV)/ready
+RUN := TF_CPP_MIN_LOG_LEVEL=2 $(VENV)/bin/python
+
+.PHONY: demo test test-slow lint format clean
+
+demo: $(READY)
+	$(RUN) run.py --flagfile=configs/digits.cfg --model_dir=runs/digits
+	$(RUN) -m simclr_tf.probe runs/digits
+
+test: $(READY)
+	$(RUN) -m pytest
+
+test-slow: $(READY)
+	$(RUN) -m pytest -m slow
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: $(READY)
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+$(READY): setup.cfg constraints/default.txt constraints/newest.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL)
+	touch $(READY)
+
+clean:
+	rm -rf .venv .venv-newest

@@ -1,0 +1,34 @@
+"""Parsing command lines of run.py as run.py does, and finding them in documents."""
+
+import pathlib
+import re
+import shlex
+
+from absl import flags
+
+from simclr_tf import cli
+from simclr_tf.config import ExperimentConfig
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def parsed(*arguments: str) -> tuple[ExperimentConfig, frozenset[str]]:
+    """The configuration of a command line, and the names of the flags that it gives."""
+    values = flags.FlagValues()
+    cli.define_flags(ExperimentConfig, values)
+    rest = values(["run.py", *arguments])
+    assert rest == ["run.py"], f"not flags: {rest[1:]}"
+    return cli.read_flags(ExperimentConfig, values), cli.given_flags(ExperimentConfig, values)
+
+
+def config_of(*arguments: str) -> ExperimentConfig:
+    """The configuration of a command line."""
+    return parsed(*arguments)[0]
+
+
+def shell_lines(markdown: str) -> list[list[str]]:
+    """The words of each command in the `bash` blocks of a Markdown document."""
+    blocks = re.findall(r"^```bash\n(.*?)^```", markdown, re.DOTALL | re.MULTILINE)
+    text = "".join(blocks).replace("\\\n", " ")
+    lines = [shlex.split(line, comments=True) for line in text.splitlines()]
+    return [words for words in lines if words]

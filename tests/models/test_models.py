@@ -1,0 +1,394 @@
+"""Layers and networks: formulas against NumPy, configs, freezing, errors."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf.errors import UserError
+from simclr_tf.models import (
+    Architecture,
+    Network,
+    ProjectionHead,
+    ResNet,
+    SupervisedHead,
+    blocks,
+    resnet,
+)
+from simclr_tf.models.batch_norm import BatchNormalization, batch_norm_variables
+
+TINY = Architecture(resnet_depth=18, cifar_stem=True, num_proj_layers=2, num_classes=10)
+NORM = {"momentum": 0.9, "synchronized": True}
+RNG = np.random.RandomState(0)
+
+
+def images(count=4, size=32):
+    return np.random.RandomState(1).uniform(size=(count, size, size, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return Network(TINY)
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 4, 3), (8, 3)])
+@pytest.mark.parametrize("center", [True, False])
+def test_batch_norm_is_its_formula(shape, center):
+    inputs = RNG.normal(2, 3, shape).astype(np.float32)
+    layer = BatchNormalization(momentum=0.8, epsilon=1e-3, center=center)
+    layer.build((None, *shape[1:]))
+    gamma, beta = RNG.uniform(0.5, 1.5, (2, 3)).astype(np.float32)
+    layer.gamma.assign(gamma)
+    if center:
+        layer.beta.assign(beta)
+    else:
+        beta = np.zeros(3)
+        assert layer.beta is None
+    assert len(layer.weights) == 3 + center
+    axes = tuple(range(len(shape) - 1))
+    mean, variance = inputs.mean(axes), inputs.var(axes)  # biased
+    outputs = layer(inputs, training=True)
+    expected = gamma * (inputs - mean) / np.sqrt(variance + 1e-3) + beta
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
+    moving_mean, moving_variance = 0.2 * mean, 0.8 + 0.2 * variance
+    np.testing.assert_allclose(layer.moving_mean, moving_mean, rtol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance, moving_variance, rtol=1e-5)
+
+    expected = gamma * (inputs - moving_mean) / np.sqrt(moving_variance + 1e-3) + beta
+    np.testing.assert_allclose(layer(inputs), expected, atol=1e-5)
+    layer.trainable = False
+    np.testing.assert_array_equal(layer(inputs, training=True), layer(inputs, training=False))
+    np.testing.assert_allclose(layer.moving_mean, moving_mean, rtol=1e-5)
+
+
+def test_batch_norm_keeps_its_precision_in_bfloat16():
+    layer = BatchNormalization(dtype="mixed_bfloat16")
+    outputs = layer(tf.cast(RNG.normal(size=(16, 4, 4, 2)), tf.bfloat16), training=True)
+    assert outputs.dtype == tf.bfloat16
+    assert {v.dtype for v in layer.weights} == {tf.float32}
+
+
+def convolve(inputs, kernel, stride, before, after):
+    """Cross-correlation of (height, width, c) by loops, with zeros before and after."""
+    padded = np.pad(inputs, [(before, after), (before, after), (0, 0)])
+    size = kernel.shape[0]
+    steps = range(0, padded.shape[0] - size + 1, stride)
+    return np.array(
+        [
+            [np.einsum("ijc,ijco->o", padded[y : y + size, x : x + size], kernel) for x in steps]
+            for y in steps
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "image", "before", "after"),
+    [(3, 1, 7, 1, 1), (3, 2, 8, 1, 1), (3, 2, 7, 1, 1), (7, 2, 8, 3, 3), (1, 2, 8, 0, 0)],
+)
+def test_convolution_pads_symmetrically(size, stride, image, before, after):
+    layer = blocks.Convolution(4, size, stride)
+    inputs = RNG.normal(size=(1, image, image, 3)).astype(np.float32)
+    outputs = layer(inputs)
+    expected = convolve(inputs[0], layer.kernel.numpy(), stride, before, after)
+    np.testing.assert_allclose(outputs[0], expected, atol=1e-5)
+
+
+def test_padding_of_even_kernels_puts_the_rest_after():
+    padded = blocks.pad(tf.ones([1, 2, 2, 1]), 2)
+    np.testing.assert_array_equal(padded[0, :, :, 0], [[1, 1, 0], [1, 1, 0], [0, 0, 0]])
+
+
+def test_kernels_start_as_truncated_normals_with_variance_1_over_fan_in():
+    layer = blocks.Convolution(256, 3)
+    layer.build((None, None, None, 64))
+    kernel = layer.kernel.numpy() * np.sqrt(9 * 64)
+    assert np.std(kernel) == pytest.approx(1, abs=0.01)
+    assert np.abs(kernel).max() < 2 / 0.879  # cut at two standard deviations
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_pooled_shortcut_averages_with_the_zeros_around(stride):
+    layer = blocks.Shortcut(1, stride, pooled=True, norm=NORM)
+    inputs = RNG.normal(size=(1, 4, 4, 1)).astype(np.float32)
+    layer(inputs)
+    layer.convolution.kernel.assign(tf.ones([1, 1, 1, 1]))
+    outputs = layer(inputs)[0, :, :, 0] * np.sqrt(1 + 1e-5)
+    image = inputs[0, :, :, 0]
+    if stride == 2:
+        expected = image.reshape(2, 2, 2, 2).mean((1, 3))
+    else:  # SAME leaves out of the mean what lies outside
+        edge = np.pad(image, [(0, 1), (0, 1)], mode="edge")
+        expected = (edge[:-1, :-1] + edge[1:, :-1] + edge[:-1, 1:] + edge[1:, 1:]) / 4
+    np.testing.assert_allclose(outputs, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("filters", "ratio", "width"), [(64, 0.0625, 32), (1024, 0.0625, 64)])
+def test_selective_kernel_mixes_streams_by_softmax(filters, ratio, width):
+    layer = blocks.SelectiveKernel(filters, 1, ratio, NORM)
+    inputs = RNG.normal(size=(2, 3, 3, 4)).astype(np.float32)
+    outputs = layer(inputs).numpy()
+    assert layer.squeeze.filters == width
+    both = np.maximum(layer.norm(layer.convolution(inputs)), 0)
+    first, second = both[..., :filters], both[..., filters:]
+    context = layer.squeeze_norm(layer.squeeze((first + second).mean((1, 2), keepdims=True)))
+    logits = layer.excite(np.maximum(context, 0)).numpy()
+    weight = 1 / (1 + np.exp(logits[..., filters:] - logits[..., :filters]))
+    np.testing.assert_allclose(outputs, weight * first + (1 - weight) * second, atol=1e-5)
+
+
+def test_squeeze_and_excitation_is_narrow_by_nominal_filters():
+    layer = blocks.SqueezeExcitation(64, 0.25, 256)
+    inputs = RNG.normal(size=(2, 3, 3, 256)).astype(np.float32)
+    outputs = layer(inputs)
+    assert [tuple(v.shape) for v in layer.weights] == [
+        (1, 1, 256, 16),
+        (16,),
+        (1, 1, 16, 256),
+        (256,),
+    ]
+    squeeze, _, excite, _ = (v.numpy() for v in layer.weights)
+    hidden = np.maximum(inputs.mean((1, 2)) @ squeeze[0, 0], 0)
+    gate = 1 / (1 + np.exp(-(hidden @ excite[0, 0])))
+    np.testing.assert_allclose(outputs, inputs * gate[:, None, None], atol=1e-5)
+    assert blocks.SqueezeExcitation(3, 0.1, 3).squeeze.filters == 1
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_residual_branches_start_at_zero(depth):
+    """A block without projection is the identity (behind its ReLU) at the start."""
+    encoder = resnet(depth)
+    last = "norm2" if depth == 18 else "norm3"
+    first = []
+    for block in (b for group in encoder.groups for b in group):
+        assert not np.any(getattr(block, last).gamma)
+        first.append(block.norm1.gamma.numpy())
+    assert all(np.all(gamma == 1) for gamma in first)
+    assert np.all(encoder.groups[0][0].shortcut.norm.gamma == 1)
+    block = encoder.groups[1][1]
+    inputs = RNG.uniform(size=(1, 4, 4, block.weights[0].shape[2])).astype(np.float32)
+    np.testing.assert_array_equal(block(inputs), inputs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "size", "strides", "channels"),
+    [
+        ({"depth": 18, "cifar_stem": True}, 32, (1, 1, 1, 2, 4, 8), (64, 64, 64, 128, 256, 512)),
+        ({"depth": 18}, 64, (2, 4, 4, 8, 16, 32), (64, 64, 64, 128, 256, 512)),
+        ({"depth": 18, "sk_ratio": 0.1}, 64, (2, 4, 4, 8, 16, 32), (64, 64, 64, 128, 256, 512)),
+        ({"width_multiplier": 2}, 64, (2, 4, 4, 8, 16, 32), (128, 128, 512, 1024, 2048, 4096)),
+    ],
+)
+def test_endpoints_have_the_original_s_names_and_shapes(arguments, size, strides, channels):
+    with tf.Graph().as_default():
+        encoder = resnet(**arguments)
+        endpoints = encoder.endpoints(tf.zeros([2, size, size, 3]))
+    shapes = {name: tuple(value.shape) for name, value in endpoints.items()}
+    names = ["initial_conv", "initial_max_pool", *(f"block_group{g}" for g in range(1, 5))]
+    expected = {
+        name: (2, size // stride, size // stride, c)
+        for name, stride, c in zip(names, strides, channels, strict=True)
+    }
+    assert shapes == expected | {"final_avg_pool": (2, channels[-1])}
+    assert encoder.feature_dim == channels[-1]
+
+
+def test_initial_conv_is_taken_before_batch_norm_and_h_is_the_mean(network):
+    endpoints = network.encoder.endpoints(images())
+    first = network.encoder.stem.convolutions[0](images())
+    np.testing.assert_array_equal(endpoints["initial_conv"], first)
+    mean = endpoints["block_group4"].numpy().mean((1, 2))
+    np.testing.assert_allclose(endpoints["final_avg_pool"], mean, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("mode", "layers", "widths"),
+    [
+        ("none", 3, [32]),
+        ("linear", 3, [32, 8]),
+        ("nonlinear", 1, [32, 8]),
+        ("nonlinear", 3, [32, 32, 32, 8]),
+    ],
+)
+def test_projection_head(mode, layers, widths):
+    head = ProjectionHead(mode, layers, out_dim=8)
+    h = RNG.normal(size=(16, 32)).astype(np.float32)
+    outputs = head(h)
+    assert [tuple(o.shape) for o in outputs] == [(16, width) for width in widths]
+    np.testing.assert_array_equal(outputs[0], h)
+    for i, layer in enumerate(head.layers):
+        last = i == len(head.layers) - 1
+        assert (layer.norm.beta is None) == last
+        assert not layer.dense.use_bias
+        plain = outputs[i].numpy() @ layer.dense.kernel.numpy() / np.sqrt(1 + 1e-5)
+        expected = plain if last else np.maximum(plain, 0)
+        np.testing.assert_allclose(outputs[i + 1], expected, atol=1e-5)
+        assert np.std(layer.dense.kernel) == pytest.approx(0.01, rel=0.2)
+
+
+def test_kept_layers_are_middle_layers():
+    head = ProjectionHead("nonlinear", 3, out_dim=8, kept_layers=1)
+    outputs = head(RNG.normal(size=(4, 32)).astype(np.float32))
+    assert [o.shape[1] for o in outputs] == [32, 32]
+    assert head.layers[0].norm.beta is not None
+    assert outputs[1].numpy().min() == 0
+
+
+def test_supervised_head_can_be_set_to_zero():
+    head = SupervisedHead(5)
+    inputs = RNG.normal(size=(3, 100)).astype(np.float32)
+    assert np.any(head(inputs) != 0)
+    assert np.std(head.kernel) == pytest.approx(0.01, rel=0.2)
+    assert not np.any(head.bias)
+    head.set_to_zero()
+    np.testing.assert_array_equal(head(inputs), np.zeros((3, 5)))
+
+
+def test_configs_round_trip(network):
+    norm = BatchNormalization(0.7, 1e-4, False, "zeros", False)
+    head = ProjectionHead("nonlinear", 2, 64, 0.8, False, 1)
+    encoder = ResNet(34, 2, 0.1, 0.2, True, 0.8, False)
+    for layer in (norm, head, encoder, SupervisedHead(7), network):
+        config = layer.get_config()
+        again = type(layer).from_config(config).get_config()
+        assert again == config
+    own = {key: value for key, value in norm.get_config().items() if key not in ("dtype", "name")}
+    assert own == {
+        "trainable": True,
+        "momentum": 0.7,
+        "epsilon": 1e-4,
+        "center": False,
+        "gamma_initializer": "zeros",
+        "synchronized": False,
+    }
+    assert Network.from_config(network.get_config()).architecture == TINY
+    assert type(encoder).from_config(encoder.get_config()).architecture == {
+        "depth": 34,
+        "width_multiplier": 2,
+        "sk_ratio": 0.1,
+        "se_ratio": 0.2,
+        "cifar_stem": True,
+        "batch_norm_decay": 0.8,
+        "global_bn": False,
+    }
+
+
+# Trainable tensors of ResNet-18: stem 3; group 1: 2 blocks of 6 and a shortcut of 3; and so on.
+@pytest.mark.parametrize(
+    ("groups", "trainable"), [(-1, 63), (0, 60), (1, 45), (2, 30), (3, 15), (4, 0)]
+)
+def test_frozen_layers_do_not_change(groups, trainable):
+    encoder = resnet(18, cifar_stem=True)
+    encoder.freeze(groups)
+    assert len(encoder.trainable_weights) == trainable
+    parts = [encoder.stem, *(b for group in encoder.groups for b in group)]
+    frozen = parts[: 1 + 2 * groups] if groups >= 0 else []
+    before = [v.numpy() for part in frozen for v in part.weights]
+    with tf.GradientTape() as tape:
+        tape.watch(encoder.variables)
+        loss = tf.reduce_sum(encoder(images(), training=True) ** 2)
+    gradients = tape.gradient(loss, encoder.trainable_weights)
+    assert all(gradient is not None for gradient in gradients)
+    for old, variable in zip(before, (v for p in frozen for v in p.weights), strict=True):
+        np.testing.assert_array_equal(old, variable)
+    moving = [v for p in parts[len(frozen) :] for v in p.weights if "moving_mean" in v.name]
+    assert all(np.any(variable.numpy()) for variable in moving)
+
+
+def test_no_gradient_goes_below_the_frozen_groups():
+    encoder = resnet(18, cifar_stem=True)
+    encoder.freeze(2)
+    inputs = tf.constant(images())
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        loss = tf.reduce_sum(encoder(inputs))
+    assert tape.gradient(loss, inputs) is None
+
+
+def test_frozen_batch_norm_uses_moving_averages():
+    encoder = resnet(18, cifar_stem=True)
+    encoder.freeze(4)
+    inference = encoder(images(), training=False)
+    np.testing.assert_array_equal(encoder(images(), training=True), inference)
+    encoder.freeze(-1)
+    assert np.any(encoder(images(), training=True) != inference)
+
+
+def test_probe_does_not_train_the_encoder(network):
+    for probe_only in (True, False):
+        with tf.GradientTape() as tape:
+            outputs = network(images(), training=True, probe_only=probe_only)
+            loss = tf.reduce_sum(outputs["logits"] ** 2)
+        kernel = network.encoder.stem.convolutions[0].kernel
+        head = network.supervised_head.kernel
+        below, own = tape.gradient(loss, [kernel, head])
+        assert (below is None) == probe_only
+        assert own is not None
+
+
+@pytest.mark.parametrize("selector", [0, 1, 2, -1, -3])
+def test_supervised_head_stands_on_the_selected_layer(selector):
+    architecture = Architecture(
+        resnet_depth=18,
+        cifar_stem=True,
+        num_proj_layers=2,
+        proj_out_dim=16,
+        num_classes=4,
+        ft_proj_selector=selector,
+    )
+    network = Network(architecture)
+    outputs = network(images(2))
+    selected = outputs["projections"][selector].numpy()
+    expected = selected @ network.supervised_head.kernel.numpy()
+    np.testing.assert_allclose(outputs["logits"], expected, atol=1e-5)
+
+
+def test_network_outputs(network):
+    outputs = network(images())
+    np.testing.assert_allclose(network.features(images()), outputs["final_avg_pool"], atol=1e-5)
+    np.testing.assert_allclose(network.logits(images()), outputs["logits"], atol=1e-5)
+    for public, internal in zip(network.projections(images()), outputs["projections"], strict=True):
+        np.testing.assert_allclose(public, internal, atol=1e-5)
+
+
+def test_bfloat16_activations_keep_float32_weights_and_outputs():
+    network = Network(TINY, activations="bfloat16")
+    assert {v.dtype for v in network.weights} == {tf.float32}
+    outputs = network(images(2))
+    assert outputs["block_group4"].dtype == tf.bfloat16
+    assert outputs["logits"].dtype == tf.float32
+    assert network.features(images(2)).dtype == tf.float32
+
+
+def test_batch_norm_variables_are_found_by_type(network):
+    found = {id(v) for v in batch_norm_variables(network)}
+    named = {
+        id(v) for v in network.trainable_weights if v.name.split("/")[-1][:4] in ("gamm", "beta")
+    }
+    assert found == named
+    assert len(found) == 2 * 20 + 2 + 1 + 2
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: resnet(20), r"depth of a ResNet is one of \[18, .*Received: 20"),
+        (lambda: resnet(18, width_multiplier=0), "whole number from 1. Received: 0"),
+        (lambda: ProjectionHead("mlp"), "one of none, linear, nonlinear. Received: mlp"),
+        (lambda: ProjectionHead(num_layers=0), "at least one layer. Received: 0"),
+        (
+            lambda: Network(Architecture(resnet_depth=18, ft_proj_selector=4)),
+            r"ft_proj_selector counts the 4 outputs .* to 3, .*Received: 4",
+        ),
+        (lambda: resnet(18).freeze(5), "fine_tune_after_block is -1 .* Received: 5"),
+    ],
+)
+def test_errors_say_what_is_allowed(build, message):
+    with pytest.raises(UserError, match=message):
+        build()
+
+
+def test_what_a_model_lacks_is_said():
+    network = Network(Architecture(resnet_depth=18, cifar_stem=True, proj_head_mode="none"))
+    with pytest.raises(UserError, match="no projection head"):
+        network.projections(images(1))
+    with pytest.raises(UserError, match="no supervised head"):
+        network.logits(images(1))

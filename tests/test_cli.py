@@ -1,0 +1,118 @@
+"""From fields to flags and back; what the command line answers to mistakes."""
+
+import pytest
+from absl import flags
+from commands import config_of, parsed
+
+from simclr_tf import cli
+from simclr_tf import config as configuration
+from simclr_tf.callbacks import NonFiniteLossError
+from simclr_tf.config import ExperimentConfig
+from simclr_tf.errors import UserError
+
+FIELDS = [field for _, field in configuration.flag_fields(ExperimentConfig)]
+
+
+def other_value(field):
+    """A value that the flag may have and that is not its default."""
+    if field.metadata["choices"]:
+        return next(c for c in field.metadata["choices"] if c != field.default)
+    if isinstance(field.default, bool):
+        return not field.default
+    if isinstance(field.default, int | float):
+        return field.default + 3
+    return True if field.name == "use_tpu" else "something"
+
+
+@pytest.fixture
+def command_line(monkeypatch):
+    """`cli.parse_flags` on fresh flags in the place of the process's own."""
+
+    def parse(*arguments):
+        values = flags.FlagValues()
+        cli.define_flags(ExperimentConfig, values)
+        monkeypatch.setattr(cli.flags, "FLAGS", values)
+        return cli.parse_flags(["run.py", *arguments])
+
+    return parse
+
+
+def test_no_flag_has_two_fields():
+    names = [field.name for field in FIELDS]
+    assert len(names) == len(set(names))
+
+
+def test_every_field_is_documented():
+    assert all(field.metadata["help"].endswith(".") for field in FIELDS)
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
+def test_a_flag_reaches_its_field_and_no_other(field):
+    config, given = parsed(f"--{field.name}={other_value(field)}")
+    values = configuration.to_dict(config)
+    defaults = configuration.to_dict(ExperimentConfig())
+    assert values == defaults | {field.name: other_value(field)}
+    assert type(values[field.name]) is type(other_value(field))
+    assert given == {field.name}
+
+
+def test_a_configuration_survives_the_way_to_a_dictionary_and_back():
+    config = config_of("--dataset=digits", "--image_size=16", "--nouse_blur", "--seed=4")
+    assert configuration.from_dict(configuration.to_dict(config)) == config
+
+
+def test_given_flags_are_those_on_the_command_line_and_in_flag_files(tmp_path):
+    recipe = tmp_path / "recipe.cfg"
+    recipe.write_text("# a comment\n// another\n\n--seed=0\n--variable_schema=(?!a|b)\n")
+    config, given = parsed(f"--flagfile={recipe}", "--nohidden_norm")
+    # A flag that was given its default counts as given.
+    assert given == {"seed", "variable_schema", "hidden_norm"}
+    assert config.train.variable_schema == "(?!a|b)"
+    assert parsed()[1] == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("argument", "answer"),
+    [
+        ("--mode=evaluate", "<train|eval|train_then_eval>"),
+        ("--resnet_depth=20", "18, 34, 50, 101, 152, 200"),
+        ("--train_steps=many", "--train_steps=many"),
+        ("--learning_rate=fast", "--learning_rate=fast"),
+        ("--use_blur=perhaps", "perhaps"),
+        ("--train_batchsize=64", "Did you mean: train_batch_size"),
+        ("--flagfile=configs/no_such_recipe.cfg", "no_such_recipe.cfg"),
+    ],
+)
+def test_a_wrong_flag_is_one_line_and_status_2(command_line, capsys, argument, answer):
+    with pytest.raises(SystemExit) as stopped:
+        command_line(argument)
+    assert stopped.value.code == 2
+    written = capsys.readouterr()
+    (line,) = written.err.splitlines()
+    assert line.startswith("error: ") and answer in line
+    assert written.out == ""
+
+
+def test_right_flags_leave_what_is_no_flag(command_line):
+    assert command_line("--seed=3", "runs/digits") == ["run.py", "runs/digits"]
+
+
+def test_exit_status(capsys):
+    def user_error():
+        raise UserError("The batch is too large.\n  Give a smaller one.")
+
+    def diverged():
+        raise NonFiniteLossError("The loss became nan at step 3.")
+
+    def bug():
+        raise KeyError("a fault of the program is not hidden")
+
+    assert cli.exit_status(lambda: 143) == 143
+    assert cli.exit_status(user_error) == 2
+    assert cli.exit_status(diverged) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "error: The batch is too large. Give a smaller one.",
+        "error: The loss became nan at step 3.",
+    ]
+    with pytest.raises(KeyError):
+        cli.exit_status(bug)

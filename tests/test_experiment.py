@@ -1,0 +1,284 @@
+"""Runs from flags to results: steps, files, resumption, interruption, evaluation, errors."""
+
+import json
+import pathlib
+import signal
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import training
+
+from simclr_tf import checkpoints, experiment
+from simclr_tf import config as configuration
+from simclr_tf.backend import keras
+from simclr_tf.callbacks import NonFiniteLossError
+from simclr_tf.checkpoints.restore import variable_paths
+from simclr_tf.errors import UserError
+
+
+def weights(path):
+    return {name: v.numpy() for name, v in variable_paths(checkpoints.load(path)).items()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """An uninterrupted run of 6 steps, evaluated."""
+    model_dir = tmp_path_factory.mktemp("runs") / "finished"
+    assert training.run(model_dir, mode="train_then_eval", knn_every_epochs=1) == 0
+    return model_dir
+
+
+def test_a_run_leaves_what_it_promises(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert {"run.json", "model.json", "views.png", "metrics.jsonl", "checkpoint"} <= names
+    assert {"ckpt-3.index", "ckpt-6.index", "result.json", "result_6.json", "flags.json"} <= names
+    assert (finished / "saved_model" / "6" / "saved_model.pb").is_file()
+    result = json.loads((finished / "result.json").read_text())
+    assert result == json.loads((finished / "result_6.json").read_text())
+    assert result["global_step"] == 6
+    assert 0 <= result["label_top_1_accuracy"] <= result["label_top_5_accuracy"] <= 1
+    assert 0 < result["knn_top_1_accuracy"] <= 1
+
+
+def test_metrics_are_logged_every_two_steps_to_json_and_tensorboard(finished):
+    rows = [row for row in training.rows(finished) if "contrast_loss" in row]
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    names = "contrast_loss contrast_acc contrast_entropy supervised_loss supervised_acc"
+    names = [*names.split(), "weight_decay", "total_loss"]
+    for row in rows:
+        assert row["total_loss"] == pytest.approx(
+            row["contrast_loss"] + row["supervised_loss"] + row["weight_decay"], rel=1e-5
+        )
+    tags = {}
+    for path in finished.glob("events.*"):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                tags.setdefault(value.tag, []).append(event.step)
+    assert all(tags[f"train/{name}"] == [2, 4, 6] for name in names)
+    assert tags["learning_rate"] == [2, 4, 6] and tags["views"] == [0]
+
+
+def test_the_learning_rate_follows_the_schedule(finished):
+    # Peak 1.0 * 16 / 256, no warm-up, cosine over 6 steps.
+    rows = [row for row in training.rows(finished) if "learning_rate" in row]
+    expected = [0.0625 * (1 + np.cos(np.pi * step / 6)) / 2 for step in (2, 4, 6)]
+    assert [row["learning_rate"] for row in rows] == pytest.approx(expected, abs=1e-7)
+
+
+def test_a_finished_run_says_so_and_does_nothing(finished, capsys):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    assert training.run(finished, knn_every_epochs=1) == 0
+    assert "Nothing to do: the run in" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+def test_another_configuration_is_refused_by_each_difference(finished):
+    before = (finished / "run.json").read_text()
+    with pytest.raises(UserError) as error:
+        training.run(finished, temperature=0.5, proj_out_dim=32)
+    assert "--temperature was 0.1, now 0.5" in str(error.value)
+    assert "--proj_out_dim was 16, now 32" in str(error.value)
+    assert (finished / "run.json").read_text() == before
+    with pytest.raises(UserError, match="--resume=False"):
+        training.run(finished, resume=False)
+
+
+def test_eval_mode_takes_the_run_s_flags_and_refuses_others(finished):
+    given = {"model_dir": str(finished), "mode": "eval", "eval_name": "again"}
+    assert experiment.run(configuration.from_dict(given), frozenset(given)) == 0
+    first = json.loads((finished / "result.json").read_text())
+    again = json.loads((finished / "eval_again" / "result.json").read_text())
+    assert again == pytest.approx(first)
+    given["resnet_depth"] = 50
+    with pytest.raises(UserError, match="--resnet_depth=50, but the run has 18"):
+        experiment.run(configuration.from_dict(given), frozenset(given))
+
+
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_weights(finished, tmp_path):
+    process = training.start(tmp_path, knn_every_epochs=1)
+    while not (tmp_path / "ckpt-3.index").exists():
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "ckpt-6.index").exists(), "killed too late to show anything"
+    assert training.run(tmp_path, knn_every_epochs=1) == 0
+    expected, found = weights(finished), weights(tmp_path)
+    assert all(np.array_equal(expected[name], found[name]) for name in expected)
+    assert [row["step"] for row in training.rows(tmp_path)] == [
+        row["step"] for row in training.rows(finished)
+    ]
+
+
+def test_sigterm_saves_and_ends_with_143(tmp_path):
+    process = training.start(tmp_path, train_steps=100000, checkpoint_steps=100000)
+    while not (tmp_path / "metrics.jsonl").exists():
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 143
+    assert "Stopped by SIGTERM at step" in output
+    assert len(list(tmp_path.glob("ckpt-*.index"))) == 1
+
+
+def test_exactly_the_planned_steps_when_several_run_at_once(tmp_path):
+    assert training.run(tmp_path, train_steps=5, steps_per_execution=3, checkpoint_steps=2) == 0
+    assert sorted(p.name for p in tmp_path.glob("ckpt-*.index")) == ["ckpt-3.index", "ckpt-5.index"]
+    assert [row["step"] for row in training.rows(tmp_path)] == [3, 5]
+    reader = tf.train.load_checkpoint(str(tmp_path))
+    steps = [reader.get_tensor(k) for k in reader.get_variable_to_shape_map() if "iterations" in k]
+    assert steps == [5]
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+    with pytest.raises(NonFiniteLossError, match=r"step \d"):
+        training.run(
+            tmp_path,
+            optimizer="momentum",
+            learning_rate=1e30,
+            train_steps=8,
+            checkpoint_steps=1,
+        )
+    for path in tmp_path.glob("ckpt-*.index"):
+        assert all(np.isfinite(v).all() for v in weights(str(path)).values())
+
+
+def test_images_without_labels_train_without_a_probe(tmp_path, capsys):
+    images = tmp_path / "images"
+    images.mkdir()
+    for i in range(20):
+        pixels = tf.cast(tf.random.stateless_uniform((12, 9, 3), [0, i]) * 255, tf.uint8)
+        tf.io.write_file(str(images / f"{i}.png"), tf.io.encode_png(pixels))
+    (images / "broken.png").write_bytes(b"no image")
+    status = training.run(
+        tmp_path / "run", dataset="image_folder", data_dir=str(images), train_steps=2
+    )
+    assert status == 0
+    assert capsys.readouterr().out.count("no labels") == 1
+    (row,) = training.rows(tmp_path / "run")
+    assert "contrast_acc" in row and "supervised_acc" not in row
+    model = checkpoints.load(tmp_path / "run")
+    assert model.supervised_head is None
+    stored = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert stored["skipped_files"] == ["broken.png"] and stored["num_examples"] == 20
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"dataset": "digit"}, "Did you mean: digits"),
+        ({"train_split": "trian"}, "Did you mean: train"),
+        ({"train_batch_size": 5000}, "--train_batch_size=5000.* 1438 images"),
+        ({"warmup_epochs": 50.0}, "warm-up is longer than the training"),
+        ({"image_size": 4}, "--image_size is at least 8"),
+        ({"dataset": "image_folder", "data_dir": "/nowhere"}, "/nowhere"),
+        ({"temperature": 0.0}, "--temperature is above 0"),
+        ({"train_steps": -1}, "--train_steps is not negative"),
+        ({"fine_tune_after_block": 4}, "--train_mode=finetune"),
+        ({"checkpoint": "/nowhere"}, "/nowhere"),
+        ({"use_tpu": True, "strategy": "one"}, "--use_tpu=True contradicts"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(tmp_path, flags, message):
+    with pytest.raises(UserError, match=message):
+        training.run(tmp_path / "run", **flags)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_program_ends_with_one_line_and_status_2(tmp_path):
+    process = training.start(tmp_path / "run", train_batch_size=5000)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 2
+    assert output.strip().splitlines()[-1].startswith("error: The batch is larger than the data")
+    assert not (tmp_path / "run").exists()
+
+
+def test_overwriting_removes_the_run_and_nothing_else(tmp_path):
+    training.run(tmp_path, train_steps=2)
+    (tmp_path / "notes.txt").write_text("mine")
+    first = weights(tmp_path)
+    training.run(tmp_path, train_steps=1, seed=1, overwrite=True)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert not (tmp_path / "ckpt-2.index").exists() and (tmp_path / "ckpt-1.index").exists()
+    assert not np.array_equal(
+        first["projection_head/layers/0/dense/kernel"],
+        weights(tmp_path)["projection_head/layers/0/dense/kernel"],
+    )
+
+
+class TestFinetune:
+    @pytest.fixture(scope="class")
+    def linear(self, finished, tmp_path_factory):
+        """Linear evaluation of the finished run, as in the original's README."""
+        model_dir = tmp_path_factory.mktemp("runs") / "linear"
+        status = training.run(
+            model_dir,
+            mode="train_then_eval",
+            train_mode="finetune",
+            fine_tune_after_block=4,
+            zero_init_logits_layer=True,
+            variable_schema="(?!global_step|(?:.*/|^)Momentum|head)",
+            optimizer="momentum",
+            learning_rate=0.1,
+            weight_decay=0.0,
+            checkpoint=str(finished),
+            train_summary_steps=1,
+        )
+        assert status == 0
+        return model_dir
+
+    def test_frozen_means_bit_identical(self, finished, linear):
+        before, after = weights(finished), weights(linear)
+        encoder = [name for name in after if name.startswith("encoder/")]
+        assert len(encoder) == 105
+        assert all(np.array_equal(before[name], after[name]) for name in encoder)
+        assert set(after) - set(encoder) == {"supervised_head/kernel", "supervised_head/bias"}
+
+    def test_the_first_loss_of_a_zeroed_head_is_ln_classes(self, linear):
+        first = training.rows(linear)[0]
+        assert first["supervised_loss"] == pytest.approx(np.log(10), abs=1e-6)
+
+    def test_the_result_is_that_of_the_loaded_model(self, linear):
+        from simclr_tf.data import datasets, pipeline
+
+        batches = pipeline.evaluation_dataset(
+            datasets.load("digits", "test"), batch_size=359, image_size=8
+        )
+        images, labels, _ = next(iter(batches))
+        logits = checkpoints.load(linear).logits(images)
+        accuracy = np.mean(logits.numpy().argmax(1) == labels.numpy())
+        result = json.loads((linear / "result.json").read_text())
+        assert result["label_top_1_accuracy"] == pytest.approx(accuracy, abs=1e-6)
+
+    def test_from_the_middle_of_the_head(self, finished, tmp_path):
+        flags = {"train_mode": "finetune", "checkpoint": str(finished), "train_steps": 1}
+        for selector, layers in ((1, 1), (-1, 2)):
+            path = tmp_path / str(selector)
+            assert training.run(path, ft_proj_selector=selector, **flags) == 0
+            model = checkpoints.load(path)
+            assert len(model.projection_head.layers) == layers
+            assert model.supervised_head.kernel.shape[0] == (512, 16)[layers - 1]
+        with pytest.raises(UserError, match="--ft_proj_selector=3 does not exist"):
+            training.run(tmp_path / "3", ft_proj_selector=3, **flags)
+        with pytest.raises(UserError, match="--num_proj_layers=3, but the checkpoint has 2"):
+            training.run(tmp_path / "4", num_proj_layers=3, **flags)
+
+
+def test_bfloat16_trains_and_keeps_float32_weights(tmp_path):
+    assert training.run(tmp_path, mixed_precision="bfloat16", train_steps=2) == 0
+    assert keras.mixed_precision.global_policy().name == "float32"
+    model = checkpoints.load(tmp_path)
+    assert {v.dtype for v in model.weights} == {tf.float32}
+    assert np.isfinite(training.rows(tmp_path)[-1]["total_loss"])
+
+
+def test_the_package_is_importable_by_its_documented_names():
+    import simclr_tf
+
+    assert callable(simclr_tf.load) and callable(simclr_tf.models.resnet)
+    assert callable(simclr_tf.losses.nt_xent) and callable(simclr_tf.optimizers.warmup_cosine)
+    assert simclr_tf.optimizers.LARS(0.1).momentum == 0.9
+    assert pathlib.Path(simclr_tf.__file__).parent == training.ROOT / "simclr_tf"

@@ -1,0 +1,259 @@
+"""Recipes, the original's commands and the README's commands mean what they are meant to mean."""
+
+import importlib.util
+import pathlib
+import re
+import shlex
+
+import pytest
+from commands import ROOT, config_of, shell_lines
+
+import simclr_tf
+from simclr_tf import assemble
+from simclr_tf import config as configuration
+
+RECIPES = sorted((ROOT / "configs").glob("*.cfg"))
+
+CIFAR10, IMAGENET, DIGITS = 50_000, 1_281_167, 1_438  # images of the training splits
+
+# Images, steps, warm-up steps and peak learning rate, by hand:
+# images * epochs // batch + 1; int(warm-up epochs * images // batch); lr * batch / 256 or
+# lr * sqrt(batch).
+PLANS = {
+    "cifar10": (CIFAR10, 97_657, 976, 2.0),
+    "cifar10_linear": (CIFAR10, 9_766, 0, 0.2),
+    "cifar10_paper": (CIFAR10, 48_829, 488, 4.0),
+    "cifar10_v2": (CIFAR10, 97_657, 976, 4.525483),
+    "digits": (DIGITS, 250, 22, 0.25),
+    "imagenet_linear": (IMAGENET, 28_151, 0, 1.6),
+    "imagenet_small_batch": (IMAGENET, 250_228, 25_022, 1.697056),
+    "imagenet_v1_1x": (IMAGENET, 312_785, 3_127, 4.8),
+    "imagenet_v1_2x": (IMAGENET, 312_785, 3_127, 4.8),
+    "imagenet_v1_4x": (IMAGENET, 312_785, 3_127, 4.8),
+    "imagenet_v2": (IMAGENET, 250_228, 12_511, 6.4),
+    "supervised": (IMAGENET, 112_603, 6_255, 0.4),
+}
+
+# What the sources of the recipes say besides.
+V1 = dict(resnet_depth=50, num_proj_layers=2, proj_out_dim=128, temperature=0.1, weight_decay=1e-6)
+V1 |= dict(brightness="add", color_jitter_strength=1.0, use_blur=True, sk_ratio=0.0)
+LINEAR = dict(mode="train_then_eval", train_mode="finetune", fine_tune_after_block=4)
+LINEAR |= dict(optimizer="momentum", zero_init_logits_layer=True, global_bn=False)
+SETTINGS = {
+    "cifar10": dict(resnet_depth=18, temperature=0.5, weight_decay=1e-4, use_blur=False)
+    | dict(color_jitter_strength=0.5, eval_split="test", brightness="multiply"),
+    "cifar10_linear": LINEAR | dict(weight_decay=0.0, image_size=32, eval_split="test"),
+    "cifar10_paper": dict(resnet_depth=50, temperature=0.5, use_blur=False)
+    | dict(color_jitter_strength=0.5, num_proj_layers=2, train_batch_size=1024),
+    "cifar10_v2": dict(temperature=0.2, num_proj_layers=2, proj_out_dim=64, use_blur=False),
+    "digits": dict(dataset="digits", image_size=16, use_blur=False),
+    "imagenet_linear": LINEAR | dict(weight_decay=1e-6, image_size=224),
+    "imagenet_small_batch": dict(temperature=0.2, proj_out_dim=128, train_batch_size=512),
+    "imagenet_v1_1x": V1 | dict(width_multiplier=1),
+    "imagenet_v1_2x": V1 | dict(width_multiplier=2),
+    "imagenet_v1_4x": V1 | dict(width_multiplier=4),
+    "imagenet_v2": dict(resnet_depth=50, sk_ratio=0.0625, num_proj_layers=3, temperature=0.1)
+    | dict(weight_decay=1e-4, brightness="multiply"),
+    "supervised": dict(train_mode="finetune", fine_tune_after_block=-1, optimizer="momentum")
+    | dict(momentum=0.9, weight_decay=1e-4, checkpoint=None),
+}
+
+# The table of flags of the original's run.py. Its use_tpu is True; ours finds the hardware.
+ORIGINAL_DEFAULTS = {
+    "learning_rate": 0.3,
+    "learning_rate_scaling": "linear",
+    "warmup_epochs": 10.0,
+    "weight_decay": 1e-6,
+    "batch_norm_decay": 0.9,
+    "train_batch_size": 512,
+    "train_split": "train",
+    "train_epochs": 100,
+    "train_steps": 0,
+    "eval_steps": 0,
+    "eval_batch_size": 256,
+    "checkpoint_epochs": 1,
+    "checkpoint_steps": 0,
+    "eval_split": "validation",
+    "dataset": "imagenet2012",
+    "cache_dataset": False,
+    "mode": "train",
+    "train_mode": "pretrain",
+    "lineareval_while_pretraining": True,
+    "checkpoint": None,
+    "variable_schema": "?!global_step",
+    "zero_init_logits_layer": False,
+    "fine_tune_after_block": -1,
+    "master": None,
+    "model_dir": None,
+    "data_dir": None,
+    "use_tpu": None,
+    "tpu_name": None,
+    "tpu_zone": None,
+    "gcp_project": None,
+    "optimizer": "lars",
+    "momentum": 0.9,
+    "eval_name": None,
+    "keep_checkpoint_max": 5,
+    "keep_hub_module_max": 1,
+    "temperature": 0.1,
+    "hidden_norm": True,
+    "proj_head_mode": "nonlinear",
+    "proj_out_dim": 128,
+    "num_proj_layers": 3,
+    "ft_proj_selector": 0,
+    "global_bn": True,
+    "width_multiplier": 1,
+    "resnet_depth": 50,
+    "sk_ratio": 0.0,
+    "se_ratio": 0.0,
+    "image_size": 224,
+    "color_jitter_strength": 1.0,
+    "use_blur": True,
+    "train_summary_steps": 100,
+}
+
+# The commands of the original's READMEs, with their shell variables filled in, and what they mean.
+TPU = "--data_dir=gs://bucket/tfds --use_tpu=True --tpu_name=mine --train_summary_steps=0"
+ORIGINAL_COMMANDS = {
+    "CIFAR-10": (
+        "--train_mode=pretrain --train_batch_size=512 --train_epochs=1000 --learning_rate=1.0 "
+        "--weight_decay=1e-4 --temperature=0.5 --dataset=cifar10 --image_size=32 "
+        "--eval_split=test --resnet_depth=18 --use_blur=False --color_jitter_strength=0.5 "
+        "--model_dir=/tmp/simclr_test --use_tpu=False",
+        (CIFAR10, 97_657, 976, 2.0),
+        dict(use_tpu=False, use_blur=False, weight_decay=1e-4, temperature=0.5, mode="train"),
+    ),
+    "CIFAR-10, linear": (
+        "--mode=train_then_eval --train_mode=finetune --fine_tune_after_block=4 "
+        "--zero_init_logits_layer=True "
+        "--variable_schema='(?!global_step|(?:.*/|^)Momentum|head)' --global_bn=False "
+        "--optimizer=momentum --learning_rate=0.1 --weight_decay=0.0 --train_epochs=100 "
+        "--train_batch_size=512 --warmup_epochs=0 --dataset=cifar10 --image_size=32 "
+        "--eval_split=test --resnet_depth=18 --checkpoint=/tmp/simclr_test "
+        "--model_dir=/tmp/simclr_test_ft --use_tpu=False",
+        (CIFAR10, 9_766, 0, 0.2),
+        LINEAR
+        | dict(
+            variable_schema="(?!global_step|(?:.*/|^)Momentum|head)",
+            checkpoint="/tmp/simclr_test",
+            weight_decay=0.0,
+        ),
+    ),
+    "ImageNet on TPU": (
+        "--train_mode=pretrain --train_batch_size=4096 --train_epochs=100 --temperature=0.1 "
+        "--learning_rate=0.075 --learning_rate_scaling=sqrt --weight_decay=1e-4 "
+        "--dataset=imagenet2012 --image_size=224 --eval_split=validation --model_dir=/tmp/imagenet "
+        + TPU,
+        (IMAGENET, 31_279, 3_127, 4.8),
+        dict(use_tpu=True, tpu_name="mine", train_summary_steps=0, data_dir="gs://bucket/tfds"),
+    ),
+    "ImageNet, linear, on TPU": (
+        "--mode=train_then_eval --train_mode=finetune --fine_tune_after_block=4 "
+        "--zero_init_logits_layer=True "
+        "--variable_schema='(?!global_step|(?:.*/|^)Momentum|head)' --global_bn=False "
+        "--optimizer=momentum --learning_rate=0.1 --weight_decay=1e-6 --train_epochs=90 "
+        "--train_batch_size=4096 --warmup_epochs=0 --dataset=imagenet2012 --image_size=224 "
+        "--eval_split=validation --model_dir=/tmp/linear --checkpoint=/tmp/imagenet " + TPU,
+        (IMAGENET, 28_151, 0, 1.6),
+        LINEAR | dict(weight_decay=1e-6, train_summary_steps=0),
+    ),
+    "ImageNet, 1% of the labels, on TPU": (
+        "--mode=train_then_eval --train_mode=finetune --fine_tune_after_block=-1 "
+        "--zero_init_logits_layer=True "
+        "--variable_schema='(?!global_step|(?:.*/|^)Momentum|head_supervised)' "
+        "--global_bn=True --optimizer=lars --learning_rate=0.005 --learning_rate_scaling=sqrt "
+        "--weight_decay=0 --train_epochs=60 --train_batch_size=1024 --warmup_epochs=0 "
+        "--dataset=imagenet2012_subset/1pct --image_size=224 --eval_split=validation "
+        "--model_dir=/tmp/one_percent --checkpoint=/tmp/imagenet --num_proj_layers=3 "
+        "--ft_proj_selector=1 " + TPU,
+        (12_811, 751, 0, 0.16),
+        dict(optimizer="lars", weight_decay=0.0, ft_proj_selector=1, num_proj_layers=3)
+        | dict(dataset="imagenet2012_subset/1pct", global_bn=True, fine_tune_after_block=-1)
+        | dict(variable_schema="(?!global_step|(?:.*/|^)Momentum|head_supervised)"),
+    ),
+}
+
+
+def assert_means(config, plan, settings):
+    """The configuration passes the checks of run.py, and has this plan and these settings."""
+    assemble.check_flags(config)
+    num_examples, steps, warmup_steps, rate = plan
+    found = assemble.plan_of(config, num_examples, num_replicas=1)
+    assert (found.train_steps, found.warmup_steps) == (steps, warmup_steps)
+    assert found.peak_learning_rate == pytest.approx(rate, rel=1e-6)
+    values = configuration.to_dict(config)
+    assert {name: values[name] for name in settings} == settings
+
+
+def test_every_recipe_is_tested():
+    assert {path.stem for path in RECIPES} == PLANS.keys() == SETTINGS.keys()
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipe(path):
+    config = config_of(f"--flagfile={path}", "--model_dir=runs/test")
+    assert_means(config, PLANS[path.stem], SETTINGS[path.stem])
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_header_of_a_recipe(path):
+    text = path.read_text()
+    header = re.match(r"(#.*\n)+", text)[0]
+    assert f"python run.py --flagfile=configs/{path.name}" in header
+    assert "# Hardware: " in header and "# Expected" in header
+    steps = PLANS[path.stem][1]
+    batch = config_of(f"--flagfile={path}").train.train_batch_size
+    assert f"{steps:,} steps of {batch:,} images" in header
+
+
+def test_flags_after_a_recipe_override_it():
+    config = config_of(f"--flagfile={ROOT}/configs/cifar10.cfg", "--train_epochs=7")
+    assert (config.train.train_epochs, config.train.train_batch_size) == (7, 512)
+
+
+def test_defaults_are_those_of_the_original():
+    defaults = configuration.to_dict(config_of())
+    assert {name: defaults[name] for name in ORIGINAL_DEFAULTS} == ORIGINAL_DEFAULTS
+
+
+@pytest.mark.parametrize("name", ORIGINAL_COMMANDS)
+def test_command_of_the_original(name):
+    command, plan, settings = ORIGINAL_COMMANDS[name]
+    assert_means(config_of(*shlex.split(command)), plan, settings)
+
+
+def test_commands_of_the_readme(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    commands = shell_lines((ROOT / "README.md").read_text())
+    of_run = [words[2:] for words in commands if words[:2] == ["python", "run.py"]]
+    assert len(of_run) >= 7
+    for words in of_run:
+        assemble.check_flags(config_of(*words))
+
+
+def test_programs_and_make_targets_of_the_readme_exist():
+    commands = shell_lines((ROOT / "README.md").read_text())
+    modules = {words[2] for words in commands if words[:2] == ["python", "-m"]}
+    ours = {name for name in modules if name.startswith("simclr_tf")}
+    assert ours and all(_is_program(name) for name in ours)
+    targets = {words[1] for words in commands if words[0] == "make"}
+    makefile = (ROOT / "Makefile").read_text()
+    assert targets and all(f"\n{target}:" in makefile for target in targets)
+
+
+def _is_program(module):
+    origin = pathlib.Path(importlib.util.find_spec(module).origin)
+    program = origin.with_name("__main__.py") if origin.name == "__init__.py" else origin
+    return 'if __name__ == "__main__":' in program.read_text()
+
+
+def test_names_in_the_python_code_of_the_readme_exist():
+    text = (ROOT / "README.md").read_text()
+    code = "".join(re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+    compile(code, "README.md", "exec")
+    names = set(re.findall(r"simclr_tf((?:\.\w+)+)", code))
+    assert names
+    for name in names:
+        found = simclr_tf
+        for part in name.split(".")[1:]:
+            found = getattr(found, part)

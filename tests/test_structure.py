@@ -1,0 +1,184 @@
+"""What may lean on what: imports go down the floors, and some things have one place alone.
+
+The source is read and not run, so this needs no TensorFlow.
+"""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PACKAGE = "simclr_tf"
+
+# From the top floor to the ground. A name stands for the module and, if it is a package, all
+# that is in it and not named elsewhere. Modules called __main__ are programs too.
+FLOORS = (
+    ("run", "simclr_tf.probe"),
+    ("simclr_tf.cli",),
+    ("simclr_tf.experiment",),
+    ("simclr_tf.evaluate", "simclr_tf.pretrain", "simclr_tf.finetune"),
+    ("simclr_tf.assemble",),
+    ("simclr_tf.evaluation", "simclr_tf.export", "simclr_tf.reports"),
+    ("simclr_tf.checkpoints",),
+    ("simclr_tf.methods",),
+    ("simclr_tf.callbacks", "simclr_tf.plan", "simclr_tf.data.pipeline", "simclr_tf.data.datasets"),
+    ("simclr_tf.data.digits", "simclr_tf.data.image_folder", "simclr_tf.data.tfds_source"),
+    ("simclr_tf.data.sources", "simclr_tf.data.views", "simclr_tf.losses"),
+    (
+        "simclr_tf.config",
+        "simclr_tf.data.augment",
+        "simclr_tf.data.decode",
+        "simclr_tf.data.holdout",
+        "simclr_tf.distribute",
+        "simclr_tf.models",
+        "simclr_tf.optimizers",
+    ),
+    ("simclr_tf.backend", "simclr_tf.errors"),
+)
+# The faces of packages: they only hand on names from below, so they stand on no floor.
+FACES = {"simclr_tf", "simclr_tf.data"}
+# What assembles an experiment: configuration objects go no deeper than this.
+ASSEMBLY = {*FLOORS[0], *FLOORS[1], *FLOORS[2], *FLOORS[3], *FLOORS[4]}
+
+
+def _module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+PATHS = [*ROOT.glob("*.py"), *sorted((ROOT / PACKAGE).rglob("*.py"))]
+TREES = {_module_name(path): ast.parse(path.read_text(), str(path)) for path in PATHS}
+
+
+def imported_names(module):
+    """Every name that a module imports, wherever in it: `a.b` for `import a.b`, `from a import b`.
+
+    What is imported from a module is named with it, so both `a` and `b` can be told from it.
+    """
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imported_modules(module):
+    """The modules of the project that a module imports."""
+    for name in imported_names(module):
+        found = name if name in TREES else name.rpartition(".")[0]
+        if found in TREES:
+            yield found
+
+
+def floor_of(module):
+    """The number of a module's floor, from 0 at the top; that of its nearest named package."""
+    if module.endswith(".__main__"):
+        return 0
+    name = module
+    while name:
+        for number, names in enumerate(FLOORS):
+            if name in names:
+                return number
+        name = name.rpartition(".")[0]
+    raise AssertionError(f"{module} stands on no floor: give it a place in FLOORS")
+
+
+@pytest.mark.parametrize("module", sorted(TREES.keys() - FACES))
+def test_imports_go_down(module):
+    here = floor_of(module)
+    upwards = [name for name in imported_modules(module) if floor_of(name) < here]
+    assert not upwards, f"{module} imports from floors above: {upwards}"
+
+
+def test_every_name_of_the_floors_exists():
+    assert {name for names in FLOORS for name in names} <= TREES.keys()
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    finished, way = set(), []
+
+    def visit(module):
+        assert module not in way, f"a circle: {' -> '.join([*way, module])}"
+        if module not in finished:
+            way.append(module)
+            for imported in sorted(set(imported_modules(module)) - {module}):
+                visit(imported)
+            finished.add(way.pop())
+
+    for module in TREES:
+        visit(module)
+    assert finished == TREES.keys()
+
+
+def importers(name):
+    """The modules that import something, or something in it."""
+    return {
+        module
+        for module in TREES
+        if any(f"{found}.".startswith(f"{name}.") for found in imported_names(module))
+    }
+
+
+def test_flags_are_read_at_the_door():
+    assert importers("absl.flags") == {"simclr_tf.cli"}
+
+
+def test_configuration_stays_with_what_assembles_experiments():
+    programs = {module for module in TREES if module.endswith(".__main__")}
+    assert importers("simclr_tf.config") <= ASSEMBLY | programs
+
+
+def test_one_module_chooses_keras():
+    chosen = importers("tf_keras") | importers("tensorflow.keras") | importers("keras")
+    for module, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and ast.unparse(node) == "tf.keras":
+                chosen.add(module)
+    assert chosen == {"simclr_tf.backend"}
+
+
+def test_tensorflow_addons_is_imported_in_one_place():
+    assert importers("tensorflow_addons") == {"simclr_tf.optimizers.lamb"}
+
+
+def test_no_module_imports_lamb_when_it_is_imported_itself():
+    lamb = "simclr_tf.optimizers.lamb"
+    for module, tree in TREES.items():
+        top = [node.module for node in tree.body if isinstance(node, ast.ImportFrom)]
+        assert lamb not in top, module
+
+
+def public(tree, kinds):
+    """The public functions or classes of a module; a program's `main` is not one."""
+    nodes = [node for node in tree.body if isinstance(node, kinds)]
+    return [node for node in nodes if not node.name.startswith("_") and node.name != "main"]
+
+
+@pytest.mark.parametrize("module", sorted(TREES))
+def test_what_is_public_is_documented(module):
+    tree = TREES[module]
+    assert ast.get_docstring(tree), f"{module} has no docstring"
+    nodes = public(tree, (ast.FunctionDef, ast.ClassDef))
+    assert not [node.name for node in nodes if not ast.get_docstring(node)]
+
+
+@pytest.mark.parametrize("module", sorted(TREES))
+def test_public_functions_have_type_hints(module):
+    bare = []
+    for node in public(TREES[module], ast.FunctionDef):
+        given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        bare += [f"{node.name}({a.arg})" for a in given if a.annotation is None]
+        bare += [f"{node.name} ->"] if node.returns is None else []
+    assert not bare
+
+
+def test_the_public_names_are_there():
+    tree = TREES[PACKAGE]
+    (names,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    )
+    assert set(names) >= {"load", "losses", "models", "optimizers"}

@@ -1,0 +1,55 @@
+"""Small training runs, in process and as a program, for the tests that need them."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+from simclr_tf import config as configuration
+from simclr_tf import experiment
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+# The smallest run there is: ResNet-18 on 8-pixel digits.
+SMALL = {
+    "dataset": "digits",
+    "eval_split": "test",
+    "image_size": 8,
+    "resnet_depth": 18,
+    "train_batch_size": 16,
+    "train_steps": 6,
+    "warmup_epochs": 0.0,
+    "learning_rate": 1.0,
+    "use_blur": False,
+    "checkpoint_steps": 3,
+    "train_summary_steps": 2,
+    "proj_out_dim": 16,
+    "num_proj_layers": 2,
+}
+
+
+def run(model_dir, **flags) -> int:
+    """Run an experiment in this process with SMALL and these flags; returns its status."""
+    values = SMALL | {"model_dir": str(model_dir)} | flags
+    return experiment.run(configuration.from_dict(values), frozenset(values))
+
+
+def start(model_dir, *, environment=None, **flags) -> subprocess.Popen:
+    """Start run.py with SMALL and these flags; output is text, stderr goes into stdout."""
+    values = SMALL | {"model_dir": str(model_dir)} | flags
+    arguments = [f"--{name}={value}" for name, value in values.items() if value is not None]
+    return subprocess.Popen(
+        [sys.executable, "run.py", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | (environment or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def rows(model_dir) -> list[dict]:
+    """The rows of metrics of a run."""
+    text = (pathlib.Path(model_dir) / "metrics.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
