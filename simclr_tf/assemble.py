@@ -84,8 +84,17 @@ def open_dataset(
     )
 
 
-def plan_of(config: ExperimentConfig, num_examples: int, num_replicas: int) -> Plan:
-    """How long the run trains on so many images."""
+def plan_of(
+    config: ExperimentConfig,
+    num_examples: int,
+    num_replicas: int,
+    explicit: frozenset[str] = frozenset(),
+) -> Plan:
+    """How long the run trains on so many images.
+
+    --train_steps may make a training shorter than the default warm-up; then that is
+    shortened with it, unless it is one of the `explicit` flags.
+    """
     return make_plan(
         num_examples,
         batch_size=config.train.train_batch_size,
@@ -97,6 +106,7 @@ def plan_of(config: ExperimentConfig, num_examples: int, num_replicas: int) -> P
         learning_rate=config.optimizer.learning_rate,
         learning_rate_scaling=config.optimizer.learning_rate_scaling,
         num_replicas=num_replicas,
+        shorten_warmup="warmup_epochs" not in explicit,
     )
 
 

@@ -71,7 +71,9 @@ def train(
         known_bad=directory.config()["skipped_files"] if goes_on else None,
     )
     directory.check(identity | {"num_examples": dataset.num_examples}, resume, overwrite)
-    plan = assemble.plan_of(config, dataset.num_examples, strategy.num_replicas_in_sync)
+    plan = assemble.plan_of(
+        config, dataset.num_examples, strategy.num_replicas_in_sync, explicit
+    )
     if goes_on and directory.latest_step >= plan.train_steps:
         print(
             f"Nothing to do: the run in {directory.path} is finished, at step "

@@ -48,10 +48,13 @@ def make_plan(
     learning_rate: float,
     learning_rate_scaling: str,
     num_replicas: int,
+    shorten_warmup: bool = False,
 ) -> Plan:
     """The plan of a run over a data set of `num_examples` images.
 
-    Steps that are 0 follow from the epochs.
+    Steps that are 0 follow from the epochs. With `shorten_warmup`, a warm-up that is longer
+    than `train_steps` keeps the share of the training that it has in epochs; else it is an
+    error, as it always is where the training is given in epochs.
 
     Raises:
       UserError: the numbers do not fit together; the message says which and how.
@@ -83,6 +86,8 @@ def make_plan(
         )
     steps = train_steps or optimizers.train_steps(num_examples, train_epochs, batch_size)
     warmup = optimizers.warmup_steps(num_examples, warmup_epochs, batch_size)
+    if warmup > steps and shorten_warmup and train_steps and warmup_epochs <= train_epochs:
+        warmup = int(train_steps * warmup_epochs / train_epochs)
     if warmup > steps:
         raise UserError(
             f"The warm-up is longer than the training: --warmup_epochs={warmup_epochs:g} are "

@@ -1,0 +1,59 @@
+"""The numbers of a run: steps, warm-up, and what does not fit together."""
+
+import pytest
+
+from simclr_tf.errors import UserError
+from simclr_tf.plan import make_plan
+
+CIFAR = dict(
+    num_examples=50_000,
+    batch_size=512,
+    train_epochs=100,
+    train_steps=0,
+    warmup_epochs=10.0,
+    checkpoint_epochs=1,
+    checkpoint_steps=0,
+    learning_rate=1.0,
+    learning_rate_scaling="linear",
+    num_replicas=1,
+)
+
+
+def test_cifar_as_the_original_counts_it():
+    plan = make_plan(**CIFAR)
+    # 50,000 * 100 // 512 + 1, 500,000 // 512, round(50,000 / 512), 512 / 256
+    assert plan.train_steps == 9766 and plan.warmup_steps == 976
+    assert plan.epoch_steps == plan.checkpoint_steps == 98
+    assert plan.peak_learning_rate == 2.0
+    assert float(plan.schedule(976)) == pytest.approx(2.0)
+    assert float(plan.schedule(9766)) == 0.0
+
+
+def test_steps_win_over_epochs():
+    plan = make_plan(**CIFAR | {"train_steps": 2000, "checkpoint_steps": 7})
+    assert (plan.train_steps, plan.warmup_steps, plan.checkpoint_steps) == (2000, 976, 7)
+
+
+def test_a_warmup_that_is_too_long():
+    short = CIFAR | {"train_steps": 200}
+    with pytest.raises(UserError, match="--warmup_epochs=10 are 976 steps, the training has 200"):
+        make_plan(**short)
+    assert make_plan(**short, shorten_warmup=True).warmup_steps == 20  # 10 of 100 epochs
+    with pytest.raises(UserError, match="warm-up is longer"):
+        make_plan(**CIFAR | {"train_epochs": 5}, shorten_warmup=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 0}, "--train_batch_size is at least 1"),
+        ({"batch_size": 50_001}, "--train_batch_size=50001, but there are 50000 images"),
+        ({"num_replicas": 3}, "not divisible by the 3 replicas. The next one that is: 513"),
+        ({"train_epochs": 0}, "--train_epochs is at least 1"),
+        ({"warmup_epochs": -1.0}, "--warmup_epochs is not negative"),
+        ({"learning_rate_scaling": "log"}, "linear"),
+    ],
+)
+def test_numbers_that_do_not_fit(change, message):
+    with pytest.raises(UserError, match=message):
+        make_plan(**CIFAR | change)
