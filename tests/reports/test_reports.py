@@ -1,0 +1,54 @@
+"""The summary, the rows of metrics and the picture of the views."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_plan import CIFAR
+
+from simclr_tf import optimizers
+from simclr_tf.methods import SimCLR
+from simclr_tf.models import Architecture, Network
+from simclr_tf.plan import make_plan
+from simclr_tf.reports.metrics_log import MetricsLog, append_row, read_rows
+from simclr_tf.reports.summary import run_summary
+from simclr_tf.reports.views_picture import save_views
+
+
+def test_the_summary_says_what_is_trained():
+    network = Network(Architecture(resnet_depth=18, cifar_stem=True, num_classes=10))
+    plan = make_plan(**CIFAR)
+    method = SimCLR(network, weight_decay=1e-4, optimizer_decays=True)
+    method.compile(
+        optimizers.build("lars", 1.0, weight_decay=1e-4, exclude=network.supervised_head.weights)
+    )
+    text = run_summary(method, plan, dataset="cifar10, train", start_step=98, num_replicas=1)
+    # 11,173,056 of the encoder, 592,000 of the projection head, 5,130 of the supervised head
+    assert "11,770,186 trainable" in text
+    assert "9,766, of them 976 warm-up" in text and "peak learning rate 2" in text
+    # 21 convolutions and 3 dense layers are decayed; 42 + 5 of batch norm and 2 of the head not.
+    assert "0.0001 on 24 variables; 49 (batch norm" in text
+    assert "contrast_loss 13.8610" in text  # 2 ln(2 * 512 - 1)
+    assert "resumed          at step 98" in text
+
+
+def test_rows_after_the_restored_step_and_a_cut_off_row_are_dropped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    for step in (10, 20, 30):
+        append_row(path, {"step": step})
+    with path.open("a") as file:
+        file.write('{"step": 4')
+    assert [row["step"] for row in read_rows(path)] == [10, 20, 30]
+    MetricsLog(20, tmp_path, 10, make_plan(**CIFAR))
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [10, 20]
+
+
+def test_the_picture_shows_every_view_of_the_first_images(tmp_path):
+    views = tuple(np.full((5, 16, 16, 3), v, np.float32) for v in (0.0, 1.0))
+    picture = save_views(views, tmp_path / "views.png", images=4)
+    assert np.array_equal(picture, tf.io.decode_png((tmp_path / "views.png").read_bytes(), 4))
+    height, width = picture.shape[:2]
+    assert width == pytest.approx(2 * height, rel=0.15)  # 4 columns, 2 rows
+    brightness = picture[..., :3].mean(axis=(1, 2))
+    assert brightness[height // 4] < 80 and brightness[3 * height // 4] > 175

@@ -1,0 +1,63 @@
+"""What happens between steps."""
+
+import logging
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf.callbacks import (
+    NonFiniteLossError,
+    RunEvery,
+    StopOnNonFiniteLoss,
+    WarnAtChance,
+    passed,
+    require_finite,
+)
+
+
+def play(callback, sizes, logs=None):
+    """Executions of so many steps each."""
+    callback.on_train_begin()
+    batch = -1
+    for size in sizes:
+        batch += size
+        callback.on_train_batch_end(batch, logs)
+
+
+def test_a_multiple_is_passed_once():
+    assert [s for s in range(1, 11) if passed(s - 1, s, 3)] == [3, 6, 9]
+    assert passed(4, 8, 3) and not passed(6, 8, 3) and not passed(0, 100, 0)
+
+
+@pytest.mark.parametrize(
+    ("start", "sizes", "calls"),
+    [(0, [1] * 7, [3, 6, 7]), (0, [2] * 3 + [1], [4, 6, 7]), (5, [1, 1], [6, 7])],
+)
+def test_run_every_counts_steps_of_the_whole_run(start, sizes, calls):
+    found = []
+    play(RunEvery(start, 3, 7, found.append), sizes)
+    assert found == calls
+
+
+def test_a_loss_at_chance_after_the_warmup_is_warned_of_once(caplog):
+    with caplog.at_level(logging.WARNING):
+        play(WarnAtChance(0, 2, chance=9.7), [1] * 4, {"contrast_loss": 9.69})
+    assert caplog.text.count("not learning") == 1 and "step 2" in caplog.text
+    caplog.clear()
+    play(WarnAtChance(0, 2, chance=9.7), [1] * 4, {"contrast_loss": 8.0})
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("loss", [np.nan, np.inf])
+def test_a_loss_that_is_not_finite_names_the_step(loss):
+    callback = StopOnNonFiniteLoss(10)
+    play(callback, [1], {"total_loss": 1.0})
+    with pytest.raises(NonFiniteLossError, match="step 12"):
+        callback.on_train_batch_end(1, {"total_loss": loss})
+
+
+def test_weights_that_are_not_finite_are_refused():
+    require_finite([tf.Variable([1.0, 2.0]), tf.Variable(3)], 5)
+    with pytest.raises(NonFiniteLossError, match="by step 5"):
+        require_finite([tf.Variable([1.0]), tf.Variable([np.nan])], 5)
