@@ -15,21 +15,26 @@ from simclr_tf.errors import UserError
 from simclr_tf.models import Architecture
 from simclr_tf.models.resnet import DEPTHS
 
-# What the variables of each part begin with, in the original's two ways to name them.
+# What the variables of each part begin with, in the original's two ways to name them and in ours.
 SCOPES = {
-    "tf1": {"encoder": "base_model/", "projection": "head_contrastive/", "stem": "conv2d/kernel"},
+    "tf1": {"encoder": "base_model/", "stem": "conv2d/kernel"},
     "tf2": {
         "encoder": "resnet_model/",
-        "projection": "_projection_head/",
         "stem": "initial_conv_relu_max_pool/0/conv2d/kernel",
+    },
+    "path": {
+        "encoder": "encoder/",
+        "stem": "stem/convolutions/0/kernel",
     },
 }
 PROJECTION_LAYER = re.compile(
-    r"(head_contrastive/(?P<scope>nl|l)|_projection_head/linear_layers)[_/](?P<index>\d+)/"
+    r"(head_contrastive/(?P<scope>nl|l)|_projection_head/linear_layers|projection_head/layers)"
+    r"[_/](?P<index>\d+)/"
 )
 SUPERVISED_HEAD = {
     "tf1": "head_supervised/linear_layer/dense",
     "tf2": "supervised_head/linear_layer/dense",
+    "path": "supervised_head",
 }
 DEFAULT_SK_RATIO = 0.0625
 DEFAULT_SE_RATIO = 0.25
@@ -46,8 +51,8 @@ def infer_architecture(shapes: Mapping[str, tuple[int, ...]], naming: str) -> Ar
     original's TF1 code cannot build those networks.
 
     Args:
-      shapes: shape of every variable of the file that is a weight, by the original's name.
-      naming: "tf1" or "tf2", the way the names are made.
+      shapes: shape of every variable of the file that is a weight, by its name.
+      naming: "tf1" or "tf2", the original's ways to make names, or "path", ours.
 
     Raises:
       UserError: this is not an encoder of SimCLR.

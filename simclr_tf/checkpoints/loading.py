@@ -1,72 +1,47 @@
 """Loading weights from what holds them: a run directory, a checkpoint, the original's files."""
 
+import dataclasses
 import os
 
-import tensorflow as tf
-
-from simclr_tf.checkpoints import originals
-from simclr_tf.checkpoints.files import reading
+from simclr_tf.checkpoints import originals, ours, torch_files
+from simclr_tf.checkpoints.agreement import ENCODER_FLAGS, PROJECTION_FLAGS, contradictions
+from simclr_tf.checkpoints.description import KERAS_ENDING, TORCH_ENDINGS
 from simclr_tf.checkpoints.layout import network_variables
-from simclr_tf.checkpoints.originals import StoredNetwork
+from simclr_tf.checkpoints.rescale import rescale_v1_weights as rescale
 from simclr_tf.checkpoints.restore import RestoreReport, assign
-from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step
+from simclr_tf.checkpoints.schema import compile_schema
+from simclr_tf.checkpoints.stored import StoredNetwork
 from simclr_tf.errors import UserError
 from simclr_tf.models import Network
 
-RUN_DIRECTORY = "run directory"
-_NETWORK = "method/network/"
+RESCALED = "--rescale_v1_weights: convolution weights are divided by 16.8, the function stays."
+NOT_LIKE_V1 = "They were not as large as SimCLRv1's."
 
 
 def read(path: str | os.PathLike, variable_schema: str | None = None) -> StoredNetwork:
     """Read the weights of a network and its architecture, and say what they come from.
 
     Args:
-      path: a run directory of ours or one of its checkpoints, or a checkpoint, run
-        directory or SavedModel of the original.
+      path: a run directory of ours or one of its checkpoints, a SavedModel of ours, what
+        `python -m simclr_tf.checkpoints` wrote, or a checkpoint, run directory or SavedModel
+        of the original; docs/checkpoints.md tells how they are recognised.
       variable_schema: regular expression that has to match from the beginning of a
-        variable's name for it to be loaded; see `originals.read`.
+        variable's name for it to be loaded; see `schema.compile_schema`.
 
     Raises:
       UserError: there is nothing to load, or it cannot be read.
     """
-    path = os.fspath(path)
-    directory, prefix = _own_checkpoint(path)
-    if directory is None:
-        return originals.read(path, variable_schema)
-    if prefix is None:
-        raise UserError(f"The run directory {path} has no checkpoint yet.")
-    schema = originals.compile_schema(variable_schema)
-    architecture = directory.architecture()
-    keys = {_NETWORK + v.path + originals.VALUE: v for v in network_variables(architecture)}
-    with reading(prefix):
-        reader = tf.train.load_checkpoint(prefix)
-        stored = reader.get_variable_to_shape_map()
-        arrays = {
-            variable.path: reader.get_tensor(key)
-            for key, variable in keys.items()
-            if key in stored and schema.match(variable.tf1)
-        }
-    return StoredNetwork(
-        kind=RUN_DIRECTORY,
-        architecture=architecture,
-        arrays=arrays,
-        ignored=tuple(sorted(key for key in stored if not key.startswith(_NETWORK))),
-        unused=tuple(sorted(k for k in stored if k.startswith(_NETWORK) and k not in keys)),
-        excluded=tuple(v.path for v in keys.values() if not schema.match(v.tf1)),
-        step=checkpoint_step(prefix),
-    )
-
-
-def _own_checkpoint(path: str) -> tuple[RunDirectory | None, str | None]:
-    """The run directory that a path names or lies in, and the prefix of the checkpoint meant."""
-    directory = RunDirectory(path)
-    if directory.holds_run():
-        return directory, directory.latest_checkpoint
-    prefix = path.removesuffix(".index")
-    directory = RunDirectory(os.path.dirname(prefix))
-    if directory.holds_run() and os.path.basename(prefix) in directory.checkpoints():
-        return directory, prefix
-    return None, None
+    path = os.path.expanduser(os.fspath(path))
+    schema = compile_schema(variable_schema)
+    if run := ours.find_run(path):
+        return ours.read_run(path, *run, schema)
+    if ours.model_card(path).is_file():
+        return ours.read_exported(path, schema)
+    if path.endswith(KERAS_ENDING):
+        return ours.read_keras_weights(path, schema)
+    if path.endswith(TORCH_ENDINGS):
+        return torch_files.read(path, schema)
+    return originals.read(path, variable_schema)
 
 
 def load_into(
@@ -75,6 +50,7 @@ def load_into(
     variable_schema: str | None = None,
     *,
     supervised_head: bool = True,
+    rescale_v1_weights: bool = False,
 ) -> RestoreReport:
     """Load the weights at `path` into a network.
 
@@ -84,48 +60,98 @@ def load_into(
       path: see `read`.
       variable_schema: see `read`.
       supervised_head: False leaves the network's supervised head as it is.
+      rescale_v1_weights: see `rescale.rescale_v1_weights`.
 
     Returns:
-      What became of every variable.
+      What was found, and what became of every variable.
 
     Raises:
       UserError: there is nothing to load, or it does not fit; then nothing is changed.
     """
     stored = read(path, variable_schema)
+    schema = compile_schema(variable_schema)
+    variables = network_variables(network.architecture)
+    excluded = [v.path for v in variables if not schema.match(v.tf1)]
+    without_projection = any(p.startswith("projection_head/") for p in excluded)
+    flags = ENCODER_FLAGS if without_projection else ENCODER_FLAGS + PROJECTION_FLAGS
+    if differences := contradictions(network.architecture, stored.architecture, flags):
+        raise UserError(
+            f"{path} ({stored.kind}) does not fit: {'; '.join(differences)}. Change these flags, "
+            "or give another checkpoint."
+        )
     arrays, unused = dict(stored.arrays), list(stored.unused)
+    if rescale_v1_weights:
+        arrays = rescale(arrays, stored.architecture)
     if not supervised_head:
         left_out = [p for p in arrays if p.startswith("supervised_head/")]
         unused += left_out
         for name in left_out:
             del arrays[name]
-    return assign(
+    report = assign(
         network,
         arrays,
-        require_projection_head=not any(p.startswith("projection_head/") for p in stored.excluded),
-        excluded=stored.excluded,
+        require_projection_head=not without_projection,
+        excluded=excluded,
         unused=unused,
         ignored=stored.ignored,
         source=f"{path} ({stored.kind})",
     )
+    notes = [stored.found(os.fspath(path))]
+    if rescale_v1_weights:
+        notes.append(RESCALED if stored.looks_like_v1() else f"{RESCALED} {NOT_LIKE_V1}")
+    classes = stored.architecture.num_classes
+    loaded = any(p.startswith("supervised_head/") for p in report.matched)
+    if classes is not None and network.supervised_head is not None and not loaded:
+        notes.append(
+            f"The supervised head ({classes} classes there, {network.architecture.num_classes} "
+            "here) is not loaded: this one starts anew."
+        )
+    return dataclasses.replace(report, notes=tuple(notes))
 
 
-def load(path: str | os.PathLike) -> Network:
+def load(path: str | os.PathLike, *, rescale_v1_weights: bool = False) -> Network:
     """The network that is stored at `path`, with all of its weights.
 
     Args:
-      path: a run directory of ours or one of its checkpoints, or a checkpoint, run
-        directory or SavedModel of the original.
+      path: see `read`.
+      rescale_v1_weights: see `rescale.rescale_v1_weights`.
 
     Raises:
       UserError: there is nothing to load, or it is not complete.
     """
-    stored = read(path)
-    network = Network(stored.architecture)
+    return network_of(read(path), path, rescale_v1_weights=rescale_v1_weights)
+
+
+def network_of(
+    stored: StoredNetwork,
+    path: str | os.PathLike,
+    *,
+    rescale_v1_weights: bool = False,
+    ft_proj_selector: int | None = None,
+) -> Network:
+    """The network that was read from `path`, with all of its weights.
+
+    Args:
+      stored: what was read.
+      path: where, for messages.
+      rescale_v1_weights: see `rescale.rescale_v1_weights`.
+      ft_proj_selector: the layer that feeds the supervised head, for files that do not say.
+
+    Raises:
+      UserError: it is not complete.
+    """
+    arrays, architecture = stored.arrays, stored.architecture
+    if rescale_v1_weights:
+        arrays = rescale(arrays, architecture)
+    if ft_proj_selector is not None:
+        architecture = dataclasses.replace(architecture, ft_proj_selector=ft_proj_selector)
+    network = Network(architecture)
     assign(
         network,
-        stored.arrays,
+        arrays,
         require_projection_head=True,
         require_supervised_head=True,
+        unused=stored.unused,
         source=f"{path} ({stored.kind})",
     )
     return network

@@ -6,17 +6,16 @@ variables are called is the original's (google-research/simclr); see `layout`.
 
 import collections
 import collections.abc
-import dataclasses
 import os
-import re
 
-import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from simclr_tf.checkpoints.files import find_prefix, reading
 from simclr_tf.checkpoints.infer import infer_architecture
 from simclr_tf.checkpoints.layout import network_variables
+from simclr_tf.checkpoints.schema import compile_schema
+from simclr_tf.checkpoints.stored import StoredNetwork
 from simclr_tf.errors import UserError
 from simclr_tf.models import Architecture
 
@@ -34,29 +33,6 @@ TF1_COPIES = ("Momentum", "ExponentialMovingAverage", "Adam", "Adam_1")
 BOOKKEEPING = ("keras_api", "variables", "trainable_variables", "trainable_variables_list")
 
 
-@dataclasses.dataclass(frozen=True)
-class StoredNetwork:
-    """A checkpoint of the original.
-
-    Attributes:
-      kind: which format it has, in words.
-      architecture: inferred from names and shapes.
-      arrays: values by the paths of our networks (`restore.variable_paths`).
-      ignored: names of slots, counters and moving-average copies.
-      unused: names of other variables, which have no place in that architecture.
-      excluded: paths that the variable schema leaves out.
-      step: training steps done, or None if the file does not say.
-    """
-
-    kind: str
-    architecture: Architecture
-    arrays: dict[str, np.ndarray]
-    ignored: tuple[str, ...]
-    unused: tuple[str, ...]
-    excluded: tuple[str, ...]
-    step: int | None
-
-
 def read(path: str, variable_schema: str | None = None) -> StoredNetwork:
     """Read a checkpoint of the original.
 
@@ -64,7 +40,7 @@ def read(path: str, variable_schema: str | None = None) -> StoredNetwork:
       path: what `files.find_prefix` accepts: a prefix, an .index file, a run's directory
         or a SavedModel's.
       variable_schema: regular expression that has to match from the beginning of a
-        variable's name for the variable to be loaded; see `compile_schema`.
+        variable's name for the variable to be loaded; see `schema.compile_schema`.
 
     Raises:
       UserError: there is no such file, or it is corrupt, or holds no network of SimCLR.
@@ -94,27 +70,6 @@ def read(path: str, variable_schema: str | None = None) -> StoredNetwork:
         excluded=tuple(v.path for v in places.values() if not schema.match(v.tf1)),
         step=step,
     )
-
-
-def compile_schema(variable_schema: str | None) -> re.Pattern:
-    """The compiled `--variable_schema`; a name is loaded if its `match` succeeds.
-
-    The names it sees are TF1's (`base_model/...`, `head_contrastive/...`,
-    `head_supervised/...`), whatever the format of the file, so that a schema means the
-    same for all of them. One that begins with `?` is put into parentheses: the original's
-    default, `?!global_step`, is no regular expression without them.
-
-    Raises:
-      UserError: it is not a regular expression.
-    """
-    pattern = variable_schema or ""
-    try:
-        return re.compile(f"({pattern})" if pattern.startswith("?") else pattern)
-    except re.error as error:
-        raise UserError(
-            "variable_schema is a regular expression, such as (?!global_step|head). "
-            f"Received: {variable_schema} ({error})."
-        ) from error
 
 
 def _tf1_weights(keys: collections.abc.Collection[str]) -> dict[str, str]:

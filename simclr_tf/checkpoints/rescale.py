@@ -10,6 +10,9 @@ from simclr_tf.models import Architecture
 
 # SimCLRv1's convolution weights are on average this much larger than SimCLRv2's.
 V1_TO_V2 = 16.8
+# From this size on, relative to initialisation, weights are taken for SimCLRv1's: the geometric
+# middle between 1 and 16.8.
+V1_FROM = 4.1
 
 
 def convolution_norms(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -26,6 +29,12 @@ def convolution_norms(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
     return norms
 
 
+def typical_convolution_norm(arrays: Mapping[str, np.ndarray]) -> float:
+    """The median of `convolution_norms`; nan without convolutions."""
+    norms = list(convolution_norms(arrays).values())
+    return float(np.median(norms)) if norms else float("nan")
+
+
 def rescale_v1_weights(
     arrays: Mapping[str, np.ndarray],
     architecture: Architecture,
@@ -39,13 +48,17 @@ def rescale_v1_weights(
     before, but for rounding; in training mode they differ by the order of epsilon.
 
     Args:
-      arrays: values by path, complete for the encoder.
+      arrays: values by path. A convolution that is not there with all of its batch norm
+        stays as it is.
       architecture: that of the arrays.
       factor: what to divide by.
       epsilon: of the batch norms.
     """
     rescaled = dict(arrays)
     for kernel, norm in _normalized_convolutions(architecture):
+        needed = [kernel, *(f"{norm}/{n}" for n in ("gamma", "moving_mean", "moving_variance"))]
+        if not all(path in arrays for path in needed):
+            continue
         variance = arrays[f"{norm}/moving_variance"] / np.float32(factor) ** 2
         larger = variance * np.float32(factor) ** 2 + np.float32(epsilon)
         correction = np.sqrt((variance + np.float32(epsilon)) / larger) * np.float32(factor)

@@ -48,6 +48,7 @@ class RestoreReport:
       excluded: paths that the user's variable schema leaves out.
       ignored: names in the file that are no weights: optimizer slots, counters and
         moving-average copies.
+      notes: lines for the user: what was found, and what there is to know about it.
     """
 
     matched: tuple[str, ...] = ()
@@ -57,11 +58,12 @@ class RestoreReport:
     unused: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def summary(self) -> str:
-        """A short table: one line for each kind of outcome that occurred, with a few names."""
-        lines = [f"{'matched':<12}{len(self.matched):>5}  {_by_part(self.matched)}"]
-        for field in dataclasses.fields(self)[1:]:
+        """The notes, and one line for each kind of outcome that occurred, with a few names."""
+        lines = [*self.notes, f"{'matched':<12}{len(self.matched):>5}  {_by_part(self.matched)}"]
+        for field in dataclasses.fields(self)[1:-1]:
             names = getattr(self, field.name)
             if names:
                 lines.append(f"{field.name:<12}{len(names):>5}  {_first(names)}")
@@ -137,7 +139,7 @@ def assign(
     }
     for part in PARTS:
         if required[part] and part in incomplete:
-            raise UserError(_complaint(source, part, missing, mismatched))
+            raise UserError(_complaint(source, part, missing, mismatched, arrays, unused))
 
     fitting = [p for p in variables if p in arrays and p not in {m.path for m in mismatched}]
     matched = [path for path in fitting if _part(path) not in incomplete]
@@ -167,7 +169,14 @@ def _first(names: Collection) -> str:
     return shown + (f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def _complaint(source: str, part: str, missing: list[str], mismatched: list[Mismatch]) -> str:
+def _complaint(
+    source: str,
+    part: str,
+    missing: list[str],
+    mismatched: list[Mismatch],
+    arrays: Collection[str],
+    unused: Collection[str],
+) -> str:
     missing = [path for path in missing if _part(path) == part]
     mismatched = [m for m in mismatched if _part(m.path) == part]
     problems = []
@@ -175,7 +184,11 @@ def _complaint(source: str, part: str, missing: list[str], mismatched: list[Mism
         problems.append(f"{len(missing)} of its variables are missing ({_first(missing)})")
     if mismatched:
         problems.append(f"{len(mismatched)} have another shape ({_first(mismatched)})")
+    if not any(_part(path) == part for path in arrays):
+        problems = ["it has none"]
+    elif missing and unused:
+        problems.append(f"of its own variables these have no place: {_first(unused)}")
     return (
-        f"The {PARTS[part]} cannot be loaded from {source}: {' and '.join(problems)}. "
+        f"The {PARTS[part]} cannot be loaded from {source}: {', and '.join(problems)}. "
         "Nothing was loaded."
     )

@@ -2,17 +2,21 @@
 
 run.json           all flags of the run, and the size of its data set
 model.json         the architecture of the network
+label_subset.json  the indices of the images whose labels were used, when not all were
+features-*.npz     features that a logistic regression was fitted to
 ckpt-STEP.*        checkpoints; `checkpoint` names the latest
 metrics.jsonl      one row of metrics in each line
 events.*, eval*/   TensorBoard events of training and of evaluations
 views.png          what the encoder was shown
 result*.json       evaluations; flags.json, the flags they were made with
 saved_model/STEP/  exported models
+probe.json         a linear probe and kNN beside those of random weights
 """
 
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,8 +31,9 @@ MODEL = "model.json"
 
 # Everything that a run writes; overwriting removes these and nothing else.
 FILES = (
-    CONFIG,
     MODEL,
+    "label_subset.json",
+    "features-*.npz",
     "checkpoint",
     "ckpt-*",
     "metrics.jsonl",
@@ -38,6 +43,9 @@ FILES = (
     "result*.json",
     "flags.json",
     "saved_model",
+    "probe.json",
+    "*.json.part",
+    CONFIG,  # last, so that what is left of a half removed run is still known as one
 )
 
 
@@ -66,12 +74,18 @@ class RunDirectory:
 
     @property
     def latest_checkpoint(self) -> str | None:
-        """The prefix of the newest checkpoint, or None."""
-        return tf.train.latest_checkpoint(str(self.path))
+        """The prefix of the newest checkpoint that is there, or None."""
+        steps = [checkpoint_step(name) for name in self.checkpoints()]
+        return self.checkpoint(max(steps)) if steps else None
+
+    def checkpoint(self, step: int) -> str:
+        """The prefix of the checkpoint of a step."""
+        return str(self / f"ckpt-{step}")
 
     def checkpoints(self) -> list[str]:
         """Names of the checkpoints that are there, such as ckpt-120."""
-        return [path.name.removesuffix(".index") for path in self.path.glob("ckpt-*.index")]
+        names = [path.name.removesuffix(".index") for path in self.path.glob("ckpt-*.index")]
+        return [name for name in names if re.fullmatch(r"ckpt-\d+", name)]
 
     @property
     def latest_step(self) -> int:
@@ -110,6 +124,10 @@ class RunDirectory:
         """Whether some run has claimed the directory."""
         return (self / CONFIG).is_file()
 
+    def holds_model(self) -> bool:
+        """Whether it holds checkpoints of ours: of a run, or converted from elsewhere."""
+        return (self / MODEL).is_file()
+
     def check(self, identity: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
         """Refuse a directory that another configuration or something else uses.
 
@@ -127,7 +145,7 @@ class RunDirectory:
         if local and not os.access(_nearest_that_exists(self.path), os.W_OK | os.X_OK):
             raise UserError(f"--model_dir={self.path} cannot be written.")
         if not self.holds_run():
-            if self.latest_checkpoint:
+            if tf.train.latest_checkpoint(str(self.path)):
                 raise UserError(
                     f"--model_dir={self.path} holds checkpoints of another program. "
                     "Give a new directory, or load them with --checkpoint."
@@ -137,9 +155,9 @@ class RunDirectory:
             return
         stored = self.config()
         differences = [
-            f"--{name} was {stored.get(name)!r}, now {value!r}"
+            f"--{name} was {stored[name]!r}, now {value!r}"
             for name, value in identity.items()
-            if stored.get(name) != value
+            if name in stored and stored[name] != value
         ]
         if differences:
             raise UserError(
@@ -158,9 +176,16 @@ class RunDirectory:
         if overwrite and self.holds_run():
             for path in [path for pattern in FILES for path in self.path.glob(pattern)]:
                 path.rmtree() if path.is_dir() else path.unlink()
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self / MODEL, dataclasses.asdict(architecture))
+        self.hold_model(architecture)
         write_json(self / CONFIG, flags)
+
+    def hold_model(self, architecture: Architecture) -> None:
+        """Make this a directory for checkpoints of networks of this architecture."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_json(self / MODEL, dataclasses.asdict(architecture))
+        except OSError as error:
+            raise UserError(f"The directory {self.path} cannot be written: {error}.") from None
 
 
 def _nearest_that_exists(path: epath.Path) -> epath.Path:

@@ -1,32 +1,35 @@
 """Checkpoints of a run in progress: weights, optimizer, step and metrics, written atomically."""
 
 import os
+import pathlib
 
 import tensorflow as tf
 
 from simclr_tf.callbacks import require_finite
-from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step
+from simclr_tf.checkpoints.run_directory import checkpoint_step
 from simclr_tf.errors import UserError
 from simclr_tf.methods import Method
 
 
 class Saver:
-    """Saves a method to a run directory, and brings it back.
+    """Saves a method to a directory, and brings it back.
 
     A checkpoint holds the network, what else the method owns, the optimizer with its
-    step, and the metrics. The position in the data follows from the step.
+    step, and the metrics. The position in the data follows from the step. With several
+    hosts all have to save, each to another directory; the chief's is what counts.
 
     Args:
       method: compiled, with an optimizer that is built.
-      directory: the run directory.
+      directory: the run directory, or the throwaway directory of another host than the chief.
       keep: how many checkpoints are kept; 0 keeps all.
     """
 
-    def __init__(self, method: Method, directory: RunDirectory, keep: int):
+    def __init__(self, method: Method, directory: pathlib.Path, keep: int):
         self._method = method
+        self._step = 0
         self._checkpoint = tf.train.Checkpoint(method=method)
         self._manager = tf.train.CheckpointManager(
-            self._checkpoint, str(directory.path), max_to_keep=keep or None, checkpoint_name="ckpt"
+            self._checkpoint, str(directory), max_to_keep=keep or None, checkpoint_name="ckpt"
         )
 
     def save(self, step: int) -> None:
@@ -35,26 +38,28 @@ class Saver:
         Raises:
           NonFiniteLossError: a weight is infinite or NaN; nothing is written.
         """
-        latest = self._manager.latest_checkpoint
-        if latest and checkpoint_step(latest) == step:
+        if step == self._step:
             return
         require_finite(self._method.network.weights, step)
         self._manager.save(checkpoint_number=step)
+        self._step = step
 
-    def restore(self) -> int:
-        """Bring back the latest checkpoint and return its step; 0 when there is none.
+    def restore(self, path: str) -> None:
+        """Bring back the checkpoint .../ckpt-STEP.
 
         Raises:
           UserError: the checkpoint cannot be read or does not fit.
         """
-        latest = self._manager.latest_checkpoint
-        if not latest:
-            return 0
-        try:
-            self._checkpoint.restore(latest).assert_existing_objects_matched().assert_consumed()
-        except (AssertionError, ValueError, tf.errors.OpError) as error:
+        if not tf.io.gfile.exists(path + ".index"):
             raise UserError(
-                f"The checkpoint {latest} cannot be restored: {str(error).splitlines()[0]} "
-                f"Remove {os.path.basename(latest)}.* to go on from an earlier one."
+                f"The checkpoint {path} is not on this host. --model_dir has to be a directory "
+                "that all hosts share."
+            )
+        try:
+            self._checkpoint.restore(path).assert_existing_objects_matched().assert_consumed()
+        except (AssertionError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
+            raise UserError(
+                f"The checkpoint {path} cannot be restored: {str(error).splitlines()[0]} "
+                f"Remove {os.path.basename(path)}.* to go on from an earlier one."
             ) from None
-        return checkpoint_step(latest)
+        self._step = checkpoint_step(path)

@@ -4,10 +4,10 @@ import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from simclr_tf import checkpoints
-from simclr_tf.checkpoints.run_directory import RunDirectory
+from simclr_tf.checkpoints.loading import network_of
+from simclr_tf.checkpoints.ours import find_run
 from simclr_tf.cli import exit_status
 from simclr_tf.errors import UserError
 from simclr_tf.export import export_saved_model
@@ -48,15 +48,14 @@ def _export(source: str, directory: str, image_size: int | None, labels: str | N
         )
     if image_size is not None and image_size < 1:
         raise UserError(f"--image_size is a whole number from 1. Received: {image_size}.")
-    flags = _flags_of_run(source)
-    known = flags.get("image_size")
+    stored = checkpoints.read(source)
+    known = stored.image_size
     if image_size and known and image_size != known:
         raise UserError(
             f"--image_size={image_size} contradicts {source}, which was trained with {known}."
         )
-    class_names = _read_labels(labels) if labels else flags.get("class_names")
-    stored = checkpoints.read(source)
-    network = checkpoints.load(source)
+    class_names = _read_labels(labels) if labels else _classes_of_run(source)
+    network = network_of(stored, source)
     image_size = image_size or known or (32 if network.architecture.cifar_stem else 224)
     export_saved_model(
         network,
@@ -69,11 +68,10 @@ def _export(source: str, directory: str, image_size: int | None, labels: str | N
     return 0
 
 
-def _flags_of_run(source: str) -> dict[str, Any]:
-    """The flags of the run that `source` is the directory or a checkpoint of; {} without one."""
-    path = pathlib.Path(source)
-    run = RunDirectory(path if path.is_dir() else path.parent)
-    return run.config() if run.holds_run() else {}
+def _classes_of_run(source: str) -> list[str] | None:
+    """The names of classes of the run that `source` is the directory or a checkpoint of."""
+    run = find_run(source)
+    return run[0].config().get("class_names") if run and run[0].holds_run() else None
 
 
 def _read_labels(path: str) -> list[str]:

@@ -4,16 +4,18 @@ Whoever loads it needs TensorFlow and nothing of this package. What its signatur
 and give stands in `servable` and, for users, in docs/serving.md.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 
 from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.data.views import MAX_UNCROPPED_SIZE
@@ -65,9 +67,21 @@ def export_saved_model(
             model.labels = _asset(part_path / "labels.txt", "\n".join(names))
         saved = part_path / "model"
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=True)
-        tf.saved_model.save(model, str(saved), signatures, options)
+        with _without_info():
+            tf.saved_model.save(model, str(saved), signatures, options)
         warmup.write_requests(saved, _example_requests(signatures, image_size))
         os.replace(saved, directory)
+
+
+@contextlib.contextmanager
+def _without_info() -> Iterator[None]:
+    """Keep TensorFlow from telling at length about a temporary place and argument names."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def keep_newest(directory: str | os.PathLike, keep: int) -> None:
@@ -160,4 +174,5 @@ def _model_card(network: Network, image_size: int, signatures: Mapping[str, Call
             }
             for name, signature in signatures.items()
         },
+        "variables": list(variable_paths(network)),
     }

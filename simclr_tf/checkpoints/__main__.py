@@ -1,0 +1,102 @@
+"""The command line: see `python -m simclr_tf.checkpoints --help`."""
+
+import argparse
+import sys
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from simclr_tf import checkpoints
+from simclr_tf.checkpoints.convert import FORMATS, convert
+from simclr_tf.checkpoints.description import Description
+from simclr_tf.checkpoints.loading import network_of
+from simclr_tf.checkpoints.rescale import convolution_norms
+from simclr_tf.checkpoints.restore import PARTS
+from simclr_tf.checkpoints.stored import StoredNetwork, description
+from simclr_tf.cli import exit_status
+
+SHOWN = 5
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m simclr_tf.checkpoints",
+        description="Show what a checkpoint holds, or write it in another format.",
+    )
+    parser.add_argument(
+        "source", metavar="SOURCE", help="what --checkpoint of run.py accepts, of ours or others"
+    )
+    parser.add_argument(
+        "--to",
+        nargs=2,
+        metavar=("FORMAT", "DEST"),
+        help=f"write the network; formats are {', '.join(FORMATS)}",
+    )
+    parser.add_argument(
+        "--rescale_v1_weights",
+        action="store_true",
+        help="divide convolution weights by 16.8 before writing, for SimCLRv1's checkpoints",
+    )
+    parser.add_argument(
+        "--ft_proj_selector",
+        type=int,
+        help="the layer of the projection head that feeds the supervised head, for fine-tuned "
+        "checkpoints that do not say it; 0 is its input, h",
+    )
+    given = vars(parser.parse_args(arguments))
+    return exit_status(lambda: _run(given.pop("source"), given.pop("to"), **given))
+
+
+def _run(source: str, to: Sequence[str] | None, **options: Any) -> int:
+    stored = checkpoints.read(source)
+    if to is None:
+        print(table(source, stored))
+        return 0
+    network = network_of(stored, source, **options)
+    origin = f"{stored.kind} {source}"
+    about = Description(network.architecture, stored.step, stored.image_size, origin)
+    convert(network, *to, about)
+    print(f"Converted the {origin} to {to[0]}: {to[1]}.")
+    return 0
+
+
+def table(source: str, stored: StoredNetwork) -> str:
+    """What a checkpoint holds, one fact a line."""
+    rows = {"found": f"{stored.kind} {source}"} | description(stored.architecture)
+    rows["step"] = "not known" if stored.step is None else stored.step
+    if stored.image_size:
+        rows["image size"] = stored.image_size
+    for part, words in PARTS.items():
+        arrays = {p: a for p, a in stored.arrays.items() if p.startswith(f"{part}/")}
+        if arrays:
+            rows[f"{words}, numbers"] = _numbers(arrays)
+    norms = list(convolution_norms(stored.arrays).values())
+    if norms:
+        rows["convolution norms"] = (
+            f"median {np.median(norms):.3g}, from {min(norms):.3g} to {max(norms):.3g} times those "
+            "at initialisation" + (", like SimCLRv1's" if stored.looks_like_v1() else "")
+        )
+    lists = {
+        "missing": [variable.path for variable in stored.missing()],
+        "unused": stored.unused,
+        "ignored": stored.ignored,
+    }
+    rows |= {name: _some(names) for name, names in lists.items() if names}
+    return "\n".join(f"{name:<26}{value}" for name, value in rows.items())
+
+
+def _numbers(arrays: dict[str, np.ndarray]) -> str:
+    moving = sum(a.size for path, a in arrays.items() if "/moving_" in path)
+    trainable = sum(a.size for a in arrays.values()) - moving
+    return f"{trainable:,} trainable" + (f", {moving:,} moving averages" if moving else "")
+
+
+def _some(names: Collection[str]) -> str:
+    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{len(names)}: {', '.join(list(names)[:SHOWN])}{more}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

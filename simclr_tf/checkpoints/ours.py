@@ -1,0 +1,166 @@
+"""Reading what this package writes: run directories, exported SavedModels, Keras weights."""
+
+import json
+import os
+import re
+
+import tensorflow as tf
+from etils import epath
+
+from simclr_tf.checkpoints.description import (
+    Description,
+    description_path,
+    parse_description,
+    read_description,
+)
+from simclr_tf.checkpoints.files import find_prefix, reading
+from simclr_tf.checkpoints.layout import network_variables
+from simclr_tf.checkpoints.originals import VALUE
+from simclr_tf.checkpoints.restore import variable_paths
+from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step
+from simclr_tf.checkpoints.stored import StoredNetwork
+from simclr_tf.errors import UserError
+from simclr_tf.models import Network
+
+RUN_DIRECTORY = "run directory"
+RUN_CHECKPOINT = "checkpoint of a run directory"
+CONVERTED = "converted checkpoint"
+EXPORTED = "exported SavedModel"
+KERAS_WEIGHTS = "Keras weights"
+_NETWORK = "method/network/"
+
+
+def find_run(path: str) -> tuple[RunDirectory, str | None] | None:
+    """The run directory that a path names or lies in, and the prefix of the checkpoint meant.
+
+    Directories that were written by the converter count too. None when the path is something
+    else; the prefix is None when the directory has no checkpoint yet.
+    """
+    directory = RunDirectory(path)
+    if directory.holds_model():
+        return directory, directory.latest_checkpoint
+    prefix = path.removesuffix(".index").partition(".data-")[0]
+    directory = RunDirectory(os.path.dirname(prefix))
+    if directory.holds_model() and os.path.basename(prefix) in directory.checkpoints():
+        return directory, prefix
+    return None
+
+
+def read_run(
+    path: str, directory: RunDirectory, prefix: str | None, schema: re.Pattern
+) -> StoredNetwork:
+    """Read a checkpoint of a run directory.
+
+    Args:
+      path: what the user gave, for messages.
+      directory: the directory.
+      prefix: the checkpoint, or None.
+      schema: which variables are read, by their TF1 names.
+
+    Raises:
+      UserError: there is no checkpoint, or it is damaged.
+    """
+    if prefix is None:
+        raise UserError(f"The run directory {path} has no checkpoint yet.")
+    with reading(prefix):
+        reader = tf.train.load_checkpoint(prefix)
+        keys = [k for k in reader.get_variable_to_shape_map() if k.endswith(VALUE)]
+        weights = [key for key in keys if key.startswith(_NETWORK)]
+        arrays = {
+            key.removeprefix(_NETWORK).removesuffix(VALUE): reader.get_tensor(key)
+            for key in weights
+        }
+    kind = RUN_DIRECTORY if os.path.isdir(os.path.expanduser(path)) else RUN_CHECKPOINT
+    return chosen(
+        kind if directory.holds_run() else CONVERTED,
+        Description(
+            directory.architecture(),
+            checkpoint_step(prefix),
+            directory.config().get("image_size") if directory.holds_run() else None,
+        ),
+        arrays,
+        schema,
+        ignored=sorted(key.removesuffix(VALUE) for key in set(keys) - set(weights)),
+    )
+
+
+def model_card(path: str) -> epath.Path:
+    """The file that tells a SavedModel of ours from others."""
+    return epath.Path(path) / "assets" / "model_card.json"
+
+
+def read_exported(path: str, schema: re.Pattern) -> StoredNetwork:
+    """Read a SavedModel that `simclr_tf.export` wrote; its model card names its variables.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    description = parse_description(model_card(path))
+    names = json.loads(model_card(path).read_text()).get("variables", [])
+    prefix = find_prefix(path)
+    with reading(path):
+        reader = tf.train.load_checkpoint(prefix)
+        arrays = {
+            name: reader.get_tensor(f"variables/{i}{VALUE}")
+            for i, name in enumerate(names)
+            if reader.has_tensor(f"variables/{i}{VALUE}")
+        }
+    return chosen(EXPORTED, description, arrays, schema)
+
+
+def read_keras_weights(path: str, schema: re.Pattern) -> StoredNetwork:
+    """Read NAME.weights.h5 as `Network.save_weights` writes it, with NAME.json beside it.
+
+    Raises:
+      UserError: a file is missing or damaged, or they do not belong together.
+    """
+    if not tf.io.gfile.exists(path):
+        raise UserError(f"There is no file {path}.")
+    description = read_description(path)
+    if description is None:
+        raise UserError(
+            f"{path} needs {description_path(path)} beside it, which says the architecture. "
+            "`python -m simclr_tf.checkpoints SOURCE --to keras FILE` writes both."
+        )
+    network = Network(description.architecture)
+    try:
+        network.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{path} cannot be read, it is damaged or not of the architecture in "
+            f"{description_path(path)}: {reason}"
+        ) from None
+    arrays = {name: variable.numpy() for name, variable in variable_paths(network).items()}
+    return chosen(KERAS_WEIGHTS, description, arrays, schema)
+
+
+def chosen(
+    kind: str,
+    description: Description,
+    arrays: dict,
+    schema: re.Pattern,
+    ignored: list[str] | tuple[str, ...] = (),
+) -> StoredNetwork:
+    """What was read, with the arrays that the architecture has and the schema wants.
+
+    Args:
+      kind: which format it has, in words.
+      description: what is known about the arrays.
+      arrays: everything that was read, by the paths of our networks.
+      schema: which variables are wanted, by their TF1 names.
+      ignored: names that are no weights.
+    """
+    variables = network_variables(description.architecture)
+    excluded = [v.path for v in variables if not schema.match(v.tf1)]
+    places = {v.path for v in variables}
+    return StoredNetwork(
+        kind=kind,
+        architecture=description.architecture,
+        arrays={p: a for p, a in arrays.items() if p in places.difference(excluded)},
+        ignored=tuple(ignored),
+        unused=tuple(sorted(arrays.keys() - places)),
+        excluded=tuple(excluded),
+        step=description.step,
+        image_size=description.image_size,
+    )

@@ -1,0 +1,86 @@
+"""What a file or directory with a network holds, whatever its format."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from simclr_tf.checkpoints.layout import Variable, network_variables
+from simclr_tf.checkpoints.rescale import V1_FROM, typical_convolution_norm
+from simclr_tf.models import Architecture
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredNetwork:
+    """A network that was read.
+
+    Attributes:
+      kind: which format it has, in words.
+      architecture: written beside the weights, or inferred from names and shapes.
+      arrays: values by the paths of our networks (`restore.variable_paths`).
+      ignored: names of slots, counters and moving-average copies.
+      unused: names of other variables, which have no place in that architecture.
+      excluded: paths that the variable schema leaves out.
+      step: training steps done, or None if the file does not say.
+      image_size: pixels of the images that it was trained on, or None likewise.
+    """
+
+    kind: str
+    architecture: Architecture
+    arrays: Mapping[str, np.ndarray]
+    ignored: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    step: int | None = None
+    image_size: int | None = None
+
+    def missing(self) -> list[Variable]:
+        """The variables of the architecture that have no array and were not excluded."""
+        known = {*self.arrays, *self.excluded}
+        return [v for v in network_variables(self.architecture) if v.path not in known]
+
+    def looks_like_v1(self) -> bool:
+        """Whether convolutions are as large as SimCLRv1's, which are 16.8 times SimCLRv2's."""
+        return typical_convolution_norm(self.arrays) > V1_FROM
+
+    def found(self, path: str) -> str:
+        """Lines for the user: what was found at `path`."""
+        lines = [f"found: {self.kind} {path}, {describe(self.architecture)}"]
+        if self.step is not None:
+            lines[0] += f", step {self.step}"
+        if self.looks_like_v1():
+            lines.append(
+                f"Convolution weights are {typical_convolution_norm(self.arrays):.1f} times as "
+                "large as at initialisation, like SimCLRv1's: momentum SGD needs another learning "
+                "rate than for SimCLRv2's, or --rescale_v1_weights."
+            )
+        return "\n".join(lines)
+
+
+def describe(architecture: Architecture) -> str:
+    """An architecture in words: "ResNet-50 1x with selective kernels, ..."."""
+    return ", ".join(description(architecture).values())
+
+
+def description(architecture: Architecture) -> dict[str, str]:
+    """The parts of an architecture in words."""
+    a = architecture
+    encoder = f"ResNet-{a.resnet_depth} {a.width_multiplier}x"
+    if a.sk_ratio > 0:
+        encoder += f", sk_ratio {a.sk_ratio:.4g}"
+    if a.se_ratio > 0:
+        encoder += f", se_ratio {a.se_ratio:.4g}"
+    encoder += ", CIFAR stem" if a.cifar_stem else ", ImageNet stem"
+    layers = {"none": 0, "linear": 1}.get(a.proj_head_mode, a.num_proj_layers)
+    if not layers or a.kept_proj_layers == 0:
+        projection = "no projection head"
+    elif a.kept_proj_layers is not None:
+        projection = f"the first {a.kept_proj_layers} of {layers} projection layers"
+    else:
+        projection = f"projection head of {layers} layers to {a.proj_out_dim}"
+    supervised = "no supervised head"
+    if a.num_classes is not None:
+        supervised = f"supervised head of {a.num_classes} classes"
+        if a.ft_proj_selector:
+            supervised += f" on projection layer {a.ft_proj_selector}"
+    return {"encoder": encoder, "projection head": projection, "supervised head": supervised}

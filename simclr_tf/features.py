@@ -1,0 +1,127 @@
+"""Embeddings of every image of a folder or data set, for use elsewhere.
+
+    python -m simclr_tf.features SOURCE --dataset=... --output=FILE.npz
+
+SOURCE is whatever --checkpoint of run.py accepts. Each image is shown as in evaluation, and h,
+its label and its path are written: to FILE.npz, or, when --output is a directory, to TFRecord
+files in it. The same command goes on after it was killed. docs/checkpoints.md tells more.
+"""
+
+import dataclasses
+import sys
+import zlib
+
+from absl import app
+
+from simclr_tf import checkpoints, cli
+from simclr_tf.checkpoints.loading import network_of
+from simclr_tf.checkpoints.restore import variable_paths
+from simclr_tf.config import flag
+from simclr_tf.data import datasets
+from simclr_tf.errors import UserError
+from simclr_tf.evaluation.embeddings import read_about, write_embeddings
+from simclr_tf.models import Network
+from simclr_tf.pretrain import CIFAR_SIZE
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """Which images, and where their embeddings go."""
+
+    dataset: str = flag(
+        "image_folder",
+        "Name of the data set: a TensorFlow Datasets name, `digits`, or `image_folder`.",
+    )
+    data_dir: str | None = flag(
+        None, "The image folder, or where TensorFlow Datasets keeps its files."
+    )
+    split: str = flag("train", "Split; `all` is the whole of an image folder without splits.")
+    output: str | None = flag(None, "FILE.npz, or a directory for TFRecord files.")
+    image_size: int = flag(
+        0,
+        "Height and width of the images that the network is shown. 0 is what SOURCE was trained "
+        "on, or where it does not say, 32 with the CIFAR stem and else 224.",
+    )
+    batch_size: int = flag(256, "Images at a time.")
+    max_bad_images: int = flag(
+        100, "How many files that cannot be decoded are left out before the program stops."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class FeaturesConfig:
+    """The flags of this program."""
+
+    features: Features = Features()
+
+
+def extract(source: str, flags: Features) -> str:
+    """Write the embeddings, and return what there is to say about it.
+
+    Raises:
+      UserError: something that was given cannot work.
+    """
+    if not flags.output:
+        raise UserError("--output is missing: give FILE.npz, or a directory for TFRecord files.")
+    if flags.batch_size < 1 or flags.image_size < 0:
+        raise UserError(
+            "--batch_size is at least 1 and --image_size at least 0. Received: "
+            f"{flags.batch_size} and {flags.image_size}."
+        )
+    earlier = read_about(flags.output) or {}
+    stored = checkpoints.read(source)
+    network = network_of(stored, source)
+    print(stored.found(source), flush=True)
+    default = CIFAR_SIZE if network.architecture.cifar_stem else 224
+    image_size = flags.image_size or stored.image_size or default
+    dataset = datasets.load(
+        flags.dataset,
+        flags.split,
+        data_dir=flags.data_dir,
+        max_bad_images=flags.max_bad_images,
+        known_bad=earlier.get("skipped_files"),
+    )
+    written = write_embeddings(
+        network,
+        dataset,
+        flags.output,
+        image_size=image_size,
+        batch_size=flags.batch_size,
+        about={
+            "weights": _checksum(network),
+            "dataset": flags.dataset,
+            "data_dir": flags.data_dir,
+            "split": flags.split,
+            "image_size": image_size,
+        },
+    )
+    n, width = dataset.num_examples, network.encoder.feature_dim
+    if not written:
+        return f"Nothing to do: {flags.output} holds the embeddings of all {n:,} images."
+    return f"Wrote {n:,} embeddings of {width:,} numbers to {flags.output}."
+
+
+def _checksum(network: Network) -> str:
+    """Tells weights apart."""
+    value = 0
+    for variable in variable_paths(network).values():
+        value = zlib.crc32(variable.numpy().tobytes(), value)
+    return f"{value:08x}"
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) != 2:
+        print("error: give one SOURCE: python -m simclr_tf.features SOURCE", file=sys.stderr)
+        sys.exit(2)
+    config = cli.read_flags(FeaturesConfig)
+
+    def program() -> int:
+        print(extract(argv[1], config.features))
+        return 0
+
+    sys.exit(cli.exit_status(program))
+
+
+if __name__ == "__main__":
+    cli.define_flags(FeaturesConfig)
+    app.run(main, flags_parser=cli.parse_flags)
