@@ -60,19 +60,30 @@ class StopOnNonFiniteLoss(StepCallback):
 class WarnAtChance(StepCallback):
     """Warns once when, after the warm-up, the contrastive loss is still at its chance level.
 
+    It looks at the first row of metrics that begins after the warm-up, and runs before the
+    callback that resets them.
+
     Args:
       start_step: see StepCallback.
-      at_step: when to look.
+      after_step: the last step of the warm-up.
+      interval: steps of a row of metrics.
       chance: the loss when all similarities are equal.
     """
 
-    def __init__(self, start_step: int, at_step: int, chance: float):
+    def __init__(self, start_step: int, after_step: int, interval: int, chance: float):
         super().__init__(start_step)
-        self.at_step = at_step
+        self.after_step = after_step
+        self.interval = interval
         self.chance = chance
+        self._row_begins = start_step
+        self._looked = False
 
     def on_step(self, before, step, logs):
-        if before < self.at_step <= step and logs["contrast_loss"] > 0.99 * self.chance:
+        if self._looked or not passed(before, step, self.interval):
+            return
+        row_begins, self._row_begins = self._row_begins, step
+        self._looked = row_begins >= self.after_step
+        if self._looked and logs["contrast_loss"] > 0.99 * self.chance:
             logging.warning(
                 "At step %d, after the warm-up, the contrastive loss is %.4f and still at its "
                 "chance level %.4f: the encoder is not learning. Try another learning rate or "
@@ -112,14 +123,22 @@ class StopOnSignal(StepCallback):
     Args:
       start_step: see StepCallback.
       save: called with the step that was reached.
+      anywhere: turns whether this host was told to stop into whether any was, so that all
+        stop at the same step; called after each execution.
 
     Attributes:
       stopped: whether a signal ended the training.
     """
 
-    def __init__(self, start_step: int, save: Callable[[int], None]):
+    def __init__(
+        self,
+        start_step: int,
+        save: Callable[[int], None],
+        anywhere: Callable[[bool], bool] = bool,
+    ):
         super().__init__(start_step)
         self.save = save
+        self.anywhere = anywhere
         self.stopped = False
         self._received = False
 
@@ -131,7 +150,7 @@ class StopOnSignal(StepCallback):
         self._received = True
 
     def on_step(self, before, step, logs):
-        if self._received and not self.stopped:
+        if self.anywhere(self._received) and not self.stopped:
             self.stopped = True
             self.save(step)
             self.model.stop_training = True

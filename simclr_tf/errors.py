@@ -11,6 +11,10 @@ class UserError(ValueError):
     """
 
 
+class LostHostError(RuntimeError):
+    """Another host of the job is gone; the whole job has to be started again."""
+
+
 def did_you_mean(given: str, known: list[str], shown: int = 3) -> str:
     """Return " Did you mean: a, b?" with the known names nearest to `given`, or ""."""
     near = difflib.get_close_matches(given, known, n=shown, cutoff=0.5)

@@ -12,7 +12,7 @@ from simclr_tf.data.decode import decode_image
 from simclr_tf.data.sources import ImageDataset, Positions
 from simclr_tf.errors import UserError
 
-AUGMENTATIONS = ("pretrain", "finetune")
+AUGMENTATIONS = ("pretrain", "finetune", "none")
 _BLUR_STREAM = 1  # folded into a batch's seed, so that it differs from every image's seed
 
 
@@ -45,7 +45,8 @@ def training_dataset(
       image_size: height and width of the views.
       seed: of the order and of the augmentations.
       start_step: number of batches that were consumed before.
-      augmentation: "pretrain", or "finetune": one view, crop and flip alone.
+      augmentation: "pretrain"; "finetune": one view, crop and flip alone; or "none": one view,
+        as evaluation shows it.
       number_of_views: of each image, in pretraining.
       color_jitter_strength, use_blur, blur_sigma, brightness: the recipe of
         `views.pretraining_view`, in pretraining.
@@ -71,6 +72,8 @@ def training_dataset(
         shuffle_buffer = batch_size * (50 if image_size <= 32 else 10)
 
     def make_views(image: tf.Tensor, image_seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        if augmentation == "none":
+            return (views.evaluation_view(image, image_size),)
         if augmentation == "finetune":
             return (views.finetuning_view(image, image_seed, image_size),)
         return views.pretraining_views(
@@ -96,13 +99,17 @@ def training_dataset(
             step = batch["position"][0] // batch_size
             batch_seed = tf.stack([tf.constant(seed, tf.int64), step])
             batch_seed = tf.random.experimental.stateless_fold_in(batch_seed, _BLUR_STREAM)
-            batch_views = views.blur_batch(batch_views, batch_seed, image_size)
+            batch_views = views.blur_batch(
+                batch_views, batch_seed, image_size, batch_size, share.offset
+            )
         return (batch_views, batch["label"]) if "label" in batch else (batch_views,)
 
     share = _share(batch_size, host_index, num_hosts, start_step)
     examples = dataset.examples(share, seed=seed, shuffle_buffer=shuffle_buffer)
     batches = _map(examples, prepare).batch(share.length, drop_remainder=True)
-    return _deterministic(_map(batches, finish))
+    # Told that the data never end, strategies keep static shapes and do not ask at every step.
+    endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+    return _deterministic(_map(batches, finish).apply(endless))
 
 
 def evaluation_dataset(

@@ -77,7 +77,11 @@ def pretraining_views(
 
 
 def blur_batch(
-    views: tuple[tf.Tensor, ...], seed: tf.Tensor, image_size: int
+    views: tuple[tf.Tensor, ...],
+    seed: tf.Tensor,
+    image_size: int,
+    batch_size: int | None = None,
+    offset: int = 0,
 ) -> tuple[tf.Tensor, ...]:
     """Blur batches of views, each with one sigma and each image with probability 0.5.
 
@@ -85,13 +89,17 @@ def blur_batch(
       views: float32 tensors (batch, image_size, image_size, 3) in [0, 1].
       seed: int tensor (2,), another one for every batch.
       image_size: height and width of the views.
+      batch_size: when these are a part of a batch, the images of the whole batch, so that
+        all parts together are blurred as the whole would be.
+      offset: where in the whole batch the part begins.
 
     Returns:
       Tensors of the same shapes, in [0, 1].
     """
+    batch_size = batch_size or views[0].shape[0]
     seeds = tf.unstack(tf.random.split(seed, len(views)))
     return tuple(
-        _blur_view(view, view_seed, image_size)
+        _blur_view(view, view_seed, image_size, batch_size, offset)
         for view, view_seed in zip(views, seeds, strict=True)
     )
 
@@ -143,9 +151,10 @@ def _resized_crop(image, box, image_size):
     return tf.ensure_shape(image, (image_size, image_size, 3))
 
 
-def _blur_view(images, seed, image_size):
+def _blur_view(images, seed, image_size, batch_size, offset):
     draw_seed, sigma_seed = tf.unstack(tf.random.split(seed, 2))
-    draws = tf.random.stateless_uniform((tf.shape(images)[0], 1, 1, 1), draw_seed)
+    draws = tf.random.stateless_uniform((batch_size, 1, 1, 1), draw_seed)
+    draws = draws[offset : offset + images.shape[0]]
     sigma = augment.random_blur_sigma(sigma_seed)
     blurred = augment.gaussian_blur(images, blur_kernel_size(image_size), sigma)
     return augment.clip(tf.where(draws < augment.BLUR_PROBABILITY, blurred, images))

@@ -77,8 +77,9 @@ def test_resumed_stream_is_the_tail_of_the_whole(dataset, blur_sigma):
         assert_equal(tail, whole[step:])
 
 
-def test_hosts_together_see_the_global_batch(dataset):
-    options = {"color_jitter_strength": 0.5, "image_size": 20}
+@pytest.mark.parametrize("blur_sigma", ["image", "batch"])
+def test_hosts_together_see_the_global_batch(dataset, blur_sigma):
+    options = {"color_jitter_strength": 0.5, "image_size": 20, "blur_sigma": blur_sigma}
     whole = batches(dataset, 5, **options)
     hosts = [batches(dataset, 5, host_index=h, num_hosts=3, **options) for h in range(3)]
     assert hosts[0][0][0].shape == (2, 20, 20, 3)

@@ -1,0 +1,106 @@
+"""Measures contestants alternately, each in a process of its own, and prints a table.
+
+A benchmark is a script that runs itself with --worker=JSON for each contestant; there it
+calls `serve` with a function that does the work once.
+"""
+
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+Contestants = dict[str, dict]
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def serve(work: Callable[[], object], items: int) -> None:
+    """Do `work`, which handles `items`, once to warm up, then once for every line read.
+
+    Answers are JSON lines on the standard output.
+    """
+    base = peak_megabytes()
+    work()
+    print(json.dumps({"items": items}), flush=True)
+    for _ in sys.stdin:
+        wall, cpu = time.perf_counter(), time.process_time()
+        work()
+        answer = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+        print(json.dumps(answer | {"peak": peak_megabytes() - base}), flush=True)
+
+
+def measure(script: str, contestants: Contestants, repetitions: int) -> None:
+    """Run the contestants (name -> arguments of its worker) and print what they took.
+
+    The first is what the others are compared with. Ratios are medians of the ratios of
+    one repetition, in which all ran one after the other.
+    """
+    workers, items = {}, {}
+    for name, arguments in contestants.items():
+        workers[name] = _start(script, arguments)
+        items[name] = _answer(name, workers[name])["items"]  # after it has warmed up
+    results = {name: [] for name in workers}
+    for _ in range(repetitions):
+        for name, worker in workers.items():
+            worker.stdin.write("\n")
+            worker.stdin.flush()
+            results[name].append(_answer(name, worker))
+    for worker in workers.values():
+        worker.stdin.close()
+        worker.wait()
+
+    reference = next(iter(results))
+    print("| | wall, ms | CPU, ms | wall : first | CPU : first | items/s | peak memory, MB |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for name, answers in results.items():
+        wall, cpu = (statistics.median(a[key] for a in answers) for key in ("wall", "cpu"))
+        ratios = [
+            statistics.median(
+                (a[key] / items[name]) / (b[key] / items[reference])
+                for a, b in zip(answers, results[reference], strict=True)
+            )
+            for key in ("wall", "cpu")
+        ]
+        print(
+            f"| {name} | {1000 * wall:.1f} | {1000 * cpu:.1f} | {ratios[0]:.2f} | "
+            f"{ratios[1]:.2f} | {items[name] / wall:.1f} | {answers[-1]['peak']:.0f} |",
+            flush=True,
+        )
+
+
+def describe_machine() -> str:
+    """Processor, cores, and versions, on one line."""
+    import tensorflow as tf
+
+    with open("/proc/cpuinfo") as file:
+        models = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
+    return (
+        f"{models[0] if models else platform.processor()}, {os.cpu_count()} cores, "
+        f"load {os.getloadavg()[0]:.1f}; TensorFlow {tf.__version__}, "
+        f"Python {platform.python_version()}"
+    )
+
+
+def _start(script, arguments):
+    return subprocess.Popen(
+        [sys.executable, script, f"--worker={json.dumps(arguments)}"],
+        env={"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _answer(name, worker):
+    line = worker.stdout.readline()
+    if not line:
+        raise SystemExit(f"{name} ended with status {worker.wait()}; its errors stand above.")
+    return json.loads(line)
