@@ -3,11 +3,15 @@
 import dataclasses
 
 from simclr_tf import checkpoints, optimizers
+from simclr_tf.checkpoints.agreement import contradictions
 from simclr_tf.config import ExperimentConfig
 from simclr_tf.errors import UserError
-from simclr_tf.methods import Supervised
+from simclr_tf.methods import Distillation, Supervised
 from simclr_tf.models import Architecture, Network
 from simclr_tf.pretrain import architecture_of as architecture_of_flags
+
+# --finetune_augmentation -> `augmentation` of pipeline.training_dataset
+AUGMENTATIONS = {"crop_flip": "finetune", "pretrain": "pretrain", "none": "none"}
 
 
 def architecture_of(
@@ -20,12 +24,15 @@ def architecture_of(
 
     Args:
       config: the flags.
-      num_classes: classes of the data set.
+      num_classes: classes of the data set; None without labels, which only a teacher makes up
+        for.
       explicit: names of the flags that were given and not left at their defaults.
 
     Raises:
       UserError: there are no labels, or a flag contradicts the checkpoint.
     """
+    if config.distillation.teacher:
+        num_classes = _classes_of_teacher(config, num_classes)
     if num_classes is None:
         raise UserError(
             f"--train_mode=finetune needs labels, and the data set {config.data.dataset} has none. "
@@ -60,51 +67,79 @@ def architecture_of(
     )
 
 
+def _classes_of_teacher(config: ExperimentConfig, num_classes: int | None) -> int:
+    """The number of classes of --teacher.
+
+    Raises:
+      UserError: the teacher has no classes, or others than the data, or labels are missing.
+    """
+    teacher = config.distillation.teacher
+    known = checkpoints.read(teacher).architecture.num_classes
+    if known is None:
+        raise UserError(f"--teacher={teacher} has no supervised head. Give a fine-tuned model.")
+    if num_classes not in (None, known):
+        raise UserError(
+            f"--teacher={teacher} knows {known} classes, and the data set {config.data.dataset} "
+            f"has {num_classes}."
+        )
+    if num_classes is None and config.distillation.distillation_alpha < 1:
+        raise UserError(
+            f"--distillation_alpha={config.distillation.distillation_alpha:g} needs labels, and "
+            f"the data set {config.data.dataset} has none. Leave it out."
+        )
+    return known
+
+
 def _refuse_contradictions(
     flags: Architecture, stored: Architecture, explicit: frozenset[str]
 ) -> None:
-    names = (
-        "resnet_depth",
-        "width_multiplier",
-        "sk_ratio",
-        "se_ratio",
-        "proj_head_mode",
-        "num_proj_layers",
-        "proj_out_dim",
-    )
-    contradictions = [
-        f"--{name}={getattr(flags, name)}, but the checkpoint has {getattr(stored, name)}"
-        for name in names
-        if name in explicit and getattr(flags, name) != getattr(stored, name)
-    ]
-    if "image_size" in explicit and flags.cifar_stem != stored.cifar_stem:
-        stem = "the stem for images up to 32 pixels" if stored.cifar_stem else "the ImageNet stem"
-        contradictions.append(f"--image_size asks for another stem; the checkpoint has {stem}")
-    if contradictions:
+    differences = contradictions(flags, stored, explicit)
+    if differences:
         raise UserError(
-            f"Flags contradict --checkpoint: {'; '.join(contradictions)}. Leave them out, or give "
+            f"Flags contradict --checkpoint: {'; '.join(differences)}. Leave them out, or give "
             "another checkpoint."
         )
 
 
-def build(config: ExperimentConfig, architecture: Architecture) -> Supervised:
-    """The network with the weights of --checkpoint and a new head, partly frozen, and its method.
+def build(
+    config: ExperimentConfig, architecture: Architecture, load: bool = True
+) -> Supervised | Distillation:
+    """The network with a new head, partly frozen, and its method.
+
+    If `load`, the rest has the weights of --checkpoint, when one is given.
+
+    When the whole encoder is frozen, the projection head is frozen with it: the supervised
+    head alone is trained.
 
     Raises:
       UserError: the checkpoint does not fit.
     """
     train = config.train
     network = Network(architecture, train.mixed_precision)
-    if train.checkpoint:
+    if load and train.checkpoint:
         report = checkpoints.load_into(
-            network, train.checkpoint, train.variable_schema, supervised_head=False
+            network,
+            train.checkpoint,
+            train.variable_schema,
+            supervised_head=False,
+            rescale_v1_weights=train.rescale_v1_weights,
         )
         print(report)
     if train.zero_init_logits_layer:
         network.supervised_head.set_to_zero()
     network.encoder.freeze(train.fine_tune_after_block)
-    return Supervised(
-        network,
-        weight_decay=config.optimizer.weight_decay,
-        optimizer_decays=config.optimizer.optimizer in optimizers.DECAYS_INSIDE,
-    )
+    network.projection_head.trainable = train.fine_tune_after_block < len(network.encoder.groups)
+    decay = {
+        "weight_decay": config.optimizer.weight_decay,
+        "optimizer_decays": config.optimizer.optimizer in optimizers.DECAYS_INSIDE,
+    }
+    if config.distillation.teacher:
+        return Distillation(
+            network,
+            checkpoints.load(config.distillation.teacher).logits,
+            temperature=config.distillation.distillation_temperature,
+            alpha=config.distillation.distillation_alpha,
+            **decay,
+        )
+    augmentation = AUGMENTATIONS[config.view.finetune_augmentation]
+    return Supervised(network, augmentation=augmentation, **decay)

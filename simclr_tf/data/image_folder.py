@@ -4,6 +4,7 @@ The depth of the images says which layout it is:
   image.jpg               no labels; the only split is `train`
   CLASS/image.jpg         `train`, and a held-out share of every class as `validation` or `test`
   SPLIT/CLASS/image.jpg   the splits are the upper folders
+In the first two, `all` is every image.
 """
 
 import dataclasses
@@ -92,6 +93,7 @@ def load(
             paths, None if labels is None else labels[good], are_paths=True, cache=cache
         ),
         skipped_files=tuple(known_bad),
+        file_names=tuple(files[good].tolist()),
     )
 
 
@@ -112,7 +114,7 @@ def _splits(data_dir: str, holdout_fraction: float, seed: int) -> dict[str, _Spl
     (depth,) = depths
     files = np.array(files)
     if depth == 1:
-        return {"train": _Split(files, None, None)}
+        return dict.fromkeys(("train", "all"), _Split(files, None, None))
     filled = {os.path.dirname(file) for file in files}
     for folder in folders:
         if len(PurePath(folder).parts) == depth - 1 and folder not in filled:
@@ -165,6 +167,7 @@ def _held_out_splits(
     return {
         "train": _Split(files[~out], labels[~out], names),
         **{split: held for split in _HELD_OUT_SPLITS},
+        "all": _Split(files, labels, names),
     }
 
 

@@ -62,7 +62,9 @@ class ImageDataset:
 
     Without labels `num_classes` and `class_names` are None; `class_names` may be
     None with labels too. `skipped_files` are the files, relative to the data
-    directory, that were left out because they cannot be decoded.
+    directory, that were left out because they cannot be decoded. `labelled`: which
+    images of the whole split, (n,) bool, were chosen to be labelled; None for all.
+    `file_names`: of every image, relative to the data directory, where images are files.
     """
 
     name: str
@@ -72,6 +74,8 @@ class ImageDataset:
     class_names: tuple[str, ...] | None
     source: Source
     skipped_files: tuple[str, ...] = ()
+    file_names: tuple[str, ...] | None = None
+    labelled: np.ndarray | None = dataclasses.field(default=None, compare=False)
 
     def examples(
         self,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from simclr_tf.models import Network
@@ -33,9 +34,7 @@ def evaluate_classifier(
     if network.supervised_head is None:
         return result
     strategy = strategy or tf.distribute.get_strategy()
-    top_k = {1: "label_top_1_accuracy"}
-    if network.architecture.num_classes >= 5:
-        top_k[5] = "label_top_5_accuracy"
+    top_k = _top_k(network.architecture.num_classes)
 
     def count(images, labels, weights):
         logits = network.logits(images)
@@ -55,3 +54,21 @@ def evaluate_classifier(
     return {
         name: float(value) for name, value in zip(top_k.values(), accuracies, strict=True)
     } | result
+
+
+def top_k_accuracies(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """label_top_1_accuracy and, from 5 classes on, label_top_5_accuracy.
+
+    Args:
+      logits: (n, classes) float.
+      labels: (n,) integers in [0, classes).
+    """
+    return {
+        name: float(tf.reduce_mean(tf.cast(tf.math.in_top_k(labels, logits, k), tf.float64)))
+        for k, name in _top_k(logits.shape[1]).items()
+    }
+
+
+def _top_k(num_classes: int) -> dict[int, str]:
+    names = {1: "label_top_1_accuracy", 5: "label_top_5_accuracy"}
+    return {k: name for k, name in names.items() if k == 1 or k <= num_classes}

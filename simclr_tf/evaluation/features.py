@@ -9,9 +9,12 @@ from simclr_tf.models import Network
 
 
 def extract_features(
-    network: Network, batches: Iterable, strategy: tf.distribute.Strategy | None = None
+    network: Network,
+    batches: Iterable,
+    strategy: tf.distribute.Strategy | None = None,
+    layer: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """h and the label of every image, in the order of the data set.
+    """h, or a layer of the projection head, and the label of every image, in the data's order.
 
     Args:
       network: in inference mode.
@@ -19,15 +22,19 @@ def extract_features(
         weights (batch,) float32); rows of weight 0 are padding and left out. Distributed
         by `strategy`, if one is given.
       strategy: the strategy that the network's variables belong to.
+      layer: the entry of [h, after layer 1, ..., z].
 
     Returns:
       Features (n, features) float32 and labels (n,) int64.
     """
     strategy = strategy or tf.distribute.get_strategy()
 
+    def features_of(images):
+        return network.projections(images)[layer] if layer else network.features(images)
+
     @tf.function
     def step(images, labels, weights):
-        features = strategy.run(network.features, args=(images,))
+        features = strategy.run(features_of, args=(images,))
         return [strategy.gather(t, axis=0) for t in (features, labels, weights)]
 
     features, labels = [], []

@@ -1,6 +1,5 @@
 """Evaluating the checkpoints of a run, and writing down what came out."""
 
-import os
 import pathlib
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ def record_result(
     step: int,
     flags: Mapping[str, Any],
     name: str | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> None:
     """Write result.json, result_STEP.json, flags.json, and TensorBoard's eval/NAME.
 
@@ -26,10 +26,11 @@ def record_result(
       step: training steps of the weights that were evaluated.
       flags: what they were evaluated with.
       name: of the evaluation; with one, all goes below eval_NAME/.
+      about: what else result.json says.
     """
     place = directory.path if name is None else directory / f"eval_{name}"
     place.mkdir(parents=True, exist_ok=True)
-    row = {**result, "global_step": step}
+    row = {**result, "global_step": step, **(about or {})}
     write_json(place / "result.json", row)
     write_json(place / f"result_{step}.json", row)
     write_json(place / "flags.json", flags)
@@ -46,24 +47,27 @@ def write_scalars(folder: pathlib.Path, values: Mapping[str, float], step: int) 
 
 
 def watch_checkpoints(
-    directory: RunDirectory,
+    newest: Callable[[], str | None],
     last_step: int,
     evaluate: Callable[[str], None],
     poll_seconds: float = 5.0,
 ) -> None:
     """Call `evaluate` with the prefix of every new checkpoint until that of the last step.
 
-    Checkpoints that were there before, but for the newest, are passed over.
+    Args:
+      newest: the prefix of the newest checkpoint, or None. With several hosts it waits for all
+        and says the same on each. Older ones are passed over.
+      last_step: the step of the last checkpoint.
+      evaluate: what to call.
+      poll_seconds: how long to wait between two looks.
     """
     seen = None
     while True:
-        prefix = directory.latest_checkpoint
+        prefix = newest()
         if prefix is None or prefix == seen:
             time.sleep(poll_seconds)
             continue
         seen = prefix
-        if not os.path.exists(prefix + ".index"):
-            continue  # replaced by a newer one in the meantime
         evaluate(prefix)
         if checkpoint_step(prefix) >= last_step:
             return

@@ -1,6 +1,20 @@
 """Losses: pure functions on tensors, computed in float32, gathering over replicas by themselves."""
 
-from simclr_tf.losses.nt_xent import chance_level, contrastive_metrics, nt_xent
+from simclr_tf.losses.distillation import distillation_loss, supervised_loss_where_labelled
+from simclr_tf.losses.nt_xent import (
+    chance_level,
+    contrastive_metrics,
+    nt_xent,
+    nt_xent_with_metrics,
+)
 from simclr_tf.losses.supervised import supervised_loss
 
-__all__ = ["chance_level", "contrastive_metrics", "nt_xent", "supervised_loss"]
+__all__ = [
+    "chance_level",
+    "contrastive_metrics",
+    "distillation_loss",
+    "nt_xent",
+    "nt_xent_with_metrics",
+    "supervised_loss",
+    "supervised_loss_where_labelled",
+]

@@ -10,8 +10,10 @@ import math
 import tensorflow as tf
 
 from simclr_tf import distribute
+from simclr_tf.losses.nt_xent_tiled import tiled_loss_and_metrics
 
 MASKED_LOGIT = -1e9
+TILED_FROM = 1024 * 1024
 
 
 def nt_xent(
@@ -79,6 +81,37 @@ def contrastive_metrics(logits_ab: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Ten
     probabilities = tf.nn.softmax(logits_ab)
     entropies = -tf.reduce_sum(probabilities * tf.math.log(probabilities + 1e-8), axis=1)
     return tf.reduce_mean(tf.cast(found, tf.float32)), tf.reduce_mean(entropies)
+
+
+def nt_xent_with_metrics(
+    hidden: tf.Tensor,
+    temperature: float = 0.1,
+    hidden_norm: bool = True,
+    implementation: str = "auto",
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The loss of `nt_xent` with its `contrastive_metrics`.
+
+    Args:
+      hidden, temperature, hidden_norm: as for `nt_xent`.
+      implementation: "dense" holds the similarities of this replica's rows to all columns;
+        "tiled" a few rows of them at a time, see `nt_xent_tiled`; "auto" is tiled from
+        TILED_FROM similarities of two views on, but on TPUs, whose shapes cannot change.
+
+    Returns:
+      Float32 scalars: loss, accuracy, entropy.
+    """
+    if implementation == "auto":
+        rows = hidden.shape[0] // 2
+        many = rows * rows * distribute.num_replicas() >= TILED_FROM
+        tpu = isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
+        implementation = "tiled" if many and not tpu else "dense"
+    if implementation == "dense":
+        loss, logits_ab, labels = nt_xent(hidden, temperature, hidden_norm)
+        return loss, *contrastive_metrics(logits_ab, labels)
+    hidden = tf.cast(hidden, tf.float32)
+    if hidden_norm:
+        hidden = tf.math.l2_normalize(hidden, axis=1)
+    return tiled_loss_and_metrics(hidden, temperature, hidden_norm)
 
 
 def chance_level(batch_size: int) -> float:

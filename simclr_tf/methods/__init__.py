@@ -1,9 +1,10 @@
 """How views become a loss: one method in each file."""
 
 from simclr_tf.methods.base import Method, l2_variables
+from simclr_tf.methods.distillation import Distillation
 from simclr_tf.methods.simclr import SimCLR
 from simclr_tf.methods.supervised import Supervised
 
-METHODS = {"pretrain": SimCLR, "finetune": Supervised}
+METHODS = {"pretrain": SimCLR, "finetune": Supervised, "distill": Distillation}
 
-__all__ = ["METHODS", "Method", "SimCLR", "Supervised", "l2_variables"]
+__all__ = ["METHODS", "Distillation", "Method", "SimCLR", "Supervised", "l2_variables"]

@@ -61,28 +61,44 @@ class Method(keras.Model):
     def train_step(self, data: tuple) -> dict[str, tf.Tensor]:
         """One update with a batch (views, labels), or (views,) without labels."""
         views, labels = data if len(data) == 2 else (data[0], None)
-        with tf.GradientTape() as tape:
-            loss, values = self.objective(views, labels)
-            decay = l2_term(self.decayed_variables, self.weight_decay)
-            total = loss + decay
-            share = total / distribute.num_replicas()  # gradients are summed over replicas
-        variables = self.trainable_variables
-        gradients = tape.gradient(share, variables)
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        values, gradients = self.values_and_gradients(views, labels)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         self.after_update()
-        for name, value in (values | {"weight_decay": decay, "total_loss": total}).items():
+        for name, value in values.items():
             self.means[name].update_state(value)
         return {name: mean.result() for name, mean in self.means.items()}
+
+    def values_and_gradients(
+        self, views: tuple[tf.Tensor, ...], labels: tf.Tensor | None
+    ) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
+        """What to report, and this replica's share of the gradients of trainable variables."""
+        with tf.GradientTape() as tape:
+            share, values = self.add_decay(*self.objective(views, labels))
+        return values, tape.gradient(share, self.trainable_variables)
+
+    def add_decay(
+        self, loss: tf.Tensor, values: dict[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """An objective with the l2 term, divided by the replicas that gradients are summed over."""
+        decay = l2_term(self.decayed_variables, self.weight_decay)
+        total = loss + decay
+        values = values | {"weight_decay": decay, "total_loss": total}
+        return total / distribute.num_replicas(), values
 
     @property
     def decayed_variables(self) -> list[tf.Variable]:
         """The variables of the l2 term."""
         return l2_variables(self.network, self.optimizer_decays)
 
+    def reset_means(self) -> None:
+        """Begin a new row of metrics."""
+        for mean in self.means.values():
+            mean.reset_state()
+
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The means over the steps since they were last reset."""
-        return list(self.means.values())
+        """None that `fit` may reset at its start: rows of metrics go on when a run is resumed."""
+        return []
 
 
 def accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

@@ -8,11 +8,17 @@ class Supervised(Method):
     """Softmax cross-entropy on one view, cropped and flipped (SimCLR appendix B.5, B.6).
 
     What is trained is decided by the network: frozen layers stay as they are.
+
+    Args:
+      augmentation: how the view is made, see `pipeline.training_dataset`.
     """
 
-    augmentation = "finetune"
     number_of_views = 1
     metric_names = ("supervised_loss", "supervised_acc")
+
+    def __init__(self, network, augmentation: str = "finetune", **kwargs):
+        super().__init__(network, **kwargs)
+        self.augmentation = augmentation
 
     def objective(self, views, labels):
         logits = self.network(views[0], training=True)["logits"]

@@ -1,0 +1,22 @@
+"""Supervised training on images that have several labels each."""
+
+import tensorflow as tf
+
+from simclr_tf.losses.multi_label import multi_label_loss
+from simclr_tf.methods.supervised import Supervised
+
+
+class MultiLabel(Supervised):
+    """One yes-or-no decision for each class: logistic loss on one view, cropped and flipped.
+
+    Labels are (n, classes) in {-1, 0, 1}; -1 does not count.
+    """
+
+    def objective(self, views, labels):
+        logits = self.network(views[0], training=True)["logits"]
+        loss = multi_label_loss(logits, labels)
+        right = tf.equal(logits > 0, labels == 1)
+        return loss, {
+            "supervised_loss": loss,
+            "supervised_acc": tf.reduce_mean(tf.cast(right, tf.float32)),
+        }

@@ -1,0 +1,195 @@
+"""What a trained classifier says about every image of a folder or data set.
+
+    python -m simclr_tf.predict SOURCE --dataset=... --output=FILE.csv
+
+SOURCE is whatever --checkpoint of run.py accepts, with a supervised head. Each image is shown
+as in evaluation and becomes a row of FILE.csv or FILE.jsonl, in the order of the data: its
+number, its path where images are files, and its --top_k classes with their probabilities.
+"""
+
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TextIO
+
+import tensorflow as tf
+from absl import app
+
+from simclr_tf import checkpoints, cli
+from simclr_tf.checkpoints.loading import network_of
+from simclr_tf.checkpoints.run_directory import RunDirectory
+from simclr_tf.config import flag
+from simclr_tf.data import datasets, pipeline
+from simclr_tf.data.sources import ImageDataset
+from simclr_tf.errors import UserError
+from simclr_tf.models import Network
+from simclr_tf.pretrain import CIFAR_SIZE
+
+Prediction = list[tuple[str, float]]  # class and probability, the most probable first
+Write = Callable[[int, str | None, Prediction], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """Which images, and where the predictions go."""
+
+    dataset: str = flag(
+        "image_folder",
+        "Name of the data set: a TensorFlow Datasets name, `digits`, or `image_folder`.",
+    )
+    data_dir: str | None = flag(
+        None, "The image folder, or where TensorFlow Datasets keeps its files."
+    )
+    split: str = flag("train", "Split; `all` is the whole of an image folder without splits.")
+    output: str | None = flag(None, "FILE.csv or FILE.jsonl.")
+    top_k: int = flag(5, "How many classes are named for each image.")
+    image_size: int = flag(
+        0,
+        "Height and width of the images that the network is shown. 0 is what SOURCE was trained "
+        "on, or where it does not say, 32 with the CIFAR stem and else 224.",
+    )
+    batch_size: int = flag(256, "Images at a time.")
+    max_bad_images: int = flag(
+        100, "How many files that cannot be decoded are left out before the program stops."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig:
+    """The flags of this program."""
+
+    predictions: Predictions = Predictions()
+
+
+def predict(source: str, flags: Predictions) -> int:
+    """Write the predictions, and return the number of images.
+
+    Raises:
+      UserError: something that was given cannot work.
+    """
+    output = pathlib.Path(flags.output or "").expanduser()
+    if output.suffix not in WRITERS:
+        raise UserError(f"--output is FILE.csv or FILE.jsonl. Received: {flags.output}.")
+    if flags.batch_size < 1 or flags.top_k < 1 or flags.image_size < 0:
+        raise UserError(
+            "--batch_size and --top_k are at least 1 and --image_size at least 0. Received: "
+            f"{flags.batch_size}, {flags.top_k} and {flags.image_size}."
+        )
+    stored = checkpoints.read(source)
+    network = network_of(stored, source)
+    if network.supervised_head is None:
+        raise UserError(f"{source} has no supervised head, so it tells no classes.")
+    dataset = datasets.load(
+        flags.dataset,
+        flags.split,
+        data_dir=flags.data_dir,
+        max_bad_images=flags.max_bad_images,
+    )
+    default = CIFAR_SIZE if network.architecture.cifar_stem else 224
+    rows = predictions(
+        network,
+        dataset,
+        names=_class_names(source, network, dataset),
+        image_size=flags.image_size or stored.image_size or default,
+        batch_size=flags.batch_size,
+        top_k=flags.top_k,
+    )
+    paths = dataset.file_names or [None] * dataset.num_examples
+    part = output.with_name(output.name + ".part")
+    try:
+        with part.open("w", newline="") as file:
+            write = WRITERS[output.suffix](file)
+            for index, (path, row) in enumerate(zip(paths, rows, strict=True)):
+                write(index, path, row)
+        os.replace(part, output)
+    except OSError as error:
+        raise UserError(f"--output={output} cannot be written: {error.strerror}.") from None
+    return dataset.num_examples
+
+
+def _class_names(source: str, network: Network, dataset: ImageDataset) -> Sequence[str]:
+    """Names of the classes: those the run was trained with, else the data's, else numbers."""
+    path = pathlib.Path(source)
+    run = RunDirectory(path if path.is_dir() else path.parent)
+    trained_with = run.config().get("class_names") if run.holds_run() else None
+    numbers = [str(i) for i in range(network.architecture.num_classes)]
+    found = (trained_with, dataset.class_names, numbers)
+    return next(names for names in found if names and len(names) == len(numbers))
+
+
+def predictions(
+    network: Network,
+    dataset: ImageDataset,
+    *,
+    names: Sequence[str],
+    image_size: int,
+    batch_size: int,
+    top_k: int,
+) -> Iterator[Prediction]:
+    """The most probable classes of every image, in the order of the data set.
+
+    Args:
+      network: with a supervised head.
+      dataset: the images.
+      names: of the classes.
+      image_size: height and width of the images that the network is shown.
+      batch_size: images at a time.
+      top_k: how many classes; all of them when there are no more.
+    """
+    batches = pipeline.evaluation_dataset(dataset, batch_size=batch_size, image_size=image_size)
+    for images, _, weights in batches:
+        logits = network.logits(images)[: int(tf.reduce_sum(weights))]
+        values, indices = tf.math.top_k(tf.nn.softmax(logits), min(top_k, len(names)))
+        for row, classes in zip(values.numpy().tolist(), indices.numpy(), strict=True):
+            yield [(names[i], value) for i, value in zip(classes, row, strict=True)]
+
+
+def _csv_writer(file: TextIO) -> Write:
+    """Columns index, path, class_1, probability_1, class_2, ..."""
+    writer = csv.writer(file)
+
+    def write(index, path, prediction):
+        if index == 0:
+            places = range(1, len(prediction) + 1)
+            pairs = [f"{column}_{n}" for n in places for column in ("class", "probability")]
+            writer.writerow(["index", "path", *pairs])
+        cells = [cell for name, value in prediction for cell in (name, f"{value:.6f}")]
+        writer.writerow([index, path, *cells])
+
+    return write
+
+
+def _json_writer(file: TextIO) -> Write:
+    """One object a line: index, path, classes, probabilities."""
+
+    def write(index, path, prediction):
+        classes, probabilities = zip(*prediction, strict=True)
+        row = {"index": index, "path": path, "classes": classes, "probabilities": probabilities}
+        file.write(json.dumps(row) + "\n")
+
+    return write
+
+
+WRITERS = {".csv": _csv_writer, ".jsonl": _json_writer}
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) != 2:
+        print("error: give one SOURCE: python -m simclr_tf.predict SOURCE", file=sys.stderr)
+        sys.exit(2)
+    flags = cli.read_flags(PredictConfig).predictions
+
+    def program() -> int:
+        print(f"Wrote {predict(argv[1], flags):,} predictions to {flags.output}.")
+        return 0
+
+    sys.exit(cli.exit_status(program))
+
+
+if __name__ == "__main__":
+    cli.define_flags(PredictConfig)
+    app.run(main, flags_parser=cli.parse_flags)

@@ -1,0 +1,55 @@
+"""Writes dense and tiled NT-Xent of two logical replicas to a file, for test_nt_xent_tiled.py.
+
+python nt_xent_replicas.py HIDDEN.npy OUTPUT.npz
+"""
+
+import pathlib
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from simclr_tf.losses import nt_xent_with_metrics
+
+REPLICAS = 2
+
+
+def main(hidden_file, output):
+    hidden = np.load(hidden_file)  # (2, N, d)
+    n = hidden.shape[1] // REPLICAS
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    devices = [tf.config.LogicalDeviceConfiguration()] * REPLICAS
+    tf.config.set_logical_device_configuration(cpu, devices)
+    strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(REPLICAS)])
+
+    def values_and_gradient(rows, hidden_norm, implementation):
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        with tf.GradientTape() as tape:
+            tape.watch(rows)
+            values = nt_xent_with_metrics(rows, 0.1, hidden_norm, implementation)
+            loss = values[0] * tf.cast(replica + 1, tf.float32)  # replicas weigh differently
+        return tf.stack(values), tape.gradient(loss, rows)
+
+    @tf.function
+    def compute(shares, hidden_norm, implementation):
+        return strategy.run(values_and_gradient, (shares, hidden_norm, implementation))
+
+    def share(context):
+        start = context.replica_id_in_sync_group * n
+        return tf.constant(hidden[:, start : start + n].reshape(-1, hidden.shape[-1]))
+
+    shares = strategy.experimental_distribute_values_from_function(share)
+    arrays = {}
+    for hidden_norm in (True, False):
+        for implementation in ("dense", "tiled"):
+            results = compute(shares, hidden_norm, implementation)
+            for name, result in zip(("values", "gradient"), results, strict=True):
+                local = np.stack(strategy.experimental_local_results(result))
+                arrays[f"{implementation}/{hidden_norm}/{name}"] = local
+    np.savez(output, **arrays)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,170 @@
+"""Tiled NT-Xent against the dense one, which test_nt_xent.py compares with the original."""
+
+import importlib
+import os
+import pathlib
+import subprocess
+import sys
+import unittest.mock
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf.losses import chance_level, nt_xent_with_metrics
+from simclr_tf.losses.nt_xent_tiled import tiled_loss_and_metrics
+
+REPLICAS = pathlib.Path(__file__).with_name("nt_xent_replicas.py")
+
+
+def embeddings(n, width=16, length=1.0, seed=0):
+    """Projections (2n, width), second views near the first; half are longer than `length`."""
+    rng = np.random.default_rng(seed)
+    first = rng.normal(size=(n, width))
+    second = 0.8 * first + 0.6 * rng.normal(size=(n, width))
+    return tf.constant(np.concatenate([first, second]) * length / width**0.5, tf.float32)
+
+
+def with_gradient(function, hidden):
+    """Loss, accuracy and entropy of a function, and the gradient of 3 times the loss."""
+
+    @tf.function
+    def compute(hidden):
+        with tf.GradientTape() as tape:
+            tape.watch(hidden)
+            values = function(hidden)
+            loss = 3.0 * values[0]
+        return *values, tape.gradient(loss, hidden)
+
+    return [value.numpy() for value in compute(hidden)]
+
+
+def tiled(hidden, temperature, hidden_norm, tile_rows):
+    if hidden_norm:
+        hidden = tf.math.l2_normalize(hidden, axis=1)
+    return tiled_loss_and_metrics(hidden, temperature, hidden_norm, tile_rows)
+
+
+def assert_equal(found, expected, temperature):
+    """Equal to 1e-6 of the logits and of the terms that sum up to the gradient.
+
+    Rows have about length 1, so logits grow to 1 / t and terms to 3 / (t n), in which the
+    rounding of the logits grows with them.
+    """
+    terms = 3 / (temperature * len(expected[3]) / 2) * max(1, 0.2 / temperature)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-6, atol=1e-6 / temperature)
+    assert found[1] == pytest.approx(expected[1], rel=1e-6)
+    np.testing.assert_allclose(found[2], expected[2], rtol=1e-5, atol=2e-6)
+    np.testing.assert_allclose(found[3], expected[3], rtol=0, atol=1e-6 * terms)
+
+
+@pytest.mark.parametrize("hidden_norm", [True, False])
+@pytest.mark.parametrize("temperature", [0.05, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("n, tile_rows", [(37, 8), (5, 8), (9, 1)])
+def test_equals_dense(n, tile_rows, temperature, hidden_norm):
+    hidden = embeddings(n)
+    dense = (temperature, hidden_norm, "dense")
+    expected = with_gradient(lambda h: nt_xent_with_metrics(h, *dense), hidden)
+    found = with_gradient(lambda h: tiled(h, temperature, hidden_norm, tile_rows), hidden)
+    assert_equal(found, expected, temperature)
+
+
+def test_tiles_of_the_chosen_size_equal_dense():
+    """With 1030 images tiles have 512 rows, and one that is smaller."""
+    hidden = embeddings(1030)
+    expected = with_gradient(lambda h: nt_xent_with_metrics(h, 0.1, True, "dense"), hidden)
+    found = with_gradient(lambda h: nt_xent_with_metrics(h, 0.1, True, "tiled"), hidden)
+    assert_equal(found, expected, 0.1)
+
+
+@pytest.mark.parametrize("hidden_norm, temperature", [(False, 0.05), (True, 0.001)])
+def test_large_logits_do_not_overflow(hidden_norm, temperature):
+    """Second views are near the first of another image, so that the loss is large too."""
+    first, second = tf.split(embeddings(11, length=20.0), 2)
+    hidden = tf.concat([first, tf.roll(second, 1, axis=0)], axis=0)
+    dense = (temperature, hidden_norm, "dense")
+    expected = with_gradient(lambda h: nt_xent_with_metrics(h, *dense), hidden)
+    found = with_gradient(lambda h: tiled(h, temperature, hidden_norm, 4), hidden)
+    assert expected[0] > 1
+    for value, reference in zip(found, expected, strict=True):
+        np.testing.assert_allclose(value, reference, rtol=1e-3, atol=1e-3 * np.abs(reference).max())
+
+
+def test_rows_of_zeros_are_finite():
+    values = with_gradient(lambda h: nt_xent_with_metrics(h, 0.1, True, "tiled"), tf.zeros([6, 4]))
+    assert values[0] == pytest.approx(chance_level(3), rel=1e-6)
+    assert np.isfinite(values[3]).all()
+
+
+def test_half_precision_is_computed_in_float32():
+    hidden = tf.cast(embeddings(6), tf.bfloat16)
+    found = with_gradient(lambda h: nt_xent_with_metrics(h, 0.1, True, "tiled"), hidden)
+    in_float32 = nt_xent_with_metrics(tf.cast(hidden, tf.float32), 0.1, True, "tiled")
+    assert found[0] == pytest.approx(float(in_float32[0]), rel=1e-7)
+    assert found[3].dtype == tf.bfloat16.as_numpy_dtype
+
+
+def run_script(*arguments):
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    result = subprocess.run(
+        [sys.executable, *map(str, arguments)], env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_two_replicas_equal_dense(tmp_path):
+    """150 rows of each replica: tiles of 128 and 22. Dense on replicas is compared elsewhere."""
+    np.save(tmp_path / "hidden.npy", np.stack(np.split(embeddings(300).numpy(), 2)))
+    run_script(REPLICAS, tmp_path / "hidden.npy", tmp_path / "output.npz")
+    arrays = np.load(tmp_path / "output.npz")
+    for hidden_norm in (True, False):
+        for replica in (0, 1):
+            dense, tiled = (
+                [*arrays[f"{kind}/{hidden_norm}/values"][replica]]
+                + [arrays[f"{kind}/{hidden_norm}/gradient"][replica]]
+                for kind in ("dense", "tiled")
+            )
+            assert_equal(tiled, dense, 0.1)
+
+
+MEMORY = """
+import resource, sys
+import tensorflow as tf
+sys.path.insert(0, "{root}")
+from simclr_tf.losses import nt_xent_with_metrics
+
+@tf.function
+def gradient(hidden):
+    return tf.gradients(nt_xent_with_metrics(hidden, 0.1, True, "{implementation}")[0], hidden)
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+gradient(tf.random.normal([64, 32]))
+hidden = tf.random.normal([2 * 4096, 32])
+before = peak()
+gradient(hidden)
+print(peak() - before)
+"""
+
+
+def test_no_matrix_of_similarities_is_held():
+    """One matrix of 4096 by 4096 similarities has 64 MB, and dense holds several."""
+    root = pathlib.Path(__file__).parents[2]
+    dense, tiled = (
+        float(run_script("-c", MEMORY.format(root=root, implementation=implementation)))
+        for implementation in ("dense", "tiled")
+    )
+    assert dense > 400
+    assert tiled < 200
+
+
+def test_auto_takes_tiles_for_many_images_but_on_tpus(monkeypatch):
+    module = importlib.import_module("simclr_tf.losses.nt_xent")
+    tiled = unittest.mock.Mock(return_value="tiled")
+    monkeypatch.setattr(module, "tiled_loss_and_metrics", tiled)
+    assert nt_xent_with_metrics(embeddings(1024, 2)) == "tiled"
+    assert nt_xent_with_metrics(embeddings(1023, 2)) != "tiled"
+    monkeypatch.setattr(tf.distribute, "TPUStrategy", type(tf.distribute.get_strategy()))
+    assert nt_xent_with_metrics(embeddings(1024, 2)) != "tiled"

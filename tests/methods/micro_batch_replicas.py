@@ -1,0 +1,57 @@
+"""One step in slices on logical devices: writes its values and gradients.
+
+python micro_batch_replicas.py OUTPUT.npz REPLICAS
+"""
+
+import pathlib
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from simclr_tf.backend import keras
+from simclr_tf.methods import SimCLR
+from simclr_tf.models import Architecture, Network
+
+IMAGES, SIZE = 8, 8
+
+
+def main(output, replicas):
+    replicas = int(replicas)
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    devices = [tf.config.LogicalDeviceConfiguration()] * replicas
+    tf.config.set_logical_device_configuration(cpu, devices)
+    strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        architecture = Architecture(18, cifar_stem=True, proj_out_dim=16, num_classes=3)
+        method = SimCLR(Network(architecture), 0.5, weight_decay=1e-3, micro_batch_size=2)
+        for layer in method.network.submodules:
+            if hasattr(layer, "gamma"):
+                layer.gamma.assign(tf.ones_like(layer.gamma))
+        method.compile(keras.optimizers.SGD(1.0, momentum=0.5))
+
+    pixels = np.random.default_rng(0).uniform(size=(2, IMAGES, SIZE, SIZE, 3))
+    n = IMAGES // replicas
+
+    def share(context):
+        start = context.replica_id_in_sync_group * n
+        rows = tf.constant(pixels[:, start : start + n], tf.float32)
+        return (rows[0], rows[1]), tf.range(start, start + n, dtype=tf.int64) % 3
+
+    @tf.function
+    def step(data):
+        values = strategy.run(method.train_step, args=(data,))
+        return values
+
+    step(strategy.experimental_distribute_values_from_function(share))
+    arrays = {name: mean.result().numpy() for name, mean in method.means.items()}
+    for i, slot in enumerate(method.optimizer.momentums):  # after one step, minus the gradient
+        arrays[f"gradient{i}"] = slot.numpy()
+    np.savez(output, **arrays)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

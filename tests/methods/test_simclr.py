@@ -1,0 +1,118 @@
+"""What a training step of a method does, beyond what losses and optimizers do by themselves."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf import assemble, config, losses, optimizers
+from simclr_tf.backend import keras
+from simclr_tf.methods import SimCLR, Supervised, l2_variables
+from simclr_tf.models import Architecture, Network
+from simclr_tf.models.batch_norm import batch_norm_variables
+from simclr_tf.plan import Plan
+
+PLAN = Plan(1000, 8, 100, 0, 125, 125, 0.5)
+
+
+def network(**changes):
+    keras.utils.set_random_seed(1)
+    small = dict(resnet_depth=18, cifar_stem=True, num_proj_layers=2, proj_out_dim=16)
+    return Network(Architecture(**small | changes))
+
+
+@pytest.fixture(scope="module")
+def views():
+    pixels = np.random.default_rng(0).uniform(size=(2, 8, 8, 8, 3)).astype(np.float32)
+    return tuple(tf.constant(view) for view in pixels)
+
+
+LABELS = tf.constant([0, 1, 2, 0, 1, 2, 0, 1], tf.int64)
+
+
+def gradients(method, variables, views, labels):
+    with tf.GradientTape() as tape:
+        loss, _ = method.objective(views, labels)
+    return tape.gradient(loss, variables)
+
+
+def test_the_probe_sends_nothing_into_the_encoder(views):
+    with_probe, without = network(num_classes=3), network()
+    for part in ("encoder", "projection_head"):
+        getattr(without, part).set_weights(getattr(with_probe, part).get_weights())
+    body = with_probe.encoder.trainable_variables + with_probe.projection_head.trainable_variables
+    found = gradients(SimCLR(with_probe), body, views, LABELS)
+    expected = gradients(SimCLR(without), without.trainable_variables, views, None)
+    for a, b in zip(found, expected):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
+    head = with_probe.supervised_head.trainable_variables
+    assert all(np.abs(g).max() > 0 for g in gradients(SimCLR(with_probe), head, views, LABELS))
+
+
+def test_the_objective_is_the_contrast_of_both_views_plus_the_probe_on_both(views):
+    model = network(num_classes=3)
+    loss, values = SimCLR(model, temperature=0.5).objective(views, LABELS)
+    outputs = model(tf.concat(views, axis=0), training=True)
+    contrast, *_ = losses.nt_xent(outputs["projections"][-1], 0.5)
+    probe = losses.supervised_loss(outputs["logits"], tf.concat([LABELS, LABELS], axis=0))
+    assert float(values["contrast_loss"]) == pytest.approx(float(contrast), rel=1e-5)
+    assert float(values["supervised_loss"]) == pytest.approx(float(probe), rel=1e-5)
+    assert float(loss) == pytest.approx(float(contrast + probe), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["lars", "momentum"])
+def test_one_step_updates_every_variable_by_its_rule(name, views):
+    decay = 0.1
+    flags = {"optimizer": name, "weight_decay": decay, "momentum": 0.9}
+    model = network(num_classes=3)
+    method = SimCLR(model, weight_decay=decay, optimizer_decays=name == "lars")
+    method.compile(assemble.make_optimizer(config.from_dict(flags), PLAN, model))
+    before = [v.numpy() for v in model.trainable_variables]
+    slopes = gradients(method, model.trainable_variables, views, LABELS)
+    logs = method.train_step((views, LABELS))
+    kernel = model.supervised_head.kernel
+    norms = {id(v) for v in batch_norm_variables(model)}
+    for v, w, g in zip(model.trainable_variables, before, slopes):
+        g = g.numpy()
+        if name == "lars":
+            decayed = v.shape.rank > 1
+            g = g + decay * w if decayed else g
+            trust = 0.001 * np.linalg.norm(w) / np.linalg.norm(g) if decayed else 1.0
+            step = 0.5 * g if v is kernel else 0.5 * trust * g
+        else:
+            g = g if id(v) in norms else g + decay * w
+            step = 0.5 * 1.9 * g  # the first Nesterov step
+        np.testing.assert_allclose(v, w - step, rtol=2e-4, atol=2e-5 * np.abs(step).max() + 1e-7)
+    decayed = [kernel] if name == "lars" else l2_variables(model, optimizer_decays=False)
+    start = dict(zip(map(id, model.trainable_variables), before))
+    expected = decay * sum(np.sum(start[id(v)].astype(np.float64) ** 2) for v in decayed) / 2
+    assert float(logs["weight_decay"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_the_loss_decays():
+    model = network(num_classes=3, se_ratio=0.25)
+    assert [v is model.supervised_head.kernel for v in l2_variables(model, True)] == [True]
+    chosen = {id(v) for v in l2_variables(model, False)}
+    norms = {id(v) for v in batch_norm_variables(model)}
+    assert chosen == {id(v) for v in model.trainable_variables} - norms
+    # 21 convolutions, 8 blocks with 2 kernels and 2 biases of SE, 2 dense layers, the head's 2.
+    assert len(chosen) == 21 + 8 * 4 + 2 + 2
+    assert l2_variables(network(), optimizer_decays=True) == []
+
+
+def test_the_assembled_lars_leaves_vectors_and_the_head_alone():
+    model = network(num_classes=3)
+    optimizer = assemble.make_optimizer(config.from_dict({"optimizer": "lars"}), PLAN, model)
+    optimizers.create_slots(optimizer, model.trainable_variables)
+    for v in model.trainable_variables:
+        expected = v.shape.rank > 1 and v is not model.supervised_head.kernel
+        assert optimizer.decays(v) == optimizer.adapts(v) == expected, v.name
+    assert sum(map(optimizer.decays, model.trainable_variables)) == 23
+
+
+def test_supervised_training_sees_one_view(views):
+    model = network(num_classes=3, proj_head_mode="none")
+    loss, values = Supervised(model).objective(views[:1], LABELS)
+    logits = model(views[0], training=True)["logits"]
+    assert float(loss) == pytest.approx(float(losses.supervised_loss(logits, LABELS)), rel=1e-5)
+    found = np.mean(logits.numpy().argmax(1) == LABELS.numpy())
+    assert float(values["supervised_acc"]) == pytest.approx(found)
