@@ -8,7 +8,8 @@ from simclr_tf import cli, experiment
 from simclr_tf.config import ExperimentConfig
 
 
-def main(_: list[str]) -> None:
+def main(argv: list[str]) -> None:
+    cli.refuse_arguments(argv)
     config = cli.read_flags(ExperimentConfig)
     given = cli.given_flags(ExperimentConfig)
     sys.exit(cli.exit_status(lambda: experiment.run(config, given)))

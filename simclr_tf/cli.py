@@ -1,6 +1,7 @@
 """Configuration dataclasses <-> absl flags: the only module that knows about flags."""
 
 import dataclasses
+import os
 import sys
 import types
 import typing
@@ -11,7 +12,9 @@ from absl import flags
 
 from simclr_tf import config as configuration
 from simclr_tf.callbacks import NonFiniteLossError
-from simclr_tf.errors import UserError
+from simclr_tf.errors import LostHostError, UserError
+
+LOST_HOST = 75  # exit status; the customary one for "try again"
 
 
 def _value_type(field: dataclasses.Field) -> type:
@@ -57,6 +60,16 @@ def parse_flags(argv: list[str]) -> list[str]:
         sys.exit(2)
 
 
+def refuse_arguments(argv: list[str]) -> None:
+    """End the program when something was given that is no flag, such as the value of a switch."""
+    if len(argv) > 1:
+        print(
+            f"error: {argv[1]!r} is not a flag. Switches are written --name=True and --name=False.",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+
+
 def read_flags(config_class: type, flag_values: flags.FlagValues = flags.FLAGS) -> Any:
     """The configuration that the parsed flags describe."""
     values = {
@@ -86,3 +99,6 @@ def exit_status(program: Callable[[], int]) -> int:
     except NonFiniteLossError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except LostHostError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        os._exit(LOST_HOST)  # the usual way out waits for the host that is gone

@@ -8,8 +8,9 @@ devices or a checkpoint is checked where those are opened.
 """
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
+import shlex
+from collections.abc import Collection, Iterator
+from typing import Any, ClassVar
 
 
 def flag(default: Any, help: str, *, choices: tuple = (), identity: bool = True) -> Any:
@@ -42,8 +43,24 @@ class DataConfig:
         0.1,
         "Share of every class that is held out for evaluation when an image folder has no splits.",
     )
+    label_fraction: float = flag(
+        1.0,
+        "Share of the labels that fine-tuning uses: so many images, as many of each class as can "
+        "be.",
+    )
+    labels_per_class: int = flag(
+        0, "Labels of each class that fine-tuning uses; overrides --label_fraction when not 0."
+    )
+    data_service: str | None = flag(
+        None,
+        "Servers that make the training batches (python -m simclr_tf.data.service), as "
+        "grpc://HOST:PORT, with commas between.",
+        identity=False,
+    )
     max_bad_images: int = flag(
-        100, "How many files that cannot be decoded are skipped before the run stops."
+        100,
+        "How many files that cannot be decoded are skipped before the run stops.",
+        identity=False,
     )
 
 
@@ -65,6 +82,12 @@ class ViewConfig:
         "How brightness is jittered: multiply (SimCLRv2 and the original's tf2 code) or add "
         "(SimCLRv1).",
         choices=("multiply", "add"),
+    )
+    finetune_augmentation: str = flag(
+        "crop_flip",
+        "What fine-tuning shows: crop_flip (as in the papers), pretrain (colour jitter, greyscale "
+        "and blur besides), or none (the images as evaluation shows them).",
+        choices=("crop_flip", "pretrain", "none"),
     )
 
 
@@ -104,6 +127,33 @@ class LossConfig:
     hidden_norm: bool = flag(True, "l2-normalise the projections before the contrastive loss.")
     lineareval_while_pretraining: bool = flag(
         True, "Train a linear probe on the encoder's features, without gradient into it."
+    )
+    loss_implementation: str = flag(
+        "auto",
+        "How the contrastive loss is computed: dense holds all similarities of the batch, tiled a "
+        "part of them at a time (same values, memory linear in the batch); auto is tiled from a "
+        "batch of 1024 on.",
+        choices=("auto", "dense", "tiled"),
+        identity=False,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillationConfig:
+    """The teacher of a fine-tuning, if it has one (SimCLRv2, arXiv 2006.10029, section 2)."""
+
+    teacher: str | None = flag(
+        None,
+        "Checkpoint with a supervised head whose predictions are learned, from all images of "
+        "--train_split.",
+    )
+    distillation_temperature: float = flag(
+        1.0, "Temperature of the teacher's and the student's predictions."
+    )
+    distillation_alpha: float = flag(
+        1.0,
+        "Weight of the distillation loss; the supervised loss of the labelled images has what is "
+        "left to 1.",
     )
 
 
@@ -152,6 +202,11 @@ class TrainConfig:
     variable_schema: str = flag(
         "?!global_step", "Regular expression: which variables of --checkpoint are loaded."
     )
+    rescale_v1_weights: bool = flag(
+        False,
+        "Divide the convolution weights of --checkpoint by 16.8, which brings SimCLRv1's to the "
+        "scale of SimCLRv2's; the function stays the same.",
+    )
     zero_init_logits_layer: bool = flag(
         False, "Set the supervised head to zero after --checkpoint was loaded."
     )
@@ -162,6 +217,20 @@ class TrainConfig:
     )
     mixed_precision: str = flag(
         "float32", "Type of activations; losses stay in float32.", choices=("float32", "bfloat16")
+    )
+    micro_batch_size: int = flag(
+        0,
+        "Pretraining: images that each replica encodes at a time; the contrastive loss still sees "
+        "the whole batch, batch norm the images that are encoded together. 0 encodes all at once.",
+    )
+    recompute: bool = flag(
+        False,
+        "Pretraining: compute the activations of residual blocks twice instead of keeping them; "
+        "the results stay the same.",
+        identity=False,
+    )
+    jit_compile: bool = flag(
+        False, "Compile the training step with XLA, on one device.", identity=False
     )
     steps_per_execution: int = flag(
         1, "Training steps that run as one TensorFlow call.", identity=False
@@ -216,6 +285,12 @@ class RunConfig:
         choices=("auto", "one", "mirrored", "multi_worker", "tpu"),
         identity=False,
     )
+    communication: str = flag(
+        "auto",
+        "Collectives between the hosts of --strategy=multi_worker.",
+        choices=("auto", "ring", "nccl"),
+        identity=False,
+    )
     use_tpu: bool | None = flag(
         None, "True asks for a TPU, False forbids it; by default it is found.", identity=False
     )
@@ -228,17 +303,48 @@ class RunConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ProtocolConfig:
+    """How finetune.py trains: values of other flags, and which classifier."""
+
+    protocol: str | None = flag(
+        None,
+        "Sets the flags that are not given to those of the papers: linear (the encoder is "
+        "frozen), semi_supervised (everything, with few labels), full (everything, with all "
+        "labels), supervised (from random weights), distill (from --teacher).",
+        choices=("linear", "semi_supervised", "full", "supervised", "distill"),
+    )
+    classifier: str = flag(
+        "sgd",
+        "How the head of --protocol=linear is trained: sgd, on augmented images; or "
+        "logistic_regression, exactly, on features, with the l2 that is best on a held-out part.",
+        choices=("sgd", "logistic_regression"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class ExperimentConfig:
     """Everything that one run of run.py needs, group by group."""
+
+    program: ClassVar[str] = "run.py"
 
     data: DataConfig = DataConfig()
     view: ViewConfig = ViewConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
+    distillation: DistillationConfig = DistillationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
     run: RunConfig = RunConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneConfig(ExperimentConfig):
+    """Everything that one run of finetune.py needs."""
+
+    program: ClassVar[str] = "finetune.py"
+
+    protocol: ProtocolConfig = ProtocolConfig()
 
 
 def flag_fields(config_class: type) -> Iterator[tuple[str, dataclasses.Field]]:
@@ -270,3 +376,10 @@ def identity(config: ExperimentConfig) -> dict[str, Any]:
         for g, f in flag_fields(type(config))
         if f.metadata["identity"]
     }
+
+
+def command(config: ExperimentConfig, explicit: Collection[str]) -> str:
+    """The command line that gives these flags, those of flag files among them."""
+    values = to_dict(config)
+    given = [f"--{name}={values[name]}" for name in values if name in explicit]
+    return shlex.join(["python", config.program, *given])

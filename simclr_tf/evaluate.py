@@ -15,6 +15,7 @@ from simclr_tf.evaluation.classification import evaluate_classifier
 from simclr_tf.evaluation.features import extract_features
 from simclr_tf.evaluation.knn import knn_accuracy
 from simclr_tf.evaluation.record import record_result, watch_checkpoints
+from simclr_tf.hosts import Hosts
 from simclr_tf.methods import l2_variables
 from simclr_tf.models import Network
 
@@ -34,13 +35,15 @@ def evaluate_run(
     Raises:
       UserError: a flag contradicts the run, or the split cannot be evaluated.
     """
+    hosts = Hosts(strategy)
     directory = RunDirectory(config.run.model_dir)
     if not directory.holds_run():
         print(f"Waiting for a run in {directory.path}.", flush=True)
         while not directory.holds_run():
             time.sleep(5)
+    own = RunDirectory(hosts.place(directory.path))
     stored = directory.config()
-    config = _completed(config, stored, explicit)
+    config = completed(config, stored, explicit)
     dataset = assemble.open_dataset(config, config.data.eval_split)
     _require_same_classes(dataset, stored)
     with strategy.scope():
@@ -49,9 +52,9 @@ def evaluate_run(
         print("The run has no supervised head, so its accuracy is not evaluated.")
     knn_bank = None
     if config.eval.knn_every_epochs:
-        knn_bank = assemble.open_dataset(
-            config, config.data.train_split, known_bad=stored["skipped_files"]
-        )
+        if stored["num_classes"] is None or dataset.num_classes is None:
+            raise UserError("--knn_every_epochs needs labels, and the images have none.")
+        knn_bank = assemble.open_training_dataset(config, known_bad=stored["skipped_files"])
 
     def evaluate_checkpoint(prefix: str) -> None:
         checkpoints.load_into(network, prefix)
@@ -59,14 +62,39 @@ def evaluate_run(
         if knn_bank is not None:
             result |= evaluate_knn(config, strategy, network, knn_bank, dataset)
         step = checkpoint_step(prefix)
-        record_result(directory, result, step, configuration.to_dict(config), config.eval.eval_name)
+        record_result(
+            own,
+            result,
+            step,
+            configuration.to_dict(config),
+            config.eval.eval_name,
+            provenance(stored),
+        )
         shown = ", ".join(f"{name} {value:.4f}" for name, value in result.items())
-        print(f"step {step}: {shown}", flush=True)
+        if hosts.is_chief:
+            print(f"step {step}: {shown}", flush=True)
 
-    watch_checkpoints(directory, stored["planned_steps"], evaluate_checkpoint)
+    def newest() -> str | None:
+        step = hosts.from_chief(directory.latest_step)
+        return directory.checkpoint(step) if step else None
+
+    watch_checkpoints(newest, stored["planned_steps"], evaluate_checkpoint)
 
 
-def _completed(
+def provenance(stored: dict[str, Any]) -> dict[str, Any]:
+    """What a result of finetune.py says besides its numbers; nothing for other runs.
+
+    Args:
+      stored: what the run directory remembers.
+    """
+    if not stored.get("protocol"):
+        return {}
+    return {
+        name: stored[name] for name in ("protocol", "dataset", "fraction", "checkpoint", "command")
+    }
+
+
+def completed(
     config: ExperimentConfig, stored: dict[str, Any], explicit: frozenset[str]
 ) -> ExperimentConfig:
     """The flags, with those of the run where none was given.
@@ -78,7 +106,7 @@ def _completed(
     contradictions = [
         f"--{name}={given[name]!r}, but the run has {stored[name]!r}"
         for name in configuration.identity(config)
-        if name in explicit and given[name] != stored[name]
+        if name in explicit and given[name] != stored.get(name, given[name])
     ]
     if contradictions:
         raise UserError(
@@ -138,8 +166,11 @@ def evaluate_knn(
             strategy,
         )
 
+    features, labels = features_of(bank)
+    known = labels >= 0
     accuracy = knn_accuracy(
-        *features_of(bank),
+        features[known],
+        labels[known],
         *features_of(queries),
         num_classes=bank.num_classes,
         k=config.eval.knn_k,

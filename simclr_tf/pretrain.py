@@ -1,20 +1,27 @@
 """Contrastive pretraining: which network, and which method trains it."""
 
+import tensorflow as tf
+
 from simclr_tf import checkpoints, optimizers
 from simclr_tf.config import ExperimentConfig
+from simclr_tf.errors import UserError
 from simclr_tf.methods import SimCLR
 from simclr_tf.models import Architecture, Network
 
 CIFAR_SIZE = 32  # pixels; images of this size and below get the CIFAR stem
 
 
-def architecture_of(config: ExperimentConfig, num_classes: int | None) -> Architecture:
+def architecture_of(
+    config: ExperimentConfig, num_classes: int | None, explicit: frozenset[str] = frozenset()
+) -> Architecture:
     """The architecture that the flags describe.
 
     Args:
       config: the flags.
       num_classes: of the linear probe; None without labels.
+      explicit: names of the flags that were given; here all count, given or not.
     """
+    del explicit
     model = config.model
     return Architecture(
         resnet_depth=model.resnet_depth,
@@ -32,22 +39,54 @@ def architecture_of(config: ExperimentConfig, num_classes: int | None) -> Archit
     )
 
 
-def build(config: ExperimentConfig, architecture: Architecture) -> SimCLR:
-    """The network with random weights, or those of --checkpoint, and its method.
+def build(config: ExperimentConfig, architecture: Architecture, load: bool = True) -> SimCLR:
+    """The network with random weights, or, if `load`, those of --checkpoint, and its method.
 
     Raises:
-      UserError: the checkpoint does not fit the flags.
+      UserError: the checkpoint does not fit the flags, or --micro_batch_size the batch.
     """
-    network = Network(architecture, config.train.mixed_precision)
-    if config.train.checkpoint:
+    network = Network(architecture, config.train.mixed_precision, config.train.recompute)
+    if load and config.train.checkpoint:
         report = checkpoints.load_into(
-            network, config.train.checkpoint, config.train.variable_schema
+            network,
+            config.train.checkpoint,
+            config.train.variable_schema,
+            rescale_v1_weights=config.train.rescale_v1_weights,
         )
         print(report)
     return SimCLR(
         network,
         temperature=config.loss.temperature,
         hidden_norm=config.loss.hidden_norm,
+        loss_implementation=_loss_implementation(config),
+        micro_batch_size=_micro_batch_size(config),
         weight_decay=config.optimizer.weight_decay,
         optimizer_decays=config.optimizer.optimizer in optimizers.DECAYS_INSIDE,
     )
+
+
+def _loss_implementation(config: ExperimentConfig) -> str:
+    """--loss_implementation, which XLA leaves no choice: its shapes are constant."""
+    implementation = config.loss.loss_implementation
+    if not config.train.jit_compile:
+        return implementation
+    if implementation == "tiled":
+        raise UserError(
+            "--loss_implementation=tiled cannot be compiled by XLA. Leave out --jit_compile, or "
+            "give --loss_implementation=dense."
+        )
+    return "dense"
+
+
+def _micro_batch_size(config: ExperimentConfig) -> int:
+    """--micro_batch_size, which divides what each replica has of a batch."""
+    size = config.train.micro_batch_size
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    images = config.train.train_batch_size // replicas
+    if size and images % size:
+        raise UserError(
+            f"--micro_batch_size={size} does not divide the {images} images that each of "
+            f"{replicas} replica(s) has of --train_batch_size={config.train.train_batch_size}. "
+            "Give a divisor."
+        )
+    return size

@@ -12,11 +12,11 @@ import sys
 from absl import app
 
 from simclr_tf import assemble, checkpoints, cli
-from simclr_tf import config as configuration
 from simclr_tf.backend import keras
 from simclr_tf.checkpoints.run_directory import RunDirectory, write_json
 from simclr_tf.config import ExperimentConfig
 from simclr_tf.errors import UserError
+from simclr_tf.evaluate import completed
 from simclr_tf.evaluation.features import extract_features
 from simclr_tf.evaluation.knn import knn_accuracy
 from simclr_tf.evaluation.logistic_regression import fit_logistic_regression
@@ -61,14 +61,13 @@ def compare(run_dir: str, config: ExperimentConfig, explicit: frozenset[str]) ->
     Flags that were not given are those of the run.
     """
     directory = RunDirectory(run_dir)
-    given = {name: configuration.to_dict(config)[name] for name in explicit}
-    config = configuration.from_dict(directory.config() | given)
+    config = completed(config, directory.config(), explicit)
     trained = checkpoints.load(run_dir)
     keras.utils.set_random_seed(config.train.seed)
     random = Network(trained.architecture)
     results = {"pretrained": probe(config, trained), "random weights": probe(config, random)}
     write_json(directory / "probe.json", {"step": directory.latest_step, **results})
-    exported = sorted((directory / "saved_model").glob("*"))
+    exported = directory / "saved_model" / str(directory.latest_step)
     lines = [
         f"{'encoder':<16}{'linear probe':>14}{'kNN':>9}",
         *(
@@ -79,7 +78,7 @@ def compare(run_dir: str, config: ExperimentConfig, explicit: frozenset[str]) ->
         "",
         f"run directory   {directory.path}",
         f"checkpoint      {directory.latest_checkpoint}",
-        f"SavedModel      {exported[-1] if exported else 'none'}",
+        f"SavedModel      {exported if exported.exists() else 'none'}",
     ]
     return "\n".join(lines)
 

@@ -12,18 +12,20 @@ from simclr_tf.config import ExperimentConfig
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
-def parsed(*arguments: str) -> tuple[ExperimentConfig, frozenset[str]]:
+def parsed(
+    *arguments: str, config_class: type = ExperimentConfig
+) -> tuple[ExperimentConfig, frozenset[str]]:
     """The configuration of a command line, and the names of the flags that it gives."""
     values = flags.FlagValues()
-    cli.define_flags(ExperimentConfig, values)
+    cli.define_flags(config_class, values)
     rest = values(["run.py", *arguments])
     assert rest == ["run.py"], f"not flags: {rest[1:]}"
-    return cli.read_flags(ExperimentConfig, values), cli.given_flags(ExperimentConfig, values)
+    return cli.read_flags(config_class, values), cli.given_flags(config_class, values)
 
 
-def config_of(*arguments: str) -> ExperimentConfig:
+def config_of(*arguments: str, config_class: type = ExperimentConfig) -> ExperimentConfig:
     """The configuration of a command line."""
-    return parsed(*arguments)[0]
+    return parsed(*arguments, config_class=config_class)[0]
 
 
 def shell_lines(markdown: str) -> list[list[str]]:

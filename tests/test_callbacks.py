@@ -42,10 +42,11 @@ def test_run_every_counts_steps_of_the_whole_run(start, sizes, calls):
 
 def test_a_loss_at_chance_after_the_warmup_is_warned_of_once(caplog):
     with caplog.at_level(logging.WARNING):
-        play(WarnAtChance(0, 2, chance=9.7), [1] * 4, {"contrast_loss": 9.69})
-    assert caplog.text.count("not learning") == 1 and "step 2" in caplog.text
+        play(WarnAtChance(0, 3, interval=2, chance=9.7), [1] * 9, {"contrast_loss": 9.69})
+    # Rows end at 2, 4, 6, 8; that of 5 and 6 is the first that begins after step 3.
+    assert caplog.text.count("not learning") == 1 and "step 6" in caplog.text
     caplog.clear()
-    play(WarnAtChance(0, 2, chance=9.7), [1] * 4, {"contrast_loss": 8.0})
+    play(WarnAtChance(0, 3, interval=2, chance=9.7), [1] * 9, {"contrast_loss": 8.0})
     assert not caplog.text
 
 

@@ -6,15 +6,17 @@ import re
 import shlex
 
 import pytest
-from commands import ROOT, config_of, shell_lines
+from commands import ROOT, config_of, parsed, shell_lines
 
 import simclr_tf
-from simclr_tf import assemble
+from simclr_tf import assemble, protocols
 from simclr_tf import config as configuration
+from simclr_tf.config import FinetuneConfig
 
 RECIPES = sorted((ROOT / "configs").glob("*.cfg"))
 
 CIFAR10, IMAGENET, DIGITS = 50_000, 1_281_167, 1_438  # images of the training splits
+ONE_PERCENT, TEN_PERCENT = 12_811, 128_116  # of ImageNet, the official lists
 
 # Images, steps, warm-up steps and peak learning rate, by hand:
 # images * epochs // batch + 1; int(warm-up epochs * images // batch); lr * batch / 256 or
@@ -25,12 +27,18 @@ PLANS = {
     "cifar10_paper": (CIFAR10, 48_829, 488, 4.0),
     "cifar10_v2": (CIFAR10, 97_657, 976, 4.525483),
     "digits": (DIGITS, 250, 22, 0.25),
+    "imagenet_10pct": (TEN_PERCENT, 939, 0, 0.8),
+    "imagenet_1pct": (ONE_PERCENT, 188, 0, 0.8),
+    "imagenet_distill": (IMAGENET, 125_114, 6_255, 6.4),
     "imagenet_linear": (IMAGENET, 28_151, 0, 1.6),
     "imagenet_small_batch": (IMAGENET, 250_228, 25_022, 1.697056),
     "imagenet_v1_1x": (IMAGENET, 312_785, 3_127, 4.8),
     "imagenet_v1_2x": (IMAGENET, 312_785, 3_127, 4.8),
     "imagenet_v1_4x": (IMAGENET, 312_785, 3_127, 4.8),
     "imagenet_v2": (IMAGENET, 250_228, 12_511, 6.4),
+    "imagenet_v2_10pct": (TEN_PERCENT, 3_754, 0, 0.16),
+    "imagenet_v2_1pct": (ONE_PERCENT, 751, 0, 0.16),
+    "imagenet_v2_full": (IMAGENET, 37_535, 0, 0.16),
     "supervised": (IMAGENET, 112_603, 6_255, 0.4),
 }
 
@@ -39,6 +47,10 @@ V1 = dict(resnet_depth=50, num_proj_layers=2, proj_out_dim=128, temperature=0.1,
 V1 |= dict(brightness="add", color_jitter_strength=1.0, use_blur=True, sk_ratio=0.0)
 LINEAR = dict(mode="train_then_eval", train_mode="finetune", fine_tune_after_block=4)
 LINEAR |= dict(optimizer="momentum", zero_init_logits_layer=True, global_bn=False)
+TUNED = dict(mode="train_then_eval", train_mode="finetune", fine_tune_after_block=-1)
+TUNED |= dict(zero_init_logits_layer=True, weight_decay=0.0, teacher=None)
+PAPER = TUNED | dict(optimizer="momentum", momentum=0.9, ft_proj_selector=0)
+V2 = TUNED | dict(optimizer="lars", learning_rate_scaling="sqrt")
 SETTINGS = {
     "cifar10": dict(resnet_depth=18, temperature=0.5, weight_decay=1e-4, use_blur=False)
     | dict(color_jitter_strength=0.5, eval_split="test", brightness="multiply"),
@@ -47,13 +59,20 @@ SETTINGS = {
     | dict(color_jitter_strength=0.5, num_proj_layers=2, train_batch_size=1024),
     "cifar10_v2": dict(temperature=0.2, num_proj_layers=2, proj_out_dim=64, use_blur=False),
     "digits": dict(dataset="digits", image_size=16, use_blur=False),
-    "imagenet_linear": LINEAR | dict(weight_decay=1e-6, image_size=224),
+    "imagenet_10pct": PAPER | dict(dataset="imagenet2012_subset/10pct"),
+    "imagenet_1pct": PAPER | dict(dataset="imagenet2012_subset/1pct"),
+    "imagenet_distill": dict(optimizer="lars", weight_decay=1e-4, distillation_temperature=1.0)
+    | dict(distillation_alpha=1.0, finetune_augmentation="crop_flip", train_mode="finetune"),
+    "imagenet_linear": LINEAR | dict(weight_decay=0.0, momentum=0.9, image_size=224),
     "imagenet_small_batch": dict(temperature=0.2, proj_out_dim=128, train_batch_size=512),
     "imagenet_v1_1x": V1 | dict(width_multiplier=1),
     "imagenet_v1_2x": V1 | dict(width_multiplier=2),
     "imagenet_v1_4x": V1 | dict(width_multiplier=4),
     "imagenet_v2": dict(resnet_depth=50, sk_ratio=0.0625, num_proj_layers=3, temperature=0.1)
     | dict(weight_decay=1e-4, brightness="multiply"),
+    "imagenet_v2_10pct": V2 | dict(ft_proj_selector=1, dataset="imagenet2012_subset/10pct"),
+    "imagenet_v2_1pct": V2 | dict(ft_proj_selector=1, dataset="imagenet2012_subset/1pct"),
+    "imagenet_v2_full": V2 | dict(ft_proj_selector=0, dataset="imagenet2012"),
     "supervised": dict(train_mode="finetune", fine_tune_after_block=-1, optimizer="momentum")
     | dict(momentum=0.9, weight_decay=1e-4, checkpoint=None),
 }
@@ -185,24 +204,41 @@ def assert_means(config, plan, settings):
     assert {name: values[name] for name in settings} == settings
 
 
+def program_of(path):
+    """The program that a recipe is for."""
+    return "finetune.py" if "\n--protocol=" in path.read_text() else "run.py"
+
+
+def config_of_recipe(path):
+    """What a recipe and its command give, the protocol's flags among them."""
+    arguments = [f"--flagfile={path}", "--model_dir=runs/test"]
+    if program_of(path) == "run.py":
+        return config_of(*arguments)
+    source = "teacher" if path.stem == "imagenet_distill" else "checkpoint"
+    return config_of_finetuning(*arguments, f"--{source}=runs/source")
+
+
+def config_of_finetuning(*arguments):
+    return protocols.complete(*parsed(*arguments, config_class=FinetuneConfig))
+
+
 def test_every_recipe_is_tested():
     assert {path.stem for path in RECIPES} == PLANS.keys() == SETTINGS.keys()
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipe(path):
-    config = config_of(f"--flagfile={path}", "--model_dir=runs/test")
-    assert_means(config, PLANS[path.stem], SETTINGS[path.stem])
+    assert_means(config_of_recipe(path), PLANS[path.stem], SETTINGS[path.stem])
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_header_of_a_recipe(path):
     text = path.read_text()
     header = re.match(r"(#.*\n)+", text)[0]
-    assert f"python run.py --flagfile=configs/{path.name}" in header
+    assert f"python {program_of(path)} --flagfile=configs/{path.name}" in header
     assert "# Hardware: " in header and "# Expected" in header
     steps = PLANS[path.stem][1]
-    batch = config_of(f"--flagfile={path}").train.train_batch_size
+    batch = config_of_recipe(path).train.train_batch_size
     assert f"{steps:,} steps of {batch:,} images" in header
 
 
@@ -226,9 +262,13 @@ def test_commands_of_the_readme(monkeypatch):
     monkeypatch.chdir(ROOT)
     commands = shell_lines((ROOT / "README.md").read_text())
     of_run = [words[2:] for words in commands if words[:2] == ["python", "run.py"]]
-    assert len(of_run) >= 7
+    assert len(of_run) >= 5
     for words in of_run:
         assemble.check_flags(config_of(*words))
+    of_finetune = [words[2:] for words in commands if words[:2] == ["python", "finetune.py"]]
+    assert len(of_finetune) >= 6
+    for words in of_finetune:
+        assemble.check_flags(config_of_finetuning(*words))
 
 
 def test_programs_and_make_targets_of_the_readme_exist():

@@ -14,23 +14,40 @@ PACKAGE = "simclr_tf"
 # From the top floor to the ground. A name stands for the module and, if it is a package, all
 # that is in it and not named elsewhere. Modules called __main__ are programs too.
 FLOORS = (
-    ("run", "simclr_tf.probe"),
+    (
+        "run",
+        "finetune",
+        "simclr_tf.probe",
+        "simclr_tf.predict",
+        "simclr_tf.features",
+        "simclr_tf.evaluation.summary",
+    ),
     ("simclr_tf.cli",),
+    ("simclr_tf.protocols",),
+    ("simclr_tf.logistic",),
     ("simclr_tf.experiment",),
-    ("simclr_tf.evaluate", "simclr_tf.pretrain", "simclr_tf.finetune"),
+    ("simclr_tf.evaluate", "simclr_tf.pretrain", "simclr_tf.finetune", "simclr_tf.transfer"),
     ("simclr_tf.assemble",),
     ("simclr_tf.evaluation", "simclr_tf.export", "simclr_tf.reports"),
     ("simclr_tf.checkpoints",),
     ("simclr_tf.methods",),
     ("simclr_tf.callbacks", "simclr_tf.plan", "simclr_tf.data.pipeline", "simclr_tf.data.datasets"),
-    ("simclr_tf.data.digits", "simclr_tf.data.image_folder", "simclr_tf.data.tfds_source"),
+    (
+        "simclr_tf.data.digits",
+        "simclr_tf.data.image_folder",
+        "simclr_tf.data.subsets",
+        "simclr_tf.data.tfds_source",
+        "simclr_tf.data.transfer",
+    ),
     ("simclr_tf.data.sources", "simclr_tf.data.views", "simclr_tf.losses"),
     (
         "simclr_tf.config",
         "simclr_tf.data.augment",
         "simclr_tf.data.decode",
         "simclr_tf.data.holdout",
+        "simclr_tf.data.service",
         "simclr_tf.distribute",
+        "simclr_tf.hosts",
         "simclr_tf.models",
         "simclr_tf.optimizers",
     ),
@@ -39,7 +56,7 @@ FLOORS = (
 # The faces of packages: they only hand on names from below, so they stand on no floor.
 FACES = {"simclr_tf", "simclr_tf.data"}
 # What assembles an experiment: configuration objects go no deeper than this.
-ASSEMBLY = {*FLOORS[0], *FLOORS[1], *FLOORS[2], *FLOORS[3], *FLOORS[4]}
+ASSEMBLY = {name for names in FLOORS[: FLOORS.index(("simclr_tf.assemble",)) + 1] for name in names}
 
 
 def _module_name(path):

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from simclr_tf import config as configuration
-from simclr_tf import experiment
+from simclr_tf import experiment, protocols
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -26,6 +26,12 @@ SMALL = {
     "train_summary_steps": 2,
     "proj_out_dim": 16,
     "num_proj_layers": 2,
+}
+
+# What of it stays in fine-tuning by a protocol.
+FINETUNING = {
+    name: SMALL[name]
+    for name in ("dataset", "eval_split", "image_size", "train_batch_size", "train_steps")
 }
 
 
@@ -53,3 +59,11 @@ def rows(model_dir) -> list[dict]:
     """The rows of metrics of a run."""
     text = (pathlib.Path(model_dir) / "metrics.jsonl").read_text()
     return [json.loads(line) for line in text.splitlines()]
+
+
+def finetune(model_dir, **flags) -> int:
+    """What finetune.py does, in this process; a flag that is None counts as not given."""
+    values = FINETUNING | {"model_dir": str(model_dir)} | flags
+    values = {name: value for name, value in values.items() if value is not None}
+    config = configuration.from_dict(values, configuration.FinetuneConfig)
+    return protocols.run(config, frozenset(values))

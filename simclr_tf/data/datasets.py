@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from simclr_tf.data import digits, image_folder, tfds_source
 from simclr_tf.data.sources import ImageDataset
+from simclr_tf.data.transfer import opening as transfer
 
 DATASETS = {"digits": digits.load, "image_folder": image_folder.load}
 
@@ -26,7 +27,8 @@ def load(
     """Open one split of a data set.
 
     Args:
-      name: one of `DATASETS`, else a name of TensorFlow Datasets.
+      name: one of `DATASETS`; `transfer/NAME` for one of `transfer.registry`; else a name of
+        TensorFlow Datasets.
       split: name of the split.
       data_dir: directory of the data, where the data set needs one.
       holdout_fraction: share of every class that is held out for evaluation, where
@@ -40,6 +42,10 @@ def load(
     Raises:
       UserError: for an unknown data set or split, and when the data cannot be read.
     """
+    if name.startswith(transfer.PREFIX):
+        return transfer.load(
+            name.removeprefix(transfer.PREFIX), split, data_dir=data_dir, seed=seed, cache=cache
+        )
     if name not in DATASETS:
         return tfds_source.load(
             name, split, data_dir=data_dir, cache=cache, other_names=tuple(DATASETS)

@@ -1,9 +1,43 @@
 """Batch normalization whose statistics are those of the global batch."""
 
+import contextlib
+import threading
+from collections.abc import Iterator
+
 import tensorflow as tf
 
 from simclr_tf import distribute
 from simclr_tf.backend import keras
+
+
+class _Statistics(threading.local):
+    """What layers do in this thread; each replica of a MirroredStrategy has its own."""
+
+    local = False
+    update = True
+
+
+_statistics = _Statistics()
+
+
+@contextlib.contextmanager
+def statistics(*, local: bool = False, update: bool = True) -> Iterator[None]:
+    """How BatchNormalization layers that are called in this context treat batch statistics.
+
+    Contexts add up: an inner one can neither make statistics global nor update again.
+
+    Args:
+      local: they are those of the inputs, and not of all replicas.
+      update: the moving averages follow them. Where a part of a network is computed a second
+        time, for its gradient, they must not.
+    """
+    before = _statistics.local, _statistics.update
+    _statistics.local |= local
+    _statistics.update &= update
+    try:
+        yield
+    finally:
+        _statistics.local, _statistics.update = before
 
 
 class BatchNormalization(keras.layers.Layer):
@@ -56,12 +90,14 @@ class BatchNormalization(keras.layers.Layer):
         """Normalize (batch, ..., channels); the outputs have the shape and dtype of the inputs."""
         if not (training and self.trainable):
             return self._normalize(inputs, self.moving_mean, self.moving_variance)
-        if self.synchronized and distribute.num_replicas() > 1:
+        synchronized = self.synchronized and not _statistics.local
+        if synchronized and distribute.num_replicas() > 1:
             outputs, mean, variance = self._normalize_globally(inputs)
         else:
             outputs, mean, variance = self._normalize_locally(inputs)
-        self._update(self.moving_mean, mean)
-        self._update(self.moving_variance, variance)
+        if _statistics.update:
+            self._update(self.moving_mean, mean)
+            self._update(self.moving_variance, variance)
         return outputs
 
     def _normalize(self, inputs, mean, variance):

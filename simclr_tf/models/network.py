@@ -47,17 +47,25 @@ class Network(keras.Model):
     Args:
       architecture: what to build.
       activations: "float32", or "bfloat16" for activations in bfloat16 with float32 weights.
+      recompute: compute the activations of residual blocks again for the backward pass.
 
     Raises:
       UserError: a part of the architecture does not exist.
     """
 
-    def __init__(self, architecture: Architecture, activations: str = "float32", **kwargs):
+    def __init__(
+        self,
+        architecture: Architecture,
+        activations: str = "float32",
+        recompute: bool = False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.architecture = architecture
         self.activations = activations
         with activations_in(activations):
             self._build(architecture)
+        self.encoder.recompute = recompute
 
     def _build(self, a: Architecture) -> None:
         self.encoder = ResNet(
@@ -156,8 +164,11 @@ class Network(keras.Model):
         return {
             "architecture": dataclasses.asdict(self.architecture),
             "activations": self.activations,
+            "recompute": self.encoder.recompute,
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(Architecture(**config["architecture"]), config["activations"])
+        return cls(
+            Architecture(**config["architecture"]), config["activations"], config["recompute"]
+        )

@@ -5,6 +5,7 @@ import tensorflow as tf
 from simclr_tf.backend import keras
 from simclr_tf.errors import UserError
 from simclr_tf.models.blocks import BasicBlock, BottleneckBlock, Stem
+from simclr_tf.models.recompute import recomputed
 
 # Depth -> (whether blocks are bottlenecks, number of blocks of each group).
 DEPTHS = {
@@ -18,7 +19,11 @@ DEPTHS = {
 
 
 class ResNet(keras.Model):
-    """A ResNet encoder; see `resnet` for the arguments."""
+    """A ResNet encoder; see `resnet` for the arguments.
+
+    Attributes:
+      recompute: in training, keep of each block its input alone, see `recomputed`.
+    """
 
     def __init__(
         self,
@@ -48,6 +53,7 @@ class ResNet(keras.Model):
             "global_bn": global_bn,
         }
         self.frozen_groups = -1
+        self.recompute = False
 
         norm = {"momentum": batch_norm_decay, "synchronized": global_bn}
         bottleneck, block_counts = DEPTHS[depth]
@@ -88,7 +94,8 @@ class ResNet(keras.Model):
             if self.frozen_groups == g:
                 outputs = tf.stop_gradient(outputs)
             for block in blocks:
-                outputs = block(outputs, training=training)
+                run = recomputed(block) if self.recompute and training else block
+                outputs = run(outputs, training=training)
             endpoints[f"block_group{g + 1}"] = outputs
         features = tf.reduce_mean(outputs, axis=[1, 2])
         if self.frozen_groups == len(self.groups):

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import sys
 import time
 
 import tensorflow as tf
@@ -39,7 +40,9 @@ class MetricsLog(StepCallback):
             return
         rows = read_rows(self.path)
         kept = [json.dumps(row) + "\n" for row in rows if row["step"] <= step]
-        self.path.write_text("".join(kept))
+        temporary = self.path.with_name(self.path.name + ".part")
+        temporary.write_text("".join(kept))
+        temporary.replace(self.path)
 
     def on_step(self, before, step, logs):
         if self._row_time is None:  # the first execution includes tracing
@@ -62,7 +65,7 @@ class MetricsLog(StepCallback):
                 tf.summary.scalar(f"train/{name}", row[name])
             tf.summary.scalar("learning_rate", row["learning_rate"])
         self.writer.flush()
-        self.model.reset_metrics()
+        self.model.reset_means()
 
 
 def read_rows(path: pathlib.Path) -> list[dict]:
@@ -88,16 +91,23 @@ class ProgressBar(StepCallback):
     Args:
       start_step: steps made before.
       last_step: the last step of the run.
+      shown: whether this is the host that shows it.
     """
 
-    def __init__(self, start_step: int, last_step: int):
+    def __init__(self, start_step: int, last_step: int, shown: bool = True):
         super().__init__(start_step)
         self.last_step = last_step
+        self.shown = shown
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
         self.bar = tqdm(
-            total=self.last_step, initial=self.step, desc="training", unit="step", mininterval=1.0
+            total=self.last_step,
+            initial=self.step,
+            desc="training",
+            unit="step",
+            mininterval=1.0 if sys.stderr.isatty() else 30.0,
+            disable=not self.shown,
         )
 
     def on_step(self, before, step, logs):

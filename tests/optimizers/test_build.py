@@ -64,6 +64,7 @@ def test_lamb_excludes_by_structure():
 
 @pytest.mark.skipif(not HAS_ADDONS, reason="tensorflow-addons is not installed")
 def test_lamb_trains_a_compiled_model():
+    keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.layers.Dense(1, input_shape=(4,))])
     optimizer = optimizers.build("lamb", optimizers.warmup_cosine(0.05, 60, 5), weight_decay=1e-6)
     model.compile(optimizer, loss="mse")

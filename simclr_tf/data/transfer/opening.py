@@ -1,0 +1,157 @@
+"""Opening one split of a transfer data set, by the protocol of the paper.
+
+With a directory that holds official files, these are read; otherwise TensorFlow Datasets is asked.
+"""
+
+import importlib
+import pathlib
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from simclr_tf.data import tfds_source
+from simclr_tf.data.decode import decode_image
+from simclr_tf.data.sources import ImageDataset, IndexedSource, indexed
+from simclr_tf.data.transfer.listing import Examples, Listing, hold_out
+from simclr_tf.data.transfer.official_files import OfficialFiles
+from simclr_tf.data.transfer.registry import REGISTRY, TransferSet
+from simclr_tf.errors import UserError, did_you_mean
+
+PREFIX = "transfer/"
+_BUILDERS = "simclr_tf.data.transfer.builders"
+SPLITS = ("train", "validation", "test", "train+validation")
+
+
+def load(
+    name: str,
+    split: str,
+    *,
+    data_dir: str | None,
+    seed: int = 0,
+    cache: bool = False,
+    check: bool = True,
+) -> ImageDataset:
+    """Open one split.
+
+    Args:
+      name: one of `REGISTRY`.
+      split: one of `SPLITS`.
+      data_dir: directory of the official archives or of what is in them; also when they lie in
+        its folder `name`. None, or a directory with prepared files of TensorFlow Datasets,
+        reads those.
+      seed: of what is held out for validation, where the authors did not choose it.
+      cache: hold the encoded images in memory.
+      check: compare numbers of images and classes, and checksums of archives, with what is
+        expected.
+
+    Returns:
+      The data set. Labels are as in `Examples`; `skipped_files` are missing images.
+
+    Raises:
+      UserError: for an unknown name or split, and when the files are missing, damaged, or others
+        than expected.
+    """
+    if name not in REGISTRY:
+        raise UserError(
+            f"Unknown transfer data set {name!r}; it is one of {', '.join(REGISTRY)}."
+            + did_you_mean(name, list(REGISTRY))
+        )
+    if split not in SPLITS:
+        raise UserError(
+            f"Data set {PREFIX}{name} has no split {split!r}; it has {', '.join(SPLITS)}."
+            + did_you_mean(split, list(SPLITS))
+        )
+    entry = REGISTRY[name]
+    if entry.tfds and (data_dir is None or _is_prepared(data_dir, entry.tfds)):
+        importlib.import_module(_BUILDERS)  # slow, and it registers two of the names
+        return tfds_source.load(
+            entry.tfds, _tfds_split(entry, split), data_dir=data_dir, cache=cache
+        )
+    if data_dir is None:
+        raise UserError(
+            f"Data set {PREFIX}{name} needs --data_dir, a directory with "
+            f"{', '.join(f'{d.file} ({d.url})' for d in entry.downloads)}."
+        )
+    if not pathlib.Path(data_dir).is_dir():
+        raise UserError(f"--data_dir={data_dir} of data set {PREFIX}{name} is no directory.")
+    below = pathlib.Path(data_dir) / name
+    place = below if below.is_dir() else pathlib.Path(data_dir)
+    listing = entry.read(OfficialFiles(place, PREFIX + name, entry.downloads, check))
+    if check:
+        _check_sizes(name, entry, listing)
+    examples = _split(entry, listing, split, seed)
+    return ImageDataset(
+        name=PREFIX + name,
+        split=split,
+        num_examples=len(examples),
+        num_classes=len(listing.class_names),
+        class_names=listing.class_names,
+        source=_source(examples, cache, entry.banner),
+        skipped_files=examples.missing,
+    )
+
+
+def _is_prepared(data_dir: str, tfds_name: str) -> bool:
+    return any(pathlib.Path(data_dir).glob(f"{tfds_name}/*/dataset_info.json"))
+
+
+def _tfds_split(entry: TransferSet, split: str) -> str:
+    """The split in the words of TensorFlow Datasets, whose order is random but fixed."""
+    if entry.official_validation or split == "test":
+        return split
+    slices = {
+        "train": f"train[:-{entry.validation}]",
+        "validation": f"train[-{entry.validation}:]",
+    }
+    return slices.get(split, "train")
+
+
+def _check_sizes(name: str, entry: TransferSet, listing: Listing) -> None:
+    expected = {"train": entry.train, "validation": entry.validation, "test": entry.test}
+    if not entry.official_validation:
+        expected["train"] += expected.pop("validation")
+    found = {part: len(e) + len(e.missing) for part, e in listing.parts.items()}
+    if found != expected or len(listing.class_names) != entry.num_classes:
+        raise UserError(
+            f"Data set {PREFIX}{name} should have {_sizes(expected, entry.num_classes)}, and has "
+            f"{_sizes(found, len(listing.class_names))}. Get the official files, all of them."
+        )
+
+
+def _sizes(parts: dict[str, int], num_classes: int) -> str:
+    images = ", ".join(f"{count} images for {part}" for part, count in sorted(parts.items()))
+    return f"{num_classes} classes and {images}"
+
+
+def _split(entry: TransferSet, listing: Listing, split: str, seed: int) -> Examples:
+    """The examples of a split; `train` of the listing is for both where nothing was chosen."""
+    parts = listing.parts
+    if split == "test":
+        return parts["test"]
+    if entry.official_validation:
+        if split == "train+validation":
+            return parts["train"].join(parts["validation"])
+        return parts[split]
+    if split == "train+validation":
+        return parts["train"]
+    share = entry.validation / (entry.train + entry.validation)
+    count = round(share * len(parts["train"]))
+    held = hold_out(parts["train"], count, seed)
+    return parts["train"].take(held if split == "validation" else ~held)
+
+
+def _source(examples: Examples, cache: bool, banner: int) -> IndexedSource:
+    if examples.images.ndim > 1:
+        pixels = tf.constant(examples.images)
+        return IndexedSource(lambda i: tf.io.encode_png(pixels[i]), len(examples), examples.labels)
+    source = indexed(tf.constant(examples.images), examples.labels, are_paths=True, cache=cache)
+    if not banner:
+        return source
+    return IndexedSource(_without_banner(source.read, banner), len(examples), examples.labels)
+
+
+def _without_banner(
+    read: Callable[[tf.Tensor], tf.Tensor], height: int
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Images without their last rows, encoded again without loss."""
+    return lambda i: tf.io.encode_png(decode_image(read(i))[:-height], compression=1)

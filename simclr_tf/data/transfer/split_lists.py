@@ -1,0 +1,116 @@
+"""Readers of data sets whose splits are text files that list images."""
+
+import csv
+import os
+
+import numpy as np
+from absl import logging
+
+from simclr_tf.data.transfer.listing import Examples, Listing, image_files, read_lines
+from simclr_tf.data.transfer.official_files import OfficialFiles
+
+
+def food101(files: OfficialFiles) -> Listing:
+    """Food-101: meta/train.txt and test.txt list CLASS/ID; the images are images/CLASS/ID.jpg."""
+    meta, images = files.find("food-101/meta"), files.find("food-101/images")
+    parts = {split: read_lines(meta / f"{split}.txt") for split in ("train", "test")}
+    return _by_folder(images, parts, ending=".jpg")
+
+
+def dtd(files: OfficialFiles) -> Listing:
+    """DTD: the first published split, labels/train1.txt, val1.txt and test1.txt."""
+    labels, images = files.find("dtd/labels"), files.find("dtd/images")
+    names = {"train": "train1", "validation": "val1", "test": "test1"}
+    return _by_folder(images, {k: read_lines(labels / f"{v}.txt") for k, v in names.items()})
+
+
+def sun397(files: OfficialFiles) -> Listing:
+    """SUN397: the first published split; classes and images are listed as /a/abbey/ID.jpg."""
+    partitions = files.find("Partitions/Training_01.txt").parent
+    first = read_lines(partitions / "Training_01.txt")[0]
+    images = files.find(f"SUN397{first}").parents[first.count("/") - 1]
+    names = [line.strip("/") for line in read_lines(partitions / "ClassName.txt")]
+    parts = {
+        split: [line.strip("/") for line in read_lines(partitions / f"{file}_01.txt")]
+        for split, file in (("train", "Training"), ("test", "Testing"))
+    }
+    return _by_folder(images, parts, names=names)
+
+
+def pets(files: OfficialFiles) -> Listing:
+    """Oxford-IIIT Pets: annotations/trainval.txt and test.txt, lines of IMAGE CLASS SPECIES BREED.
+
+    The images are images/BREED_NUMBER.jpg; the classes are counted from 1.
+    """
+    annotations, images = files.find("annotations/trainval.txt").parent, files.find("images")
+    parts, names = {}, {}
+    for split, file in (("train", "trainval"), ("test", "test")):
+        lines = [line.split()[:2] for line in read_lines(annotations / f"{file}.txt")]
+        labels = [int(label) - 1 for _, label in lines]
+        keys = [key for key, _ in lines]
+        names |= {label: key.rpartition("_")[0] for key, label in zip(keys, labels)}
+        parts[split] = image_files(images, keys, labels, ".jpg")
+    return Listing(tuple(names[label] for label in sorted(names)), parts)
+
+
+def aircraft(files: OfficialFiles) -> Listing:
+    """FGVC Aircraft, by variants: data/images_variant_SPLIT.txt has lines of IMAGE VARIANT."""
+    data = files.find("fgvc-aircraft-2013b/data")
+    names = read_lines(data / "variants.txt")
+    parts = {}
+    for split, file in (("train", "train"), ("validation", "val"), ("test", "test")):
+        lines = [line.split(maxsplit=1) for line in read_lines(data / f"images_variant_{file}.txt")]
+        labels = [names.index(name) for _, name in lines]
+        parts[split] = image_files(data / "images", [key for key, _ in lines], labels, ".jpg")
+    return Listing(tuple(names), parts)
+
+
+def birdsnap(files: OfficialFiles) -> Listing:
+    """Birdsnap: tables images.txt and species.txt; the images in test_images.txt are for testing.
+
+    The archive holds no images: its get_birdsnap.py downloads them to download/images, and many
+    are gone. Those that are missing are named in `Examples.missing`.
+    """
+    tables = files.find("birdsnap/images.txt").parent
+    images = files.find("birdsnap/download/images", "download/images")
+    species = sorted(_table(tables / "species.txt"), key=lambda row: int(row["id"]))
+    label_of = {row["id"]: label for label, row in enumerate(species)}
+    for_testing = {row["path"] for row in _table(tables / "test_images.txt")}
+    rows = _table(tables / "images.txt")
+    parts = {}
+    for split in ("train", "test"):
+        listed = [row for row in rows if (row["path"] in for_testing) == (split == "test")]
+        here = [row for row in listed if os.path.isfile(images / row["path"])]
+        missing = tuple(sorted({r["path"] for r in listed} - {r["path"] for r in here}))
+        for path in missing:
+            logging.warning("Birdsnap's image %s is missing in %s.", path, images)
+        if missing:
+            logging.warning(
+                "%d of Birdsnap's %d images for %s are missing; results are not comparable with "
+                "those on all of them.", len(missing), len(listed), split
+            )  # fmt: skip
+        found = image_files(
+            images, [r["path"] for r in here], [label_of[r["species_id"]] for r in here]
+        )
+        parts[split] = Examples(found.keys, found.labels, found.images, missing)
+    return Listing(tuple(row["common"] for row in species), parts)
+
+
+def _table(path: os.PathLike) -> list[dict[str, str]]:
+    """The rows of a table with tabs between its columns and their names in the first line."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def _by_folder(images, parts, *, ending="", names=None) -> Listing:
+    """Examples whose class is the folder that their key lies in."""
+    if names is None:
+        names = np.unique([os.path.dirname(key) for key in parts["train"]]).tolist()
+    label_of = {name: label for label, name in enumerate(names)}
+    return Listing(
+        tuple(names),
+        {
+            split: image_files(images, keys, [label_of[os.path.dirname(k)] for k in keys], ending)
+            for split, keys in parts.items()
+        },
+    )

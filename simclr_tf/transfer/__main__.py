@@ -1,0 +1,182 @@
+"""Transfer to many data sets by the protocol of the paper (SimCLR appendix B.8).
+
+    python -m simclr_tf.transfer SWEEP_DIR --checkpoint=... --datasets=food101,pets --data_dir=...
+
+The same command goes on where it was killed, and several of them, on one or more machines that
+share SWEEP_DIR, divide the work. Results, one JSON file for each fit, and the table beside the
+paper's numbers are in SWEEP_DIR.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+
+from absl import app
+
+from simclr_tf import cli
+from simclr_tf.config import flag
+from simclr_tf.data.transfer.registry import REGISTRY
+from simclr_tf.errors import UserError
+from simclr_tf.transfer import plan, table
+from simclr_tf.transfer.plan import FINETUNE, LINEAR, PROTOCOLS, RANDOM_INIT
+from simclr_tf.transfer.runner import Runner, Settings
+from simclr_tf.transfer.sweep import Sweep
+from simclr_tf.transfer.tasks import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Transfer:
+    """What is transferred, to what, and how."""
+
+    checkpoint: str | None = flag(None, "The network; whatever --checkpoint of run.py accepts.")
+    datasets: str = flag(
+        "all",
+        f"Data sets, separated by commas: {', '.join(REGISTRY)} (all of them: `all`), or others "
+        "with splits `train` and `test`. NAME=DIR gives one a directory of its own.",
+    )
+    data_dir: str | None = flag(
+        None, "Directory of the official archives, or with a folder of them for each data set."
+    )
+    protocols: str = flag(
+        LINEAR, f"Protocols, separated by commas, of {', '.join(PROTOCOLS)}; `all` is all of them."
+    )
+    l2: str | None = flag(None, "Only these values of the grid of `linear`.")
+    learning_rate: str | None = flag(None, "Only these values of the grids of the others.")
+    weight_decay: str | None = flag(None, "Only these values of the grids of the others.")
+    finetune_steps: int = flag(20_000, "Training steps of `finetune`.")
+    random_init_steps: int = flag(40_000, "Training steps of `random_init`.")
+    batch_size: int = flag(256, "Images of a training step, and shown at a time.")
+    image_size: int = flag(224, "Height and width of what the network sees.")
+    seed: int = flag(0, "Seed of everything random.")
+    rescale_v1_weights: bool = flag(
+        False, "Divide the convolution weights of SimCLRv1's checkpoints by 16.8."
+    )
+    allow_other_sizes: bool = flag(
+        False, "Take data that are not the official ones, by their sizes and checksums."
+    )
+    dry_run: bool = flag(False, "Print the plan and what it costs, and do nothing.")
+    compare: str | None = flag(
+        None, "Directory of another sweep: test which differences from it are significant."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TransferConfig:
+    """The flags of this program."""
+
+    transfer: Transfer = Transfer()
+
+
+def transfer(sweep_dir: str, flags: Transfer) -> str:
+    """Make what is left of a sweep, write its table, and return it.
+
+    Raises:
+      UserError: something that was given cannot work.
+    """
+    for name in ("finetune_steps", "random_init_steps", "batch_size", "image_size"):
+        if getattr(flags, name) < 1:
+            raise UserError(f"--{name} is at least 1. Received: {getattr(flags, name)}.")
+    tasks = tasks_of(flags)
+    protocols = PROTOCOLS if flags.protocols == "all" else _words(flags.protocols)
+    training = {
+        name: _numbers(name, getattr(flags, name))
+        for name in ("learning_rate", "weight_decay")
+        if getattr(flags, name)
+    }
+    chosen = {FINETUNE: training, RANDOM_INIT: training}
+    if flags.l2:
+        chosen[LINEAR] = {"l2": _numbers("l2", flags.l2)}
+    fits = plan.make_plan(list(tasks), protocols, chosen)
+    steps = {FINETUNE: flags.finetune_steps, RANDOM_INIT: flags.random_init_steps}
+    sweep = Sweep(sweep_dir)
+    if flags.dry_run:
+        return describe(sweep, fits, tasks, steps, flags.batch_size)
+    if not flags.checkpoint:
+        raise UserError("--checkpoint is missing: give the network to transfer.")
+    settings = Settings(
+        flags.checkpoint,
+        flags.image_size,
+        flags.batch_size,
+        steps,
+        flags.seed,
+        flags.rescale_v1_weights,
+    )
+    runner = Runner(sweep, settings, tasks)
+    runner.run(fits, lambda line: print(line, flush=True))
+    rows = table.results(sweep, fits, runner.architecture)
+    differences = table.p_values(sweep, Sweep(flags.compare), fits) if flags.compare else {}
+    return table.write(sweep.path, rows, differences)
+
+
+def tasks_of(flags: Transfer) -> dict[str, Task]:
+    """The data sets by name."""
+    words = list(REGISTRY) if flags.datasets == "all" else _words(flags.datasets)
+    tasks = {}
+    for word in words:
+        name, _, folder = word.partition("=")
+        tasks[name] = Task(name, folder or flags.data_dir, flags.seed, not flags.allow_other_sizes)
+    return tasks
+
+
+def describe(
+    sweep: Sweep,
+    fits: Sequence[plan.Fit],
+    tasks: dict[str, Task],
+    steps: dict[str, int],
+    batch_size: int,
+) -> str:
+    """The plan: how many fits there are, how many are finished, and what they cost.
+
+    Cost is counted in images that the network is shown forwards, or in the time of the fits of
+    the same kind that are finished.
+    """
+    groups: dict[tuple[str, str], list[plan.Fit]] = {}
+    for fit in fits:
+        groups.setdefault((fit.protocol, fit.dataset), []).append(fit)
+    lines = [
+        f"{'protocol':<12}{'data set':<14}{'fits':>6}{'finished':>10}{'images':>16}  time left"
+    ]
+    total = 0
+    for (protocol, dataset), group in groups.items():
+        seconds = [result["seconds"] for fit in group if (result := sweep.result(fit.id))]
+        left = (len(group) - len(seconds)) * sum(seconds) / max(len(seconds), 1)
+        images = plan.images_shown(
+            protocol, tasks[dataset].sizes(), len(group) - 1, steps.get(protocol, 0), batch_size
+        )
+        total += images
+        time_left = f"{left / 3600:.2f} h" if seconds else "not known yet"
+        counts = f"{len(group):>6}{len(seconds):>10}{images:>16,}"
+        lines.append(f"{protocol:<12}{dataset:<14}{counts}  {time_left}")
+    lines.append(f"{len(fits):,} fits, {total:,} images shown in all.")
+    return "\n".join(lines)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _numbers(name: str, text: str) -> list[float]:
+    try:
+        return [float(word) for word in _words(text)]
+    except ValueError:
+        raise UserError(
+            f"--{name} is a list of numbers such as 1e-3,1e-2. Received: {text}."
+        ) from None
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) != 2:
+        print("error: give one SWEEP_DIR: python -m simclr_tf.transfer SWEEP_DIR", file=sys.stderr)
+        sys.exit(2)
+    config = cli.read_flags(TransferConfig)
+
+    def program() -> int:
+        print(transfer(argv[1], config.transfer))
+        return 0
+
+    sys.exit(cli.exit_status(program))
+
+
+if __name__ == "__main__":
+    cli.define_flags(TransferConfig)
+    app.run(main, flags_parser=cli.parse_flags)

@@ -1,0 +1,119 @@
+"""The fine-tuning protocol, and training from random weights by the same recipe."""
+
+import dataclasses
+
+import numpy as np
+
+from simclr_tf import checkpoints
+from simclr_tf.backend import keras
+from simclr_tf.data import pipeline
+from simclr_tf.data.sources import ImageDataset
+from simclr_tf.methods import Supervised
+from simclr_tf.methods.multi_label import MultiLabel
+from simclr_tf.models import Architecture, Network
+from simclr_tf.optimizers import warmup_cosine
+from simclr_tf.transfer.tasks import shown_batches
+
+TEST_RESIZE = 256 / 224  # shorter side before the central crop, relative to the crop
+_MOMENTUM = 0.9
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What all fits of fine-tuning share (SimCLR appendix B.8.2; 40,000 steps in B.8.3).
+
+    Attributes:
+      steps: of training.
+      batch_size: images of a step.
+      image_size: height and width of what the network sees.
+      seed: of the order, the augmentations and the new head's weights.
+    """
+
+    steps: int = 20_000
+    batch_size: int = 256
+    image_size: int = 224
+    seed: int = 0
+
+
+def batch_norm_momentum(num_examples: int, batch_size: int) -> float:
+    """max(1 - 10 / s, 0.9), with s steps in an epoch (B.8.2)."""
+    return max(1 - 10 * batch_size / num_examples, 0.9)
+
+
+def train(
+    architecture: Architecture,
+    checkpoint: str | None,
+    dataset: ImageDataset,
+    recipe: Recipe,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    rescale_v1_weights: bool = False,
+) -> Network:
+    """Train a whole network: Nesterov momentum 0.9, cosine schedule, random crops and flips.
+
+    The paper does not name the schedule; a cosine without warm-up is that of Kornblith et al.
+    (arXiv 1805.08974), whose protocol it follows. A step changes a weight w by learning_rate
+    times (weight_decay / learning_rate) w, so weight_decay is what is taken off by each step
+    at the beginning.
+
+    Args:
+      architecture: of the network in the checkpoint; its heads play no part.
+      checkpoint: what the encoder begins with, see `checkpoints.read`; None for random weights.
+      dataset: the training images.
+      recipe: see `Recipe`.
+      learning_rate: of the first step.
+      weight_decay: before it is divided by the learning rate.
+      rescale_v1_weights: see `checkpoints.load_into`.
+    """
+    keras.utils.set_random_seed(recipe.seed)
+    network = Network(
+        dataclasses.replace(
+            architecture,
+            num_classes=dataset.num_classes,
+            kept_proj_layers=0,
+            ft_proj_selector=0,
+            batch_norm_decay=batch_norm_momentum(dataset.num_examples, recipe.batch_size),
+        )
+    )
+    if checkpoint is not None:
+        checkpoints.load_into(
+            network, checkpoint, supervised_head=False, rescale_v1_weights=rescale_v1_weights
+        )
+    several = _label_rank(dataset) == 1
+    method = (MultiLabel if several else Supervised)(
+        network, weight_decay=weight_decay / learning_rate
+    )
+    schedule = warmup_cosine(learning_rate, recipe.steps)
+    method.compile(optimizer=keras.optimizers.SGD(schedule, _MOMENTUM, nesterov=True))
+    batches = pipeline.training_dataset(
+        dataset,
+        batch_size=recipe.batch_size,
+        image_size=recipe.image_size,
+        seed=recipe.seed,
+        augmentation="finetune",
+    )
+    method.fit(batches, epochs=1, steps_per_epoch=recipe.steps, verbose=0)
+    return network
+
+
+def predict(
+    network: Network, dataset: ImageDataset, recipe: Recipe
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (n, classes) and labels of every image: shorter side to 256, central 224 pixels.
+
+    With another image size both are in proportion.
+    """
+    batches = shown_batches(
+        dataset,
+        shorter_side=round(TEST_RESIZE * recipe.image_size),
+        image_size=recipe.image_size,
+        batch_size=recipe.batch_size,
+    )
+    found = [(network.logits(images).numpy(), labels.numpy()) for images, labels in batches]
+    logits, labels = zip(*found, strict=True)
+    return np.concatenate(logits), np.concatenate(labels)
+
+
+def _label_rank(dataset: ImageDataset) -> int:
+    return dataset.examples().element_spec["label"].shape.rank

@@ -1,0 +1,94 @@
+"""The linear protocol: logistic regression on features that are computed once."""
+
+import pathlib
+import zipfile
+
+import numpy as np
+
+from simclr_tf.data.sources import ImageDataset
+from simclr_tf.evaluation.logistic_regression import LinearClassifier, fit_logistic_regression
+from simclr_tf.models import Network
+from simclr_tf.transfer.tasks import shown_batches
+
+Features = tuple[np.ndarray, np.ndarray]  # (n, d) float32, labels (n,) or (n, classes) int64
+
+
+def read_or_compute(
+    path: pathlib.Path,
+    network: Network,
+    dataset: ImageDataset,
+    *,
+    image_size: int,
+    batch_size: int,
+) -> Features:
+    """h and the labels of every image, from a file; the file is written if it is not there.
+
+    Args:
+      path: named by weights and data, both of which it does not check.
+      network: in inference mode.
+      dataset: the images.
+      image_size: their shorter side, and their height and width after the central crop.
+      batch_size: images at a time.
+    """
+    try:
+        with np.load(path) as stored:
+            return stored["features"], stored["labels"]
+    except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass
+    features, labels = [], []
+    batches = shown_batches(
+        dataset, shorter_side=image_size, image_size=image_size, batch_size=batch_size
+    )
+    for images, batch_labels in batches:
+        features.append(network.features(images).numpy())
+        labels.append(batch_labels.numpy())
+    found = np.concatenate(features), np.concatenate(labels)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part.npz")
+    np.savez(unfinished, features=found[0], labels=found[1])
+    unfinished.replace(path)
+    return found
+
+
+def fit(
+    features: np.ndarray,
+    labels: np.ndarray,
+    *,
+    num_classes: int,
+    l2: float,
+    start: LinearClassifier | None = None,
+) -> LinearClassifier:
+    """Multinomial logistic regression; one against the rest where images have several labels.
+
+    Args:
+      features: (n, d) float32.
+      labels: (n,) integers; or (n, classes) in {-1, 0, 1}, where -1 does not count.
+      num_classes: number of classes.
+      l2: strength of the penalty, see `fit_logistic_regression`.
+      start: where to begin.
+    """
+    if labels.ndim == 1:
+        return fit_logistic_regression(
+            features, labels, num_classes=num_classes, l2=l2, start=start
+        )
+    columns = [
+        _one_against_rest(
+            features, labels[:, c], l2, start and (start.weights[:, c], start.bias[c])
+        )
+        for c in range(num_classes)
+    ]
+    weights, bias = zip(*columns, strict=True)
+    return LinearClassifier(np.stack(weights, axis=1), np.array(bias, np.float32))
+
+
+def _one_against_rest(features, labels, l2, start):
+    """Weights (d,) and bias of the logit of one class."""
+    if start is not None:
+        weights, bias = start
+        start = LinearClassifier(np.stack([-weights, weights], 1) / 2, np.array([-bias, bias]) / 2)
+    counted = labels >= 0
+    # Two classes with weights of opposite sign: half the penalty of each is that of both.
+    found = fit_logistic_regression(
+        features[counted], labels[counted], num_classes=2, l2=2 * l2, start=start
+    )
+    return found.weights[:, 1] - found.weights[:, 0], found.bias[1] - found.bias[0]

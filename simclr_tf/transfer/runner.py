@@ -1,0 +1,212 @@
+"""Making the fits of a sweep, together with other processes that do the same."""
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from simclr_tf import checkpoints
+from simclr_tf.checkpoints.loading import network_of
+from simclr_tf.evaluation.logistic_regression import LinearClassifier
+from simclr_tf.models import Architecture, Network
+from simclr_tf.transfer import finetuning, linear
+from simclr_tf.transfer.plan import FINETUNE, LINEAR, RANDOM_INIT, Fit
+from simclr_tf.transfer.scoring import score, shares
+from simclr_tf.transfer.sweep import Sweep
+from simclr_tf.transfer.tasks import Task
+
+_POLL_SECONDS = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What all fits of a sweep share.
+
+    Attributes:
+      checkpoint: the network that is transferred, see `checkpoints.read`.
+      image_size: pixels of what the network sees; 224 in the paper.
+      batch_size: images of a training step, and of what is shown at a time.
+      steps: training steps by protocol.
+      seed: of everything random.
+      rescale_v1_weights: see `checkpoints.load_into`.
+    """
+
+    checkpoint: str
+    image_size: int = 224
+    batch_size: int = 256
+    steps: Mapping[str, int] = dataclasses.field(
+        default_factory=lambda: {FINETUNE: 20_000, RANDOM_INIT: 40_000}
+    )
+    seed: int = 0
+    rescale_v1_weights: bool = False
+
+
+class Runner:
+    """Makes fits; the network and the data of the fit before are kept.
+
+    Args:
+      sweep: where results go.
+      settings: see `Settings`.
+      tasks: by the names that fits call them.
+    """
+
+    def __init__(self, sweep: Sweep, settings: Settings, tasks: Mapping[str, Task]):
+        self.sweep = sweep
+        self.settings = settings
+        self.tasks = tasks
+        stored = checkpoints.read(settings.checkpoint)
+        self.weights = _digest(stored.arrays)
+        self._stored = stored
+        self._network: Network | None = None
+        self._features: tuple[str, dict[str, linear.Features]] = ("", {})
+        self._num_classes = 0
+
+    @property
+    def architecture(self) -> Architecture:
+        """The architecture of the network that is transferred."""
+        return self._stored.architecture
+
+    def run(self, fits: Sequence[Fit], report: Callable[[str], None] = print) -> None:
+        """Make all fits that are not finished, or wait until other processes have made them.
+
+        Args:
+          fits: as `plan.make_plan` orders them.
+          report: is told about each fit that is finished here.
+
+        Raises:
+          UserError: data or checkpoint cannot be read, or the sweep has other settings.
+        """
+        self.sweep.settle(dataclasses.asdict(self.settings) | {"weights": self.weights})
+        finished: set[str] = set()
+        while len(finished) < len(fits):
+            made = False
+            for fit in fits:
+                if fit.id in finished or not finished.issuperset(fit.after):
+                    continue
+                made |= self._make(fit, report, f"{len(finished) + 1}/{len(fits)}")
+                if self.sweep.result(fit.id) is not None:
+                    finished.add(fit.id)
+            if not made and len(finished) < len(fits):
+                time.sleep(_POLL_SECONDS)
+
+    def _make(self, fit: Fit, report: Callable[[str], None], number: str) -> bool:
+        """Make a fit unless it is finished or another process is at it."""
+        if self.sweep.result(fit.id) is not None:
+            return False
+        with self.sweep.claim(fit.id) as claimed:
+            if not claimed or self.sweep.result(fit.id) is not None:
+                return False
+            began = time.monotonic()
+            result = self._result(fit)
+            result["seconds"] = round(time.monotonic() - began, 3)
+            self.sweep.finish(fit.id, result)
+        scores = ", ".join(f"{k} {result[k]:.4f}" for k in ("validation", "test") if k in result)
+        report(f"[{number}] {fit.id}: {scores} ({result['seconds']:.1f} s)")
+        return True
+
+    def _result(self, fit: Fit) -> dict[str, Any]:
+        task = self.tasks[fit.dataset]
+        predict = self._fit_linear if fit.protocol == LINEAR else self._train
+        facts = {"dataset": fit.dataset, "protocol": fit.protocol, "metric": task.metric}
+        if fit.point is not None:
+            logits, labels = predict(fit, fit.point, ("train",), "validation")
+            diverged = {} if np.isfinite(logits).all() else {"diverged": True}
+            return (
+                facts | {**fit.point, "validation": score(task.metric, logits, labels)} | diverged
+            )
+        candidates = [self.sweep.result(name) for name in fit.after]
+        best = max(candidates, key=lambda result: result["validation"])
+        point = {k: best[k] for k in ("l2", "learning_rate", "weight_decay") if k in best}
+        logits, labels = predict(fit, point, ("train", "validation"), "test")
+        np.savez(
+            self.sweep.arrays(fit.id),
+            shares=shares(task.metric, logits, labels),
+            logits=logits.astype(np.float32),
+            labels=labels,
+        )
+        return facts | {
+            "selected": point,
+            "validation": best["validation"],
+            "test": score(task.metric, logits, labels),
+            "test_images": len(labels),
+            "points": candidates,
+        }
+
+    def _fit_linear(
+        self, fit: Fit, point: Mapping[str, float], train: Sequence[str], test: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        parts = [self._features_of(fit.dataset, split) for split in train]
+        features, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
+        unseen, unseen_labels = self._features_of(fit.dataset, test)
+        previous = self.sweep.arrays(fit.after[0]) if fit.point is not None and fit.after else None
+        start = None
+        if previous is not None and previous.exists():
+            with np.load(previous) as stored:
+                start = LinearClassifier(stored["weights"], stored["bias"])
+        found = linear.fit(
+            features, labels, num_classes=self._num_classes, l2=point["l2"], start=start
+        )
+        if fit.point is not None:
+            path = self.sweep.arrays(fit.id)
+            np.savez(path, weights=found.weights, bias=found.bias)
+            if previous is not None:
+                previous.unlink(missing_ok=True)
+        return found.logits(unseen), unseen_labels
+
+    def _features_of(self, name: str, split: str) -> linear.Features:
+        """The features of a split; those of one data set are held in memory."""
+        if self._features[0] != name:
+            self._features = (name, {})
+        held = self._features[1]
+        if split not in held:
+            dataset = self.tasks[name].open(split)
+            self._num_classes = dataset.num_classes
+            facts = f"{self.weights}/{dataset.num_examples}/{self.settings}/{self.tasks[name]}"
+            key = hashlib.blake2b(facts.encode(), digest_size=6).hexdigest()
+            file = f"features/{name.replace('/', '_')}-{split}-{key}"
+            with self.sweep.claim(file, wait=True):
+                held[split] = linear.read_or_compute(
+                    self.sweep.path / f"{file}.npz",
+                    self._encoder(),
+                    dataset,
+                    image_size=self.settings.image_size,
+                    batch_size=self.settings.batch_size,
+                )
+        return held[split]
+
+    def _encoder(self) -> Network:
+        if self._network is None:
+            self._network = network_of(
+                self._stored,
+                self.settings.checkpoint,
+                rescale_v1_weights=self.settings.rescale_v1_weights,
+            )
+        return self._network
+
+    def _train(
+        self, fit: Fit, point: Mapping[str, float], train: Sequence[str], test: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        settings, task = self.settings, self.tasks[fit.dataset]
+        recipe = finetuning.Recipe(
+            settings.steps[fit.protocol], settings.batch_size, settings.image_size, settings.seed
+        )
+        network = finetuning.train(
+            self.architecture,
+            None if fit.protocol == RANDOM_INIT else settings.checkpoint,
+            task.open("+".join(train)),
+            recipe,
+            rescale_v1_weights=settings.rescale_v1_weights,
+            **point,
+        )
+        return finetuning.predict(network, task.open(test), recipe)
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """Tells weights apart."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name in sorted(arrays):
+        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()

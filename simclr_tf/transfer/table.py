@@ -1,0 +1,116 @@
+"""The table of a sweep, beside the paper's: Markdown, CSV and a picture."""
+
+import csv
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from simclr_tf.data.transfer.registry import REGISTRY
+from simclr_tf.errors import UserError
+from simclr_tf.evaluation.metrics import permutation_p_value
+from simclr_tf.models import Architecture
+from simclr_tf.transfer.paper import reported
+from simclr_tf.transfer.plan import Fit
+from simclr_tf.transfer.sweep import Sweep
+
+OURS = "this sweep"
+SIGNIFICANT = 0.05
+Rows = Mapping[tuple[str, str], Mapping[str, float]]  # (protocol, what) -> data set -> value
+
+
+def results(sweep: Sweep, fits: Sequence[Fit], architecture: Architecture) -> Rows:
+    """Test results of the finished last fits, in percent, and the paper's for the same encoder.
+
+    A protocol of which nothing is finished has no rows.
+    """
+    rows: dict[tuple[str, str], dict[str, float]] = {}
+    for fit in fits:
+        if fit.point is None and (result := sweep.result(fit.id)):
+            rows.setdefault((fit.protocol, OURS), {})[fit.dataset] = 100 * result["test"]
+    for protocol, _ in tuple(rows):
+        for kind, values in reported(architecture, protocol).items():
+            rows[protocol, f"paper, {kind}"] = values
+    return dict(sorted(rows.items(), key=lambda item: (item[0][0], item[0][1] != OURS)))
+
+
+def p_values(sweep: Sweep, other: Sweep, fits: Sequence[Fit]) -> Rows:
+    """Permutation tests of the differences from another sweep, where both have finished.
+
+    Raises:
+      UserError: a data set does not have the same test images in both.
+    """
+    rows: dict[tuple[str, str], dict[str, float]] = {}
+    for fit in fits:
+        if fit.point is not None or not (sweep.result(fit.id) and other.result(fit.id)):
+            continue
+        shares, labels = {}, {}
+        for which in (sweep, other):
+            with np.load(which.arrays(fit.id)) as stored:
+                shares[which], labels[which] = stored["shares"], stored["labels"]
+        if not np.array_equal(labels[sweep], labels[other]):
+            raise UserError(
+                f"{sweep.path} and {other.path} have other test images of {fit.dataset}; sweeps "
+                "can be compared on the same images only."
+            )
+        difference = permutation_p_value(shares[sweep] - shares[other])
+        rows.setdefault((fit.protocol, f"p against {other.path.name}"), {})[fit.dataset] = (
+            difference
+        )
+    return rows
+
+
+def write(folder: pathlib.Path, rows: Rows, differences: Rows) -> str:
+    """Write table.md, table.csv and table.png; returns the Markdown.
+
+    Args:
+      folder: where to.
+      rows: see `results`.
+      differences: see `p_values`; p below 0.05 is set in bold.
+    """
+    here = {dataset for (_, what), values in rows.items() if what == OURS for dataset in values}
+    order = [name for name in REGISTRY if name in here]
+    order += sorted(here.difference(order))
+    titles = [REGISTRY[name].title if name in REGISTRY else name for name in order]
+    lines = ["| protocol | what | " + " | ".join(titles) + " |"]
+    lines.append("| --- | --- |" + " ---: |" * len(order))
+    cells = []
+    for (protocol, what), values in {**rows, **differences}.items():
+        form = _p_value if (protocol, what) in differences else "{:.1f}".format
+        shown = [form(values[name]) if name in values else "" for name in order]
+        cells.append([protocol, what, *shown])
+        lines.append("| " + " | ".join(cells[-1]) + " |")
+    text = "\n".join(lines) + "\n"
+    (folder / "table.md").write_text(text)
+    with open(folder / "table.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["protocol", "what", *order], *_plain(cells)])
+    _draw(folder / "table.png", rows, order, titles)
+    return text
+
+
+def _p_value(value: float) -> str:
+    return f"**{value:.3f}**" if value < SIGNIFICANT else f"{value:.3f}"
+
+
+def _plain(cells: Sequence[Sequence[str]]) -> list[list[str]]:
+    return [[cell.strip("*") for cell in row] for row in cells]
+
+
+def _draw(path: pathlib.Path, rows: Rows, order: Sequence[str], titles: Sequence[str]) -> None:
+    """Bars for each data set, one picture for each protocol above the other."""
+    from matplotlib.figure import Figure
+
+    protocols = list(dict.fromkeys(protocol for protocol, _ in rows))
+    figure = Figure(figsize=(max(6, len(order)), 3 * len(protocols)), layout="constrained")
+    all_axes = figure.subplots(len(protocols), squeeze=False)[:, 0]
+    for axes, protocol in zip(all_axes, protocols, strict=True):
+        groups = {what: values for (of, what), values in rows.items() if of == protocol}
+        width = 0.8 / len(groups)
+        for i, (what, values) in enumerate(groups.items()):
+            heights = [values.get(name, np.nan) for name in order]
+            axes.bar(np.arange(len(order)) + i * width, heights, width, label=what)
+        axes.set_xticks(np.arange(len(order)) + 0.4 - width / 2, titles, rotation=30, ha="right")
+        axes.set_title(protocol)
+        axes.set_ylabel("%")
+        axes.legend(fontsize="small")
+    figure.savefig(path, dpi=120)
