@@ -39,8 +39,8 @@ def test_a_run_leaves_what_it_promises(finished):
     result = json.loads((finished / "result.json").read_text())
     assert result == json.loads((finished / "result_6.json").read_text())
     assert result["global_step"] == 6
-    assert 0 <= result["label_top_1_accuracy"] <= result["label_top_5_accuracy"] <= 1
-    assert 0 < result["knn_top_1_accuracy"] <= 1
+    assert 0 <= result["eval/label_top_1_accuracy"] <= result["eval/label_top_5_accuracy"] <= 1
+    assert 0 < result["eval/knn_top_1_accuracy"] <= 1
 
 
 def test_metrics_are_logged_every_two_steps_to_json_and_tensorboard(finished):
@@ -282,7 +282,7 @@ class TestFinetune:
         logits = checkpoints.load(linear).logits(images)
         accuracy = np.mean(logits.numpy().argmax(1) == labels.numpy())
         result = json.loads((linear / "result.json").read_text())
-        assert result["label_top_1_accuracy"] == pytest.approx(accuracy, abs=1e-6)
+        assert result["eval/label_top_1_accuracy"] == pytest.approx(accuracy, abs=1e-6)
 
     def test_from_the_middle_of_the_head(self, finished, tmp_path):
         flags = {"train_mode": "finetune", "checkpoint": str(finished), "train_steps": 1}

@@ -22,7 +22,7 @@ def record_result(
 
     Args:
       directory: the run directory.
-      result: the metrics.
+      result: the metrics, which the files name eval/NAME as the original does.
       step: training steps of the weights that were evaluated.
       flags: what they were evaluated with.
       name: of the evaluation; with one, all goes below eval_NAME/.
@@ -30,7 +30,8 @@ def record_result(
     """
     place = directory.path if name is None else directory / f"eval_{name}"
     place.mkdir(parents=True, exist_ok=True)
-    row = {**result, "global_step": step, **(about or {})}
+    row = {f"eval/{name}": value for name, value in result.items()}
+    row |= {"global_step": step, **(about or {})}
     write_json(place / "result.json", row)
     write_json(place / f"result_{step}.json", row)
     write_json(place / "flags.json", flags)

@@ -35,8 +35,8 @@ def row_of(path: str) -> dict[str, str]:
         known.get("protocol") or known.get("train_mode"),
         known.get("dataset"),
         _percent(known.get("fraction", 1.0)),
-        _percent(known.get("label_top_1_accuracy")),
-        _percent(known.get("label_top_5_accuracy")),
+        _percent(known.get("eval/label_top_1_accuracy")),
+        _percent(known.get("eval/label_top_5_accuracy")),
         known.get("checkpoint"),
         known.get("command"),
     )

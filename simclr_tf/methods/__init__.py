@@ -5,6 +5,4 @@ from simclr_tf.methods.distillation import Distillation
 from simclr_tf.methods.simclr import SimCLR
 from simclr_tf.methods.supervised import Supervised
 
-METHODS = {"pretrain": SimCLR, "finetune": Supervised, "distill": Distillation}
-
-__all__ = ["METHODS", "Distillation", "Method", "SimCLR", "Supervised", "l2_variables"]
+__all__ = ["Distillation", "Method", "SimCLR", "Supervised", "l2_variables"]

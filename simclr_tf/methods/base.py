@@ -39,6 +39,8 @@ class Method(keras.Model):
         self.weight_decay = weight_decay
         self.optimizer_decays = optimizer_decays
         names = (*self.metric_names, "weight_decay", "total_loss")
+        # Metrics are means over all replicas already; with several hosts Keras would add them up.
+        self.distribute_reduction_method = "first"
         self.means = {name: keras.metrics.Mean(name) for name in names}
 
     def objective(

@@ -107,7 +107,7 @@ def test_evaluation_alone_with_two_hosts(run_of_two):
     statuses, outputs = finish(processes)
     assert statuses == [0, 0], "\n".join(outputs)
     again = json.loads((model_dir / "eval_again" / "result.json").read_text())
-    assert again["label_top_1_accuracy"] == first["label_top_1_accuracy"]
+    assert again["eval/label_top_1_accuracy"] == first["eval/label_top_1_accuracy"]
 
 
 @pytest.mark.slow

@@ -11,12 +11,13 @@ from simclr_tf.evaluation import summary
 RESULTS = {
     "linear": (
         {"train_mode": "finetune", "dataset": "digits", "protocol": "linear", "checkpoint": "r/a"},
-        {"label_top_1_accuracy": 0.96124, "label_top_5_accuracy": 1.0, "fraction": 0.01}
-        | {"protocol": "linear", "dataset": "digits", "checkpoint": "r/a", "command": "python x|y"},
+        {"eval/label_top_1_accuracy": 0.96124, "eval/label_top_5_accuracy": 1.0}
+        | {"fraction": 0.01, "protocol": "linear", "dataset": "digits", "checkpoint": "r/a"}
+        | {"command": "python x|y"},
     ),
     "pretrained": (
         {"train_mode": "pretrain", "dataset": "cats", "checkpoint": None, "command": "python z"},
-        {"label_top_1_accuracy": 0.5, "regularization_loss": 0.1},
+        {"eval/label_top_1_accuracy": 0.5, "eval/regularization_loss": 0.1},
     ),
 }
 
