@@ -32,7 +32,7 @@ demo: $(READY)
 	$(RUN) -m simclr_tf.probe runs/digits
 
 test: $(READY)
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY)
 	$(RUN) -m pytest -m slow
