@@ -10,6 +10,7 @@ from simclr_tf import optimizers
 from simclr_tf.backend import keras
 from simclr_tf.config import ExperimentConfig
 from simclr_tf.data import datasets, pipeline, subsets
+from simclr_tf.data.augment import MAX_JITTER_STRENGTH
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.distribute import choose_strategy
 from simclr_tf.errors import UserError
@@ -45,10 +46,10 @@ def check_flags(config: ExperimentConfig) -> None:
             "--train_batch_size is at least 2 in pretraining: an image is told from the others."
         )
     strength = config.view.color_jitter_strength
-    if not 0 <= strength <= 1.25:
+    if not 0 <= strength <= MAX_JITTER_STRENGTH:
         raise UserError(
-            "--color_jitter_strength lies in [0, 1.25]; above, factors would be negative. "
-            f"Received: {strength}."
+            f"--color_jitter_strength lies in [0, {MAX_JITTER_STRENGTH}]; above, factors would be "
+            f"negative. Received: {strength}."
         )
     smallest = {
         "--image_size": (config.view.image_size, 8),

@@ -69,7 +69,7 @@ def training_dataset(
         raise UserError(f"augmentation must be one of {AUGMENTATIONS}, not {augmentation!r}.")
     blur_batches = augmentation == "pretrain" and use_blur and blur_sigma == "batch"
     if shuffle_buffer is None:
-        shuffle_buffer = batch_size * (50 if image_size <= 32 else 10)
+        shuffle_buffer = batch_size * (50 if image_size <= views.MAX_UNCROPPED_SIZE else 10)
 
     def make_views(image: tf.Tensor, image_seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
         if augmentation == "none":
