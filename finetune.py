@@ -1,4 +1,8 @@
-"""Fine-tune by a protocol of the papers: `python finetune.py --helpfull` lists the flags."""
+"""Fine-tune by a protocol of the papers: `python finetune.py --helpfull` lists the flags.
+
+`--protocol=transfer` is a sweep over data sets with flags of its own, which
+`python finetune.py --protocol=transfer --helpfull` lists.
+"""
 
 import sys
 
@@ -6,15 +10,20 @@ from absl import app
 
 from simclr_tf import cli, protocols
 from simclr_tf.config import FinetuneConfig
+from simclr_tf.transfer import program as transfer
+from simclr_tf.transfer.program import TransferConfig
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str], config_class: type) -> None:
     cli.refuse_arguments(argv)
-    config = cli.read_flags(FinetuneConfig)
-    given = cli.given_flags(FinetuneConfig)
-    sys.exit(cli.exit_status(lambda: protocols.run(config, given)))
+    config = cli.read_flags(config_class)
+    given = cli.given_flags(config_class)
+    run = transfer.run if config_class is TransferConfig else protocols.run
+    sys.exit(cli.exit_status(lambda: run(config, given)))
 
 
 if __name__ == "__main__":
-    cli.define_flags(FinetuneConfig)
-    app.run(main, flags_parser=cli.parse_flags)
+    is_transfer = cli.value_of("protocol", sys.argv) == "transfer"
+    asked_for = TransferConfig if is_transfer else FinetuneConfig
+    cli.define_flags(asked_for)
+    app.run(lambda argv: main(argv, asked_for), flags_parser=cli.parse_flags)

@@ -51,6 +51,18 @@ def define_flags(config_class: type, flag_values: flags.FlagValues = flags.FLAGS
             )
 
 
+def value_of(name: str, argv: list[str]) -> str | None:
+    """The value that a command line, or a flag file in it, gives one flag; the last one counts."""
+    alone = flags.FlagValues()
+    alone.set_gnu_getopt()  # values of flags that are not known here look like arguments
+    flags.DEFINE_string(name, None, "", flag_values=alone)
+    try:
+        alone(argv, known_only=True)
+    except flags.Error:
+        return None  # what is wrong is said when all flags are parsed
+    return alone[name].value
+
+
 def parse_flags(argv: list[str]) -> list[str]:
     """Parse the command line; an error ends the program with one line and status 2."""
     try:

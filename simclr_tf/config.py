@@ -310,8 +310,9 @@ class ProtocolConfig:
         None,
         "Sets the flags that are not given to those of the papers: linear (the encoder is "
         "frozen), semi_supervised (everything, with few labels), full (everything, with all "
-        "labels), supervised (from random weights), distill (from --teacher).",
-        choices=("linear", "semi_supervised", "full", "supervised", "distill"),
+        "labels), supervised (from random weights), distill (from --teacher). With transfer, "
+        "finetune.py has other flags: --protocol=transfer --helpfull.",
+        choices=("linear", "semi_supervised", "full", "supervised", "distill", "transfer"),
     )
     classifier: str = flag(
         "sgd",

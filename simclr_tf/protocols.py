@@ -100,11 +100,11 @@ def complete(config: FinetuneConfig, explicit: frozenset[str]) -> FinetuneConfig
       explicit: names of the flags that were given and not left at their defaults.
 
     Raises:
-      UserError: there is no protocol, or a flag contradicts it.
+      UserError: there is no protocol of this module, or a flag contradicts it.
     """
     name = config.protocol.protocol
-    if name is None:
-        raise UserError(f"--protocol is missing. Give one of {', '.join(PROTOCOLS)}.")
+    if name not in PROTOCOLS:
+        raise UserError(f"--protocol is missing. Give one of {', '.join(PROTOCOLS)}, transfer.")
     values = configuration.to_dict(config)
     fixed = {"train_mode": "finetune"} | _FIXED[name]
     contradictions = [

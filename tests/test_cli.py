@@ -116,3 +116,21 @@ def test_exit_status(capsys):
     ]
     with pytest.raises(KeyError):
         cli.exit_status(bug)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [
+        ([], None),
+        (["--protocol=transfer"], "transfer"),
+        (["--checkpoint", "runs/one", "--nouse_blur", "--protocol", "transfer"], "transfer"),
+        (["--protocol=linear", "--flagfile={recipe}"], "transfer"),
+        (["--flagfile={recipe}", "--protocol=linear"], "linear"),
+        (["--flagfile=missing", "--protocol=linear"], None),
+    ],
+)
+def test_the_value_of_one_flag_before_the_others_are_known(tmp_path, arguments, value):
+    recipe = tmp_path / "recipe.cfg"
+    recipe.write_text("--seed=1\n--protocol=transfer\n")
+    arguments = [argument.format(recipe=recipe) for argument in arguments]
+    assert cli.value_of("protocol", ["finetune.py", *arguments]) == value

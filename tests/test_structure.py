@@ -23,7 +23,7 @@ FLOORS = (
         "simclr_tf.evaluation.summary",
     ),
     ("simclr_tf.cli",),
-    ("simclr_tf.protocols",),
+    ("simclr_tf.protocols", "simclr_tf.transfer.program"),
     ("simclr_tf.logistic",),
     ("simclr_tf.experiment",),
     ("simclr_tf.evaluate", "simclr_tf.pretrain", "simclr_tf.finetune", "simclr_tf.transfer"),

@@ -16,7 +16,7 @@ import pytest
 from simclr_tf.errors import UserError
 from simclr_tf.models import Architecture
 from simclr_tf.transfer import paper, plan, table
-from simclr_tf.transfer.__main__ import Transfer, transfer
+from simclr_tf.transfer.program import Transfer, transfer
 from simclr_tf.transfer.runner import Runner, Settings
 from simclr_tf.transfer.sweep import Sweep
 
@@ -116,7 +116,7 @@ def start(sweep_dir, flags):
     """Start the program."""
     given = [f"--{name}={value}" for name, value in flags.items()]
     return subprocess.Popen(
-        [sys.executable, "-m", "simclr_tf.transfer", str(sweep_dir), *given],
+        [sys.executable, "finetune.py", "--protocol=transfer", f"--model_dir={sweep_dir}", *given],
         cwd=ROOT,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
         stdout=subprocess.PIPE,

@@ -1,6 +1,7 @@
 """Transfer to many data sets by the protocol of the paper (SimCLR appendix B.8).
 
-    python -m simclr_tf.transfer SWEEP_DIR --checkpoint=... --datasets=food101,pets --data_dir=...
+    python finetune.py --protocol=transfer --model_dir=SWEEP_DIR --checkpoint=... \\
+      --datasets=food101,pets --data_dir=...
 
 The same command goes on where it was killed, and several of them, on one or more machines that
 share SWEEP_DIR, divide the work. Results, one JSON file for each fit, and the table beside the
@@ -8,12 +9,8 @@ paper's numbers are in SWEEP_DIR.
 """
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 
-from absl import app
-
-from simclr_tf import cli
 from simclr_tf.config import flag
 from simclr_tf.data.transfer.registry import REGISTRY
 from simclr_tf.errors import UserError
@@ -28,6 +25,10 @@ from simclr_tf.transfer.tasks import Task
 class Transfer:
     """What is transferred, to what, and how."""
 
+    protocol: str = flag("transfer", "What finetune.py does.", choices=("transfer",))
+    model_dir: str | None = flag(
+        None, "The sweep's directory; several processes may share it, and it may hold a part."
+    )
     checkpoint: str | None = flag(None, "The network; whatever --checkpoint of run.py accepts.")
     datasets: str = flag(
         "all",
@@ -62,9 +63,21 @@ class Transfer:
 
 @dataclasses.dataclass(frozen=True)
 class TransferConfig:
-    """The flags of this program."""
+    """The flags of finetune.py with --protocol=transfer."""
 
     transfer: Transfer = Transfer()
+
+
+def run(config: TransferConfig, explicit: frozenset[str] = frozenset()) -> int:
+    """Make what is left of a sweep and print its table, or its plan; returns the exit status, 0.
+
+    Raises:
+      UserError: something that was given cannot work.
+    """
+    if not config.transfer.model_dir:
+        raise UserError("--model_dir is missing: give the directory of the sweep.")
+    print(transfer(config.transfer.model_dir, config.transfer))
+    return 0
 
 
 def transfer(sweep_dir: str, flags: Transfer) -> str:
@@ -162,21 +175,3 @@ def _numbers(name: str, text: str) -> list[float]:
         raise UserError(
             f"--{name} is a list of numbers such as 1e-3,1e-2. Received: {text}."
         ) from None
-
-
-def main(argv: list[str]) -> None:
-    if len(argv) != 2:
-        print("error: give one SWEEP_DIR: python -m simclr_tf.transfer SWEEP_DIR", file=sys.stderr)
-        sys.exit(2)
-    config = cli.read_flags(TransferConfig)
-
-    def program() -> int:
-        print(transfer(argv[1], config.transfer))
-        return 0
-
-    sys.exit(cli.exit_status(program))
-
-
-if __name__ == "__main__":
-    cli.define_flags(TransferConfig)
-    app.run(main, flags_parser=cli.parse_flags)
