@@ -16,11 +16,21 @@ from simclr_tf import config as configuration
 from simclr_tf.backend import keras
 from simclr_tf.callbacks import NonFiniteLossError
 from simclr_tf.checkpoints.restore import variable_paths
+from simclr_tf.data import datasets, pipeline
 from simclr_tf.errors import UserError
 
 
 def weights(path):
     return {name: v.numpy() for name, v in variable_paths(checkpoints.load(path)).items()}
+
+
+def first_digits(number):
+    """The first test images as evaluation shows them, and their labels."""
+    batches = pipeline.evaluation_dataset(
+        datasets.load("digits", "test"), batch_size=number, image_size=8
+    )
+    images, labels, _ = next(iter(batches))
+    return images, labels.numpy()
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +167,34 @@ def test_exactly_the_planned_steps_when_several_run_at_once(tmp_path):
     assert steps == [5]
 
 
+def test_only_the_newest_checkpoints_are_kept(tmp_path):
+    assert training.run(tmp_path, train_steps=4, checkpoint_steps=1, keep_checkpoint_max=2) == 0
+    kept = sorted(path.name for path in tmp_path.glob("ckpt-*.index"))
+    assert kept == ["ckpt-3.index", "ckpt-4.index"]
+
+
+def test_eval_steps_evaluates_the_first_batches_alone(finished):
+    given = {"model_dir": str(finished), "mode": "eval", "eval_name": "two_batches"}
+    given |= {"eval_batch_size": 20, "eval_steps": 2}
+    assert experiment.run(configuration.from_dict(given), frozenset(given)) == 0
+    result = json.loads((finished / "eval_two_batches" / "result.json").read_text())
+    images, labels = first_digits(40)
+    logits = checkpoints.load(finished).logits(images).numpy()
+    hits = logits.argmax(axis=1) == labels
+    assert result["eval/label_top_1_accuracy"] == pytest.approx(hits.mean(), abs=1e-6)
+
+
+def test_eval_mode_waits_for_the_run_and_ends_with_its_last_checkpoint(tmp_path):
+    waiting = training.start(tmp_path / "run", mode="eval", eval_name="beside")
+    assert "Waiting for a run" in next(line for line in waiting.stdout if "Waiting" in line)
+    assert training.run(tmp_path / "run") == 0
+    output = waiting.communicate(timeout=120)[0]
+    assert waiting.returncode == 0, output
+    assert "step 6: " in output
+    result = json.loads((tmp_path / "run" / "eval_beside" / "result.json").read_text())
+    assert result["global_step"] == 6
+
+
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     with pytest.raises(NonFiniteLossError, match=r"step \d"):
         training.run(
@@ -273,14 +311,9 @@ class TestFinetune:
         assert first["supervised_loss"] == pytest.approx(np.log(10), abs=1e-6)
 
     def test_the_result_is_that_of_the_loaded_model(self, linear):
-        from simclr_tf.data import datasets, pipeline
-
-        batches = pipeline.evaluation_dataset(
-            datasets.load("digits", "test"), batch_size=359, image_size=8
-        )
-        images, labels, _ = next(iter(batches))
+        images, labels = first_digits(359)
         logits = checkpoints.load(linear).logits(images)
-        accuracy = np.mean(logits.numpy().argmax(1) == labels.numpy())
+        accuracy = np.mean(logits.numpy().argmax(1) == labels)
         result = json.loads((linear / "result.json").read_text())
         assert result["eval/label_top_1_accuracy"] == pytest.approx(accuracy, abs=1e-6)
 

@@ -8,6 +8,7 @@ import scipy.optimize
 import tensorflow as tf
 
 L2_VALUES = np.logspace(5, -6, 45)  # of SimCLR's appendix B.8.1, from the strongest
+SELECTION_TOLERANCE = 1e-8  # accuracy on held-out images no longer changes below it
 BLOCK = 65_536  # rows that are turned into float64 at once
 
 
@@ -65,27 +66,11 @@ def fit_logistic_regression(
     curvature = (1 - 1 / num_classes) / num_classes
     scale = np.sqrt(curvature * features.var(axis=0, dtype=np.float64, keepdims=True).T + l2)
     scale = np.maximum(scale, 1e-6)  # (d, 1)
-
-    @tf.function
-    def loss_and_gradient(parameters):
-        weights = tf.reshape(parameters[: d * num_classes], [d, num_classes]) / scale
-        bias = parameters[d * num_classes :]
-        total = tf.constant(0.0, tf.float64)
-        weights_gradient, bias_gradient = tf.zeros_like(weights), tf.zeros_like(bias)
-        for first in tf.range(0, n, BLOCK):
-            rows = tf.cast(x[first : first + BLOCK], tf.float64) - mean
-            targets = tf.one_hot(y[first : first + BLOCK], num_classes, dtype=tf.float64)
-            logits = tf.matmul(rows, weights) + bias
-            error = tf.nn.softmax(logits) - targets
-            total += tf.reduce_sum(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
-            weights_gradient += tf.matmul(rows, error, transpose_a=True)
-            bias_gradient += tf.reduce_sum(error, axis=0)
-        loss = total / n + l2 * tf.nn.l2_loss(weights)
-        weights_gradient = (weights_gradient / n + l2 * weights) / scale
-        return loss, tf.concat([tf.reshape(weights_gradient, [-1]), bias_gradient / n], axis=0)
+    constants = [tf.constant(value, tf.float64) for value in (mean, scale, l2)]
 
     def evaluate(parameters):
-        return [t.numpy() for t in loss_and_gradient(tf.constant(parameters, tf.float64))]
+        results = _loss_and_gradient(tf.constant(parameters, tf.float64), x, y, *constants)
+        return [result.numpy() for result in results]
 
     begin = np.zeros(d * num_classes + num_classes)
     if start is not None:
@@ -102,6 +87,29 @@ def fit_logistic_regression(
     weights = solution[: d * num_classes].reshape(d, num_classes) / scale
     bias = solution[d * num_classes :] - mean @ weights
     return LinearClassifier(weights.astype(np.float32), bias.astype(np.float32))
+
+
+@tf.function(reduce_retracing=True)
+def _loss_and_gradient(parameters, x, y, mean, scale, l2):
+    """The objective and its gradient, in float64, with respect to the scaled parameters."""
+    n, d = tf.unstack(tf.shape(x))
+    num_classes = tf.size(parameters) // (d + 1)
+    weights = tf.reshape(parameters[: d * num_classes], [d, num_classes]) / scale
+    bias = parameters[d * num_classes :]
+    total = tf.constant(0.0, tf.float64)
+    weights_gradient, bias_gradient = tf.zeros_like(weights), tf.zeros_like(bias)
+    for first in tf.range(0, n, BLOCK):
+        rows = tf.cast(x[first : first + BLOCK], tf.float64) - mean
+        targets = tf.one_hot(y[first : first + BLOCK], num_classes, dtype=tf.float64)
+        logits = tf.matmul(rows, weights) + bias
+        error = tf.nn.softmax(logits) - targets
+        total += tf.reduce_sum(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
+        weights_gradient += tf.matmul(rows, error, transpose_a=True)
+        bias_gradient += tf.reduce_sum(error, axis=0)
+    examples = tf.cast(n, tf.float64)
+    loss = total / examples + l2 * tf.nn.l2_loss(weights)
+    weights_gradient = (weights_gradient / examples + l2 * weights) / scale
+    return loss, tf.concat([tf.reshape(weights_gradient, [-1]), bias_gradient / examples], axis=0)
 
 
 def fit_with_best_l2(
@@ -135,7 +143,7 @@ def fit_with_best_l2(
             num_classes=num_classes,
             l2=l2,
             start=classifier,
-            tolerance=1e-8,
+            tolerance=SELECTION_TOLERANCE,
         )
         path[l2] = classifier.accuracy(features[held_out], labels[held_out])
         solutions[l2] = classifier

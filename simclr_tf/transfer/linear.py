@@ -57,6 +57,7 @@ def fit(
     num_classes: int,
     l2: float,
     start: LinearClassifier | None = None,
+    tolerance: float = 1e-13,
 ) -> LinearClassifier:
     """Multinomial logistic regression; one against the rest where images have several labels.
 
@@ -66,14 +67,15 @@ def fit(
       num_classes: number of classes.
       l2: strength of the penalty, see `fit_logistic_regression`.
       start: where to begin.
+      tolerance: the search ends with the first step that lowers the loss by less.
     """
     if labels.ndim == 1:
         return fit_logistic_regression(
-            features, labels, num_classes=num_classes, l2=l2, start=start
+            features, labels, num_classes=num_classes, l2=l2, start=start, tolerance=tolerance
         )
     columns = [
         _one_against_rest(
-            features, labels[:, c], l2, start and (start.weights[:, c], start.bias[c])
+            features, labels[:, c], l2, start and (start.weights[:, c], start.bias[c]), tolerance
         )
         for c in range(num_classes)
     ]
@@ -81,7 +83,7 @@ def fit(
     return LinearClassifier(np.stack(weights, axis=1), np.array(bias, np.float32))
 
 
-def _one_against_rest(features, labels, l2, start):
+def _one_against_rest(features, labels, l2, start, tolerance):
     """Weights (d,) and bias of the logit of one class."""
     if start is not None:
         weights, bias = start
@@ -89,6 +91,11 @@ def _one_against_rest(features, labels, l2, start):
     counted = labels >= 0
     # Two classes with weights of opposite sign: half the penalty of each is that of both.
     found = fit_logistic_regression(
-        features[counted], labels[counted], num_classes=2, l2=2 * l2, start=start
+        features[counted],
+        labels[counted],
+        num_classes=2,
+        l2=2 * l2,
+        start=start,
+        tolerance=tolerance,
     )
     return found.weights[:, 1] - found.weights[:, 0], found.bias[1] - found.bias[0]
