@@ -44,6 +44,7 @@ FLOORS = (
         "simclr_tf.config",
         "simclr_tf.data.augment",
         "simclr_tf.data.decode",
+        "simclr_tf.data.distort",
         "simclr_tf.data.holdout",
         "simclr_tf.data.service",
         "simclr_tf.distribute",

@@ -1,29 +1,21 @@
 """Operations on one image, each a pure function of its arguments.
 
-An image is a float32 tensor (height, width, 3) with values in [0, 1]; right
-after a bicubic resize they may lie slightly outside. A box is an int32 tensor
-(y, x, height, width) in pixels. What is random takes a `seed`, an int tensor of
-shape (2,), and is the same whenever the seed is, eagerly or inside `Dataset.map`.
-Conditionals run only the branch that was drawn.
+A box is an int32 tensor (y, x, height, width) in pixels. Crops are cut out of images
+(height, width, channels). What comes after works on planes, float32 (3, height, width)
+with red, green and blue in [0, 1]; right after a bicubic resize values may lie slightly
+outside. Planes let a compiler use wide registers. Nothing here branches or clips its result.
 
-Which operations make a view, and in what order, is said in `views`.
+Which operations make a view, and with what probability, is said in `distort` and `views`.
 The augmentations are those of appendix A of the SimCLR paper (arXiv 2002.05709).
 """
-
-import functools
-from collections.abc import Sequence
 
 import tensorflow as tf
 
 from simclr_tf.errors import UserError
 
 BRIGHTNESS_MODES = ("multiply", "add")
-JITTER_PROBABILITY = 0.8
-JITTER_EXTENTS = (0.8, 0.8, 0.8, 0.2)  # brightness, contrast, saturation, hue at strength 1
 MAX_JITTER_STRENGTH = 1.25  # beyond it factors would be negative
-GRAYSCALE_PROBABILITY = 0.2
-BLUR_PROBABILITY = 0.5
-BLUR_SIGMAS = (0.1, 2.0)
+_TINY = 1e-30  # keeps a quotient finite where its numerator is zero too
 
 
 def random_crop_box(image_size: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -76,21 +68,43 @@ def central_crop_box(
     return tf.concat([begin, box_size], axis=0)
 
 
-def crop_and_resize(image: tf.Tensor, box: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+def resized_crop(image: tf.Tensor, box: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     """Cut out a box and resize it by bicubic interpolation without antialiasing.
 
     Args:
-      image: (height, width, channels); integers are scaled to [0, 1].
+      image: (height, width, channels), of any number type.
       box: int tensor (4,).
       size: height and width of the result.
 
     Returns:
-      float32 (*size, channels), not clipped.
+      float32 (*size, channels) in the units of `image`, not clipped.
     """
-    y, x, height, width = tf.unstack(box)
-    crop = image[y : y + height, x : x + width]
-    crop = tf.image.convert_image_dtype(crop, tf.float32)
+    begin, extent = tf.split(box, 2)
+    crop = tf.slice(image, tf.concat([begin, [0]], 0), tf.concat([extent, [-1]], 0))
     return tf.image.resize(crop, size, method="bicubic", antialias=False)
+
+
+def crop_and_resize(image: tf.Tensor, box: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """As `resized_crop`, but integers are scaled so that white is 1."""
+    return resized_crop(image, box, size) * (1 / white(image.dtype))
+
+
+def white(dtype: tf.DType) -> float:
+    """The value of white in images of a type: 1 for floats, else the largest integer."""
+    dtype = tf.as_dtype(dtype)
+    return 1.0 if dtype.is_floating else float(dtype.max)
+
+
+def to_planes(image: tf.Tensor) -> tf.Tensor:
+    """(height, width, 3) to (3, height, width)."""
+    return tf.stack([image[..., channel] for channel in range(3)])
+
+
+def from_planes(planes: tf.Tensor) -> tf.Tensor:
+    """(3, height, width) to (height, width, 3), as a loop that XLA vectorises."""
+    red, green, blue = tf.unstack(planes[..., tf.newaxis])
+    channel = tf.range(3)
+    return tf.where(channel == 0, red, tf.where(channel == 1, green, blue))
 
 
 def clip(image: tf.Tensor) -> tf.Tensor:
@@ -98,177 +112,100 @@ def clip(image: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(image, 0.0, 1.0)
 
 
-def random_flip(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Mirror left and right with probability 0.5."""
-    drawn = tf.random.stateless_uniform((), seed) < 0.5
-    return tf.cond(drawn, lambda: tf.reverse(image, axis=[1]), lambda: image)
-
-
 def adjust_brightness(
-    image: tf.Tensor, amount: float | tf.Tensor, mode: str = "multiply"
+    planes: tf.Tensor, amount: float | tf.Tensor, mode: str = "multiply"
 ) -> tf.Tensor:
-    """Multiply the image by `amount` (SimCLRv2) or add `amount` to it (SimCLRv1).
+    """Multiply by `amount` (SimCLRv2) or add `amount` (SimCLRv1).
 
     Raises:
       UserError: if `mode` is neither "multiply" nor "add".
     """
-    _check_brightness_mode(mode)
-    return image * amount if mode == "multiply" else image + amount
+    check_brightness_mode(mode)
+    return planes * amount if mode == "multiply" else planes + amount
 
 
-def adjust_contrast(image: tf.Tensor, factor: float | tf.Tensor) -> tf.Tensor:
-    """Scale each channel's distance from its mean over the image by `factor`."""
-    return tf.image.adjust_contrast(image, factor)
+def adjust_contrast(planes: tf.Tensor, factor: float | tf.Tensor) -> tf.Tensor:
+    """Scale each plane's distance from its mean by `factor`."""
+    rows = tf.reduce_mean(planes, axis=1, keepdims=True)  # the long sum in two short ones
+    mean = tf.reduce_mean(rows, axis=2, keepdims=True)
+    return mean + factor * (planes - mean)
 
 
-def adjust_saturation(image: tf.Tensor, factor: float | tf.Tensor) -> tf.Tensor:
-    """Multiply the saturation in HSV by `factor`, clipped there to [0, 1]."""
-    return tf.image.adjust_saturation(image, factor)
+def adjust_saturation(planes: tf.Tensor, factor: float | tf.Tensor) -> tf.Tensor:
+    """Multiply the saturation in HSV by `factor`, clipped there to [0, 1].
+
+    At a constant hue this scales each channel's distance from the largest one.
+    """
+    high, low = _extremes(planes)
+    most = tf.maximum(high, 0.0) / tf.maximum(high - low, _TINY)  # where the saturation is 1
+    scale = tf.minimum(factor, most)
+    return tf.stack([high - scale * (high - plane) for plane in tf.unstack(planes)])
 
 
-def adjust_hue(image: tf.Tensor, delta: float | tf.Tensor) -> tf.Tensor:
+def adjust_hue(planes: tf.Tensor, delta: float | tf.Tensor) -> tf.Tensor:
     """Turn the hue by `delta`, a share of the circle in [-1, 1]."""
-    return tf.image.adjust_hue(image, delta)
+    red, green, blue = tf.unstack(planes)
+    high, low = _extremes(planes)
+    chroma = high - low
+    scale = 1.0 / tf.maximum(chroma, _TINY)
+    sextant = tf.where(
+        high == red,
+        (green - blue) * scale,
+        tf.where(high == green, 2.0 + (blue - red) * scale, 4.0 + (red - green) * scale),
+    )
+    sextant += 6.0 * delta
+    sextant -= 6.0 * tf.floor(sextant * (1 / 6))
+    shares = (
+        tf.abs(sextant - 3.0) - 1.0,
+        2.0 - tf.abs(sextant - 2.0),
+        2.0 - tf.abs(sextant - 4.0),
+    )
+    return tf.stack([low + chroma * clip(share) for share in shares])
 
 
-def to_grayscale(image: tf.Tensor) -> tf.Tensor:
+def to_grayscale(planes: tf.Tensor) -> tf.Tensor:
     """Replace each channel by the luma 0.2989 R + 0.5870 G + 0.1140 B."""
-    return tf.image.grayscale_to_rgb(tf.image.rgb_to_grayscale(image))
+    red, green, blue = tf.unstack(planes)
+    luma = 0.2989 * red + 0.5870 * green + 0.1140 * blue
+    return tf.stack([luma, luma, luma])
 
 
-def color_jitter(
-    image: tf.Tensor,
-    factors: Sequence[float] | tf.Tensor,
-    order: Sequence[int] | tf.Tensor,
-    mode: str = "multiply",
-) -> tf.Tensor:
-    """Change brightness, contrast, saturation and hue, clipping to [0, 1] after each.
-
-    Args:
-      image: float32 (height, width, 3).
-      factors: (4,), the arguments of `adjust_brightness`, `adjust_contrast`,
-        `adjust_saturation` and `adjust_hue`.
-      order: int (4,), a permutation: which of the four comes first, second, ...
-        May be known only at run time.
-      mode: of the brightness, "multiply" or "add".
-
-    Returns:
-      float32 (height, width, 3) in [0, 1].
-
-    Raises:
-      UserError: if `mode` is neither "multiply" nor "add".
-    """
-    brightness, contrast, saturation, hue = tf.unstack(tf.convert_to_tensor(factors, tf.float32))
-    operations = (
-        lambda image: adjust_brightness(image, brightness, mode),
-        lambda image: adjust_contrast(image, contrast),
-        lambda image: adjust_saturation(image, saturation),
-        lambda image: adjust_hue(image, hue),
-    )
-    for index in tf.unstack(tf.convert_to_tensor(order, tf.int32)):
-        branches = [functools.partial(operation, image) for operation in operations]
-        image = clip(tf.switch_case(index, branches))
-    return image
-
-
-def random_jitter_factors(
-    seed: tf.Tensor, strength: float = 1.0, mode: str = "multiply"
-) -> tf.Tensor:
-    """Draw the factors of `color_jitter`, each uniform about the value that changes nothing.
-
-    With s the strength: brightness, contrast and saturation in [1 - 0.8 s, 1 + 0.8 s]
-    (brightness in [-0.8 s, 0.8 s] in mode "add") and hue in [-0.2 s, 0.2 s].
-
-    Returns:
-      float32 (4,).
-
-    Raises:
-      UserError: if the strength is outside [0, 1.25], where factors would be negative,
-        or the mode unknown.
-    """
-    if not 0 <= strength <= MAX_JITTER_STRENGTH:
-        raise UserError(
-            f"color_jitter_strength must lie in [0, {MAX_JITTER_STRENGTH}], where no factor is "
-            f"negative. Received: {strength}."
-        )
-    _check_brightness_mode(mode)
-    unchanged = (1.0 if mode == "multiply" else 0.0, 1.0, 1.0, 0.0)
-    extents = strength * tf.constant(JITTER_EXTENTS)
-    return unchanged + extents * tf.random.stateless_uniform((4,), seed, -1.0, 1.0)
-
-
-def random_color_jitter(
-    image: tf.Tensor, seed: tf.Tensor, strength: float = 1.0, brightness: str = "multiply"
-) -> tf.Tensor:
-    """Jitter the colours with probability 0.8, then make it grey with probability 0.2.
-
-    Args:
-      image: float32 (height, width, 3).
-      seed: int tensor (2,).
-      strength: of the jitter, in [0, 1.25]; see `random_jitter_factors`.
-      brightness: "multiply" (SimCLRv2) or "add" (SimCLRv1).
-
-    Returns:
-      float32 (height, width, 3); in [0, 1] when the jitter was drawn, else with the
-      range of the input.
-
-    Raises:
-      UserError: as `random_jitter_factors` does.
-    """
-    draws_seed, factors_seed, order_seed = tf.unstack(tf.random.split(seed, 3))
-    draws = tf.random.stateless_uniform((2,), draws_seed)
-
-    factors = random_jitter_factors(factors_seed, strength, brightness)
-    order = tf.random.experimental.stateless_shuffle(tf.range(4), order_seed)
-    image = tf.cond(
-        draws[0] < JITTER_PROBABILITY,
-        lambda: color_jitter(image, factors, order, brightness),
-        lambda: image,
-    )
-    return tf.cond(draws[1] < GRAYSCALE_PROBABILITY, lambda: to_grayscale(image), lambda: image)
-
-
-def gaussian_blur(images: tf.Tensor, kernel_size: int, sigma: float | tf.Tensor) -> tf.Tensor:
-    """Convolve with a Gaussian of 2 * (kernel_size // 2) + 1 taps that sum to 1.
+def gaussian_blur(planes: tf.Tensor, radius: int, sigma: float | tf.Tensor) -> tf.Tensor:
+    """Convolve with a Gaussian of 2 * radius + 1 taps that sum to 1.
 
     Outside the image there are zeros, so borders get darker.
 
     Args:
-      images: float32 (height, width, 3) or (batch, height, width, 3).
-      kernel_size: nominal side of the kernel; its radius is half of it, rounded down.
+      planes: float32 (3, height, width).
+      radius: of the kernel; 0 changes nothing.
       sigma: standard deviation in pixels, a scalar.
 
     Returns:
-      float32, shaped as `images`, not clipped.
+      float32, shaped as `planes`, not clipped.
     """
-    if images.shape.rank == 3:
-        return gaussian_blur(images[tf.newaxis], kernel_size, sigma)[0]
-    radius = kernel_size // 2
+    if radius == 0:
+        return planes
     offsets = tf.range(-radius, radius + 1, dtype=tf.float32)
-    taps = tf.nn.softmax(-tf.square(offsets) / (2.0 * tf.square(sigma)))
-    for shape in ((-1, 1, 1, 1), (1, -1, 1, 1)):
-        kernel = tf.tile(tf.reshape(taps, shape), [1, 1, 3, 1])
-        images = tf.nn.depthwise_conv2d(images, kernel, strides=(1, 1, 1, 1), padding="SAME")
-    return images
+    taps = tf.unstack(tf.nn.softmax(-tf.square(offsets) / (2.0 * tf.square(sigma))))
+    height, width = planes.shape[1:]
+
+    def down(plane):
+        return tf.add_n([tap * plane[i : i + height] for i, tap in enumerate(taps)])
+
+    def across(plane):
+        return tf.add_n([tap * plane[:, i : i + width] for i, tap in enumerate(taps)])
+
+    # A loop over planes makes XLA store the padded ones; else it pads anew for every tap.
+    planes = tf.map_fn(down, tf.pad(planes, [[0, 0], [radius, radius], [0, 0]]))
+    return tf.map_fn(across, tf.pad(planes, [[0, 0], [0, 0], [radius, radius]]))
 
 
-def random_blur_sigma(seed: tf.Tensor) -> tf.Tensor:
-    """Draw the standard deviation of a blur, uniform in [0.1, 2]."""
-    return tf.random.stateless_uniform((), seed, *BLUR_SIGMAS)
-
-
-def random_blur(image: tf.Tensor, seed: tf.Tensor, kernel_size: int) -> tf.Tensor:
-    """Blur with probability 0.5, with a sigma drawn for this image; clip to [0, 1]."""
-    draw_seed, sigma_seed = tf.unstack(tf.random.split(seed, 2))
-    drawn = tf.random.stateless_uniform((), draw_seed) < BLUR_PROBABILITY
-    image = tf.cond(
-        drawn,
-        lambda: gaussian_blur(image, kernel_size, random_blur_sigma(sigma_seed)),
-        lambda: image,
-    )
-    return clip(image)
-
-
-def _check_brightness_mode(mode: str) -> None:
+def check_brightness_mode(mode: str) -> None:
+    """Raise a UserError if `mode` is neither "multiply" nor "add"."""
     if mode not in BRIGHTNESS_MODES:
         raise UserError(f"brightness must be one of {BRIGHTNESS_MODES}. Received: {mode!r}.")
+
+
+def _extremes(planes):
+    red, green, blue = tf.unstack(planes)
+    return tf.maximum(tf.maximum(red, green), blue), tf.minimum(tf.minimum(red, green), blue)

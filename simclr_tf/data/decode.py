@@ -1,13 +1,14 @@
 """From encoded bytes to pixels, and finding files for which that fails."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 from tqdm import tqdm
 
 _CHECKED_AT_ONCE = 256
 _PROGRESS_BAR_FROM = 5_000
+_JPEG_MARGIN = 2
 
 
 def decode_image(encoded: tf.Tensor) -> tf.Tensor:
@@ -28,6 +29,46 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     image.set_shape((None, None, 3))
     return image
+
+
+def decode_for_crops(
+    encoded: tf.Tensor, draw: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Decode what crops of an image need: of a JPEG alone the part that holds all of them.
+
+    Args:
+      encoded: scalar string.
+      draw: maps the height and width of the image, int32 (2,), to boxes, int32 (n, 4), as
+        y, x, height, width, and to something else.
+
+    Returns:
+      Pixels, (height, width, 3) uint8, equal to those of `decode_image`; the boxes relative
+      to them; and the something else.
+
+    Raises:
+      tf.errors.InvalidArgumentError: when it runs, if the bytes cannot be decoded.
+    """
+
+    def part_of_jpeg():
+        size = tf.io.extract_jpeg_shape(encoded)[:2]
+        boxes, other = draw(size)
+        begin = tf.reduce_min(boxes[:, :2], axis=0)
+        end = tf.reduce_max(boxes[:, :2] + boxes[:, 2:], axis=0)
+        # Colours are stored at half the resolution. In the outermost columns of what it decodes
+        # the decoder has no neighbours to interpolate them from.
+        begin = tf.maximum(begin - [0, _JPEG_MARGIN], 0)
+        end = tf.minimum(end + [0, _JPEG_MARGIN], size)
+        window = tf.concat([begin, end - begin], axis=0)
+        image = tf.io.decode_and_crop_jpeg(encoded, window, channels=3)
+        return image, boxes - tf.concat([begin, [0, 0]], axis=0), other
+
+    def whole_image():
+        image = decode_image(encoded)
+        return image, *draw(tf.shape(image)[:2])
+
+    image, boxes, other = tf.cond(tf.io.is_jpeg(encoded), part_of_jpeg, whole_image)
+    image.set_shape((None, None, 3))
+    return image, boxes, other
 
 
 def undecodable_files(paths: Sequence[str]) -> dict[int, str]:

@@ -8,12 +8,15 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from simclr_tf.data import views
-from simclr_tf.data.decode import decode_image
+from simclr_tf.data.decode import decode_for_crops, decode_image
 from simclr_tf.data.sources import ImageDataset, Positions
 from simclr_tf.errors import UserError
 
 AUGMENTATIONS = ("pretrain", "finetune", "none")
-_BLUR_STREAM = 1  # folded into a batch's seed, so that it differs from every image's seed
+BLUR_SIGMAS_PER = ("image", "batch")
+_BATCH_STREAM = 1  # folded into a batch's seed, so that it differs from every image's seed
+# Views of so many images are finished in one call: it costs as much as 20 of 32 pixels.
+_AT_ONCE = 32
 
 
 def training_dataset(
@@ -67,49 +70,49 @@ def training_dataset(
     """
     if augmentation not in AUGMENTATIONS:
         raise UserError(f"augmentation must be one of {AUGMENTATIONS}, not {augmentation!r}.")
-    blur_batches = augmentation == "pretrain" and use_blur and blur_sigma == "batch"
+    if blur_sigma not in BLUR_SIGMAS_PER:
+        raise UserError(f"blur_sigma must be one of {BLUR_SIGMAS_PER}. Received: {blur_sigma!r}.")
     if shuffle_buffer is None:
         shuffle_buffer = batch_size * (50 if image_size <= views.MAX_UNCROPPED_SIZE else 10)
-
-    def make_views(image: tf.Tensor, image_seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        if augmentation == "none":
-            return (views.evaluation_view(image, image_size),)
-        if augmentation == "finetune":
-            return (views.finetuning_view(image, image_seed, image_size),)
-        return views.pretraining_views(
-            image,
-            image_seed,
-            image_size,
-            number_of_views,
-            color_jitter_strength=color_jitter_strength,
-            use_blur=use_blur,
-            blur_sigma=blur_sigma,
-            brightness=brightness,
-        )
-
-    def prepare(example: dict[str, tf.Tensor]) -> dict:
-        image_seed = tf.stack([tf.constant(seed, tf.int64), example["position"]])
-        image_views = make_views(decode_image(example["image"]), image_seed)
-        rest = {key: value for key, value in example.items() if key != "image"}
-        return {"views": image_views} | rest
-
-    def finish(batch: dict) -> tuple:
-        batch_views = batch["views"]
-        if blur_batches:
-            step = batch["position"][0] // batch_size
-            batch_seed = tf.stack([tf.constant(seed, tf.int64), step])
-            batch_seed = tf.random.experimental.stateless_fold_in(batch_seed, _BLUR_STREAM)
-            batch_views = views.blur_batch(
-                batch_views, batch_seed, image_size, batch_size, share.offset
-            )
-        return (batch_views, batch["label"]) if "label" in batch else (batch_views,)
-
     share = _share(batch_size, host_index, num_hosts, start_step)
     examples = dataset.examples(share, seed=seed, shuffle_buffer=shuffle_buffer)
-    batches = _map(examples, prepare).batch(share.length, drop_remainder=True)
+
+    def seed_of(example: dict[str, tf.Tensor]) -> tf.Tensor:
+        return tf.stack([tf.constant(seed, tf.int64), example["position"]])
+
+    def one_view(example: dict[str, tf.Tensor]) -> tuple:
+        image = decode_image(example["image"])
+        if augmentation == "none":
+            view = views.evaluation_view(image, image_size)
+        else:
+            view = views.finetuning_view(image, seed_of(example), image_size)
+        return (view,), *_label(example)
+
+    def crops(example: dict[str, tf.Tensor]) -> tuple:
+        def draw(image_shape: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return views.draw_views(image_shape, seed_of(example), number_of_views)
+
+        image, boxes, draws = decode_for_crops(example["image"], draw)
+        if blur_sigma == "batch":
+            batch_seed = tf.stack([tf.constant(seed, tf.int64), example["position"] // batch_size])
+            batch_seed = tf.random.experimental.stateless_fold_in(batch_seed, _BATCH_STREAM)
+            draws = views.share_sigmas(draws, batch_seed)
+        return views.resized_crops(image, boxes, image_size), draws, *_label(example)
+
+    def finish(crops: tf.Tensor, draws: tf.Tensor, *label: tf.Tensor) -> tuple:
+        finished = views.finish_pretraining_views(
+            crops, draws, color_jitter_strength, use_blur, brightness
+        )
+        return finished, *label
+
+    if augmentation == "pretrain":
+        several = _map(examples, crops).batch(_AT_ONCE, drop_remainder=True)
+        batches = _map(several, finish).rebatch(share.length, drop_remainder=True)
+    else:
+        batches = _map(examples, one_view).batch(share.length, drop_remainder=True)
     # Told that the data never end, strategies keep static shapes and do not ask at every step.
     endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
-    return _deterministic(_map(batches, finish).apply(endless))
+    return _deterministic(batches.apply(endless))
 
 
 def evaluation_dataset(
@@ -152,6 +155,11 @@ def evaluation_dataset(
     filling = tf.data.Dataset.from_tensors((black, tf.constant(-1, tf.int64), tf.constant(0.0)))
     images = _map(dataset.examples(share), prepare).concatenate(filling.repeat(missing))
     return _deterministic(images.batch(share.length, drop_remainder=True))
+
+
+def _label(example: dict[str, tf.Tensor]) -> tuple:
+    """(label,), or () where there is none."""
+    return (example["label"],) if "label" in example else ()
 
 
 def _share(batch_size: int, host_index: int, num_hosts: int, start_step: int = 0) -> Positions:

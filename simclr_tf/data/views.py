@@ -6,102 +6,117 @@ grey one may have a single channel, which is repeated. A view goes out as float3
 
 The order in a pretraining view is: crop, flip, colour jitter, greyscale, clip,
 blur, clip. So the jitter sees what bicubic resizing shot over, as in the original.
+Cropping works on one image of any size, what follows (`distort`) on several of one size.
 Reading and batching images is not done here: see `pipeline`.
 """
 
 import tensorflow as tf
 
-from simclr_tf.data import augment
-from simclr_tf.errors import UserError
+from simclr_tf.data import augment, distort
 
 MAX_UNCROPPED_SIZE = 32  # evaluation crops only larger images
-BLUR_SIGMAS_PER = ("image", "batch")
-
-
-def pretraining_view(
-    image: tf.Tensor,
-    seed: tf.Tensor,
-    image_size: int,
-    color_jitter_strength: float = 1.0,
-    use_blur: bool = True,
-    blur_sigma: str = "image",
-    brightness: str = "multiply",
-) -> tf.Tensor:
-    """Make one random view for contrastive learning.
-
-    Args:
-      image: (height, width, 3 or 1), uint8 or float in [0, 1].
-      seed: int tensor (2,); split into those of crop, flip, colour and blur.
-      image_size: height and width of the view.
-      color_jitter_strength: in [0, 1.25]; 0 switches jitter and greyscale off.
-      use_blur: whether views are blurred, with probability 0.5.
-      blur_sigma: "image" blurs here, with a sigma for each image (the paper);
-        "batch" leaves it to `blur_batch` (the original's code).
-      brightness: "multiply" (SimCLRv2) or "add" (SimCLRv1).
-
-    Returns:
-      float32 (image_size, image_size, 3) in [0, 1].
-
-    Raises:
-      UserError: if the strength, `blur_sigma` or `brightness` is not one of those above.
-    """
-    if blur_sigma not in BLUR_SIGMAS_PER:
-        raise UserError(f"blur_sigma must be one of {BLUR_SIGMAS_PER}. Received: {blur_sigma!r}.")
-    crop_seed, flip_seed, color_seed, blur_seed = tf.unstack(tf.random.split(seed, 4))
-    view = _random_crop_and_flip(image, crop_seed, flip_seed, image_size)
-    if color_jitter_strength != 0:
-        view = augment.random_color_jitter(view, color_seed, color_jitter_strength, brightness)
-    view = augment.clip(view)
-    if use_blur and blur_sigma == "image":
-        view = augment.random_blur(view, blur_seed, blur_kernel_size(image_size))
-    return view
 
 
 def pretraining_views(
     image: tf.Tensor, seed: tf.Tensor, image_size: int, number: int = 2, **recipe
 ) -> tuple[tf.Tensor, ...]:
-    """Make independent random views of one image.
+    """Make independent random views of one image for contrastive learning.
 
     Args:
       image: (height, width, 3 or 1), uint8 or float in [0, 1].
-      seed: int tensor (2,); split into one for each view.
+      seed: int tensor (2,).
       image_size: height and width of the views.
       number: of views.
-      **recipe: the other arguments of `pretraining_view`.
+      **recipe: see `finish_pretraining_views`.
 
     Returns:
       `number` tensors, float32 (image_size, image_size, 3) in [0, 1].
+
+    Raises:
+      UserError: if the recipe is not one of those allowed.
     """
-    seeds = tf.unstack(tf.random.split(seed, number))
-    return tuple(pretraining_view(image, view_seed, image_size, **recipe) for view_seed in seeds)
+    boxes, draws = draw_views(tf.shape(image)[:2], seed, number)
+    crops = resized_crops(image, boxes, image_size)
+    views = finish_pretraining_views(
+        crops[tf.newaxis], draws[tf.newaxis], white=augment.white(image.dtype), **recipe
+    )
+    return tuple(view[0] for view in views)
 
 
-def blur_batch(
-    views: tuple[tf.Tensor, ...],
-    seed: tf.Tensor,
-    image_size: int,
-    batch_size: int | None = None,
-    offset: int = 0,
-) -> tuple[tf.Tensor, ...]:
-    """Blur batches of views, each with one sigma and each image with probability 0.5.
+def draw_views(image_shape: tf.Tensor, seed: tf.Tensor, number: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Draw all that is random about the views of one image.
 
     Args:
-      views: float32 tensors (batch, image_size, image_size, 3) in [0, 1].
-      seed: int tensor (2,), another one for every batch.
-      image_size: height and width of the views.
-      batch_size: when these are a part of a batch, the images of the whole batch, so that
-        all parts together are blurred as the whole would be.
-      offset: where in the whole batch the part begins.
+      image_shape: int tensor (2,), height and width of the image.
+      seed: int tensor (2,).
+      number: of views.
 
     Returns:
-      Tensors of the same shapes, in [0, 1].
+      The boxes of the crops, int32 (number, 4), and the numbers that
+      `finish_pretraining_views` wants, float32 (number, distort.NUM_DRAWS).
     """
-    batch_size = batch_size or views[0].shape[0]
-    seeds = tf.unstack(tf.random.split(seed, len(views)))
-    return tuple(
-        _blur_view(view, view_seed, image_size, batch_size, offset)
-        for view, view_seed in zip(views, seeds, strict=True)
-    )
+    draws_seed, *crop_seeds = tf.unstack(tf.random.split(seed, 1 + number))
+    boxes = [augment.random_crop_box(image_shape, crop_seed) for crop_seed in crop_seeds]
+    return tf.stack(boxes), distort.draw(draws_seed, number)
+
+
+def share_sigmas(draws: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Replace the draws of the blurs' sigmas by those of `seed`, one for each view.
+
+    With one seed for all images of a batch, a batch has one sigma for each view, as in the
+    original's code; without, every image has its own, as in the paper.
+
+    Args:
+      draws: float32 (number, distort.NUM_DRAWS).
+      seed: int tensor (2,).
+    """
+    number = draws.shape[0]
+    shared = distort.draw(seed, number)[:, distort.SIGMA]
+    columns = tf.unstack(draws, axis=1)
+    columns[distort.SIGMA] = shared
+    return tf.stack(columns, axis=1)
+
+
+def resized_crops(image: tf.Tensor, boxes: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Cut out boxes and resize them.
+
+    Args:
+      image: (height, width, 3 or 1), of any number type.
+      boxes: int tensor (number, 4).
+      image_size: height and width of the crops.
+
+    Returns:
+      float32 (number, image_size, image_size, 3), in the units of `image`, not clipped.
+    """
+    return tf.stack([_resized_crop(image, box, image_size) for box in tf.unstack(boxes)])
+
+
+def finish_pretraining_views(
+    crops: tf.Tensor,
+    draws: tf.Tensor,
+    color_jitter_strength: float = 1.0,
+    use_blur: bool = True,
+    brightness: str = "multiply",
+    white: float = 255.0,
+) -> tuple[tf.Tensor, ...]:
+    """Make views of the resized crops of several images.
+
+    Args:
+      crops: float32 (images, number, image_size, image_size, 3).
+      draws: float32 (images, number, distort.NUM_DRAWS).
+      color_jitter_strength: in [0, 1.25]; 0 switches jitter and greyscale off.
+      use_blur: whether views are blurred, with probability 0.5.
+      brightness: "multiply" (SimCLRv2) or "add" (SimCLRv1).
+      white: the value of white in `crops`.
+
+    Returns:
+      `number` tensors, float32 (images, image_size, image_size, 3) in [0, 1].
+
+    Raises:
+      UserError: if the strength or `brightness` is not one of those above.
+    """
+    recipe = (float(color_jitter_strength), bool(use_blur), brightness, float(white))
+    return tuple(tf.unstack(distort.distort(crops, draws, *recipe)))
 
 
 def finetuning_view(image: tf.Tensor, seed: tf.Tensor, image_size: int) -> tf.Tensor:
@@ -131,30 +146,18 @@ def evaluation_view(image: tf.Tensor, image_size: int) -> tf.Tensor:
         box = augment.central_crop_box(size, (image_size, image_size))
     else:
         box = tf.concat([[0, 0], size], axis=0)
-    return augment.clip(_resized_crop(image, box, image_size))
-
-
-def blur_kernel_size(image_size: int) -> int:
-    """Return the nominal side of the blur's kernel: a tenth of the view."""
-    return image_size // 10
+    return augment.clip(_resized_crop(image, box, image_size) * (1 / augment.white(image.dtype)))
 
 
 def _random_crop_and_flip(image, crop_seed, flip_seed, image_size):
     box = augment.random_crop_box(tf.shape(image)[:2], crop_seed)
-    return augment.random_flip(_resized_crop(image, box, image_size), flip_seed)
+    view = _resized_crop(image, box, image_size) * (1 / augment.white(image.dtype))
+    drawn = tf.random.stateless_uniform((), flip_seed) < 0.5
+    return tf.cond(drawn, lambda: tf.reverse(view, axis=[1]), lambda: view)
 
 
 def _resized_crop(image, box, image_size):
-    image = augment.crop_and_resize(image, box, (image_size, image_size))
+    image = augment.resized_crop(image, box, (image_size, image_size))
     if image.shape[-1] == 1:
         image = tf.image.grayscale_to_rgb(image)
     return tf.ensure_shape(image, (image_size, image_size, 3))
-
-
-def _blur_view(images, seed, image_size, batch_size, offset):
-    draw_seed, sigma_seed = tf.unstack(tf.random.split(seed, 2))
-    draws = tf.random.stateless_uniform((batch_size, 1, 1, 1), draw_seed)
-    draws = draws[offset : offset + images.shape[0]]
-    sigma = augment.random_blur_sigma(sigma_seed)
-    blurred = augment.gaussian_blur(images, blur_kernel_size(image_size), sigma)
-    return augment.clip(tf.where(draws < augment.BLUR_PROBABILITY, blurred, images))

@@ -1,0 +1,228 @@
+"""What follows the crop: equal to plain TensorFlow operations, and drawn as it should be."""
+
+import itertools
+import pathlib
+
+import numpy as np
+import pytest
+import reference
+import sklearn.datasets
+import tensorflow as tf
+
+from simclr_tf.data import distort
+from simclr_tf.errors import UserError
+
+GOLDEN = dict(np.load(pathlib.Path(__file__).parents[1] / "golden" / "augment.npz"))
+COLOR_IMAGE = GOLDEN["color/in"].astype(np.float32) / 255
+JITTER = (1.4, 0.5, 1.6, 0.13)  # the factors of the recorded jitters
+ORDERS = list(itertools.permutations(range(4)))
+CHINA, FLOWER = sklearn.datasets.load_sample_images().images
+NEVER, ALWAYS = 0.999, 0.0
+
+
+def draws(flip=NEVER, jitter=NEVER, gray=NEVER, blur=NEVER, sigma=0.5, order=None, factors=None):
+    """One row of draws. `factors` at strength 1, in mode "multiply"."""
+    row = np.full(distort.NUM_DRAWS, 0.5, np.float32)
+    row[:5] = flip, jitter, gray, blur, (sigma - 0.1) / 1.9
+    if order is not None:
+        row[distort.ORDER] = np.argsort(order) / 4
+    if factors is not None:
+        centered = (np.array(factors) - [1, 1, 1, 0]) / distort.JITTER_EXTENTS
+        row[distort.FACTORS] = (centered + 1) / 2
+    return row
+
+
+def distorted(image, rows, strength=1.0, use_blur=True, brightness="multiply", white=1.0):
+    """The views of one image (size, size, 3) with each of the rows."""
+    crops = tf.tile(tf.cast(image, tf.float32)[None, None], [len(rows), 1, 1, 1, 1])
+    rows = np.float32(rows)[:, None]
+    return distort.distort(crops, rows, strength, use_blur, brightness, white)[0].numpy()
+
+
+def over_seeds(number=2000):
+    """Draws with 2,000 seeds."""
+    seeds = tf.data.Dataset.range(number).map(lambda index: tf.stack([index, 7]))
+    return next(iter(seeds.map(lambda seed: distort.draw(seed, 1)[0]).batch(number)))
+
+
+def plain_view(image, row, strength=1.0, use_blur=True, brightness="multiply"):
+    """The same by operations of tf.image, one after the other."""
+    row = tf.constant(row)
+    if row[distort.FLIP] < 0.5:
+        image = tf.image.flip_left_right(image)
+    if strength and row[distort.JITTER] < 0.8:
+        amounts = distort.jitter_factors(row, strength, brightness).numpy()
+        for index in distort.jitter_order(row).numpy():
+            amount = amounts[index]
+            if index == 0:
+                image = image * amount if brightness == "multiply" else image + amount
+            elif index == 1:
+                image = tf.image.adjust_contrast(image, amount)
+            elif index == 2:
+                image = tf.image.adjust_saturation(image, amount)
+            else:
+                image = tf.image.adjust_hue(image, amount)
+            image = tf.clip_by_value(image, 0.0, 1.0)
+    if strength and row[distort.GRAYSCALE] < 0.2:
+        image = tf.image.grayscale_to_rgb(tf.image.rgb_to_grayscale(image))
+    image = tf.clip_by_value(image, 0.0, 1.0).numpy()
+    if use_blur and row[distort.BLUR] < 0.5:
+        sigma = distort.blur_sigma(row).numpy()
+        image = reference.gaussian_blur(image, distort.blur_kernel_size(image.shape[0]), sigma)
+    return np.clip(image, 0, 1)
+
+
+def test_color_jitter_is_golden_in_every_order():
+    rows = [draws(jitter=ALWAYS, order=order, factors=JITTER) for order in ORDERS]
+    size = COLOR_IMAGE.shape[0]
+    assert COLOR_IMAGE.shape == (size, size, 3)
+    for order, view in zip(ORDERS, distorted(COLOR_IMAGE, rows), strict=True):
+        expected = GOLDEN["color/jitter_perm_{}{}{}{}".format(*order)]
+        np.testing.assert_allclose(view[::4], expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("image", [CHINA, FLOWER], ids=["china", "flower"])
+@pytest.mark.parametrize("size", [32, 224])
+@pytest.mark.parametrize(
+    "strength, use_blur, brightness",
+    [(1.0, True, "multiply"), (0.5, True, "add"), (0.0, True, "multiply"), (1.0, False, "add")],
+)
+def test_views_equal_plain_operations_on_real_images(image, size, strength, use_blur, brightness):
+    crop = tf.image.resize(image[40:290, 100:400], (size, size), "bicubic")
+    rows = over_seeds(12).numpy()
+    views = distorted(crop, rows, strength, use_blur, brightness, white=255.0)
+    for row, view in zip(rows, views, strict=True):
+        expected = plain_view(crop / 255, row, strength, use_blur, brightness)
+        np.testing.assert_allclose(view, expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.79, 0.81, 1.39, 1.41, 2.0])
+def test_blur_leaves_out_only_what_weighs_nothing(sigma):
+    image = CHINA[100:324, 200:424] / np.float32(255)
+    (view,) = distorted(image, [draws(blur=ALWAYS, sigma=sigma)])
+    np.testing.assert_allclose(view, reference.gaussian_blur(image, 22, sigma), rtol=0, atol=1e-5)
+
+
+def test_pixels_have_the_distribution_of_plain_operations():
+    crop = tf.image.resize(CHINA[:300, :400], (32, 32), "bicubic") / 255
+    ours = distorted(crop, over_seeds(2000))
+    rng = np.random.default_rng(0)
+    theirs = np.stack([_plain_random_view(crop, rng) for _ in range(2000)])
+    for statistic in (
+        lambda views: views.mean((1, 2)),
+        lambda views: views.std((1, 2)),
+        lambda views: np.stack([np.histogram(v, 8, (0, 1))[0] / v.size for v in views]),
+    ):
+        a, b = statistic(ours), statistic(theirs)
+        error = np.sqrt((a.var(0) + b.var(0)) / 2000)
+        assert (np.abs(a.mean(0) - b.mean(0)) < 4 * error + 1e-6).all()
+
+
+def _plain_random_view(image, rng):
+    row = np.float32(rng.random(distort.NUM_DRAWS))
+    image = tf.image.flip_left_right(image) if rng.random() < 0.5 else image
+    if rng.random() < 0.8:
+        operations = [
+            lambda image: image * rng.uniform(0.2, 1.8),
+            lambda image: tf.image.adjust_contrast(image, rng.uniform(0.2, 1.8)),
+            lambda image: tf.image.adjust_saturation(image, rng.uniform(0.2, 1.8)),
+            lambda image: tf.image.adjust_hue(image, rng.uniform(-0.2, 0.2)),
+        ]
+        for index in rng.permutation(4):
+            image = tf.clip_by_value(operations[index](image), 0.0, 1.0)
+    if rng.random() < 0.2:
+        image = tf.image.grayscale_to_rgb(tf.image.rgb_to_grayscale(image))
+    image = np.clip(image, 0, 1)
+    if rng.random() < 0.5:
+        image = reference.gaussian_blur(image, 3, 0.1 + 1.9 * row[0])
+    return image
+
+
+@pytest.mark.parametrize("brightness, amount", [("multiply", 1.8), ("add", 0.8)])
+def test_brightness_is_clipped_before_the_next_operation(brightness, amount):
+    image = np.full((8, 8, 3), 0.9, np.float32)
+    image[0] = 0.0
+    rows = [draws(jitter=ALWAYS, order=(0, 1, 2, 3), factors=(1.8, 0.5, 1.0, 0.0))]
+    (view,) = distorted(image, rows, brightness=brightness)
+    bright = np.clip(image * amount if brightness == "multiply" else image + amount, 0, 1)
+    np.testing.assert_allclose(view, bright.mean() + 0.5 * (bright - bright.mean()), atol=1e-5)
+
+
+def test_views_depend_on_their_own_row_alone():
+    rows = over_seeds(5).numpy()
+    image = CHINA[:64, :64]
+    together = distorted(image, rows)
+    for row, view in zip(rows, together, strict=True):
+        np.testing.assert_allclose(distorted(image, [row])[0], view, rtol=0, atol=1e-6)
+
+
+def test_views_of_an_image_come_apart():
+    rows = over_seeds(6).numpy().reshape(3, 2, -1)
+    images = np.stack([CHINA[:32, i : i + 32] / np.float32(255) for i in (0, 200, 400)])
+    crops = np.repeat(images[:, None], 2, axis=1)
+    found = distort.distort(tf.constant(crops), rows, 1.0, True, "multiply", 1.0)
+    assert found.shape == (2, 3, 32, 32, 3)
+    for view, image in itertools.product(range(2), range(3)):
+        expected = plain_view(tf.constant(images[image]), rows[image, view])
+        np.testing.assert_allclose(found[view, image], expected, rtol=0, atol=2e-5)
+
+
+def test_draws_are_uniform_and_independent():
+    numbers = over_seeds().numpy()
+    np.testing.assert_allclose(numbers.mean(0), 0.5, atol=0.03)
+    np.testing.assert_allclose(numbers.var(0), 1 / 12, atol=0.01)
+    correlation = np.corrcoef(numbers.T) - np.eye(distort.NUM_DRAWS)
+    assert np.abs(correlation).max() < 0.09
+
+
+def test_each_operation_is_drawn_as_often_as_it_should_be():
+    image = CHINA[100:108, 100:108] / np.float32(255)
+    for column, probability in ((distort.FLIP, 0.5), (distort.JITTER, 0.8)):
+        never = np.tile(draws(order=(0, 1, 2, 3), factors=JITTER), (1000, 1))
+        never[:, column] = np.arange(1000) / 1000
+        changed = (distorted(image, never) != distorted(image, never[-1:])).any((1, 2, 3))
+        assert changed.mean() == pytest.approx(probability, abs=0.002)
+    rows = np.tile(draws(), (1000, 1))
+    rows[:, distort.GRAYSCALE] = np.arange(1000) / 1000
+    gray = np.ptp(distorted(image, rows), axis=-1).max((1, 2)) < 1e-6
+    assert gray.mean() == pytest.approx(0.2, abs=0.002)
+    rows = np.tile(draws(sigma=1.5), (1000, 1))
+    rows[:, distort.BLUR] = np.arange(1000) / 1000
+    image = CHINA[100:132, 100:132] / np.float32(255)
+    blurred = (distorted(image, rows) != distorted(image, rows[-1:])).any((1, 2, 3))
+    assert blurred.mean() == pytest.approx(0.5, abs=0.002)
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+@pytest.mark.parametrize("mode, center", [("multiply", 1.0), ("add", 0.0)])
+def test_jitter_factors_are_uniform_in_their_ranges(strength, mode, center):
+    factors = distort.jitter_factors(over_seeds(), strength, mode).numpy()
+    scaled = (factors - [center, 1, 1, 0]) / (strength * np.array([0.8, 0.8, 0.8, 0.2]))
+    assert np.abs(scaled).max() <= 1 + 1e-5
+    assert np.abs(scaled).max(0).min() > 0.99
+    np.testing.assert_allclose(scaled.mean(0), 0, atol=0.05)
+    np.testing.assert_allclose(scaled.var(0), 1 / 3, atol=0.03)
+
+
+def test_every_order_is_drawn():
+    orders, counts = np.unique(distort.jitter_order(over_seeds()).numpy(), axis=0, return_counts=1)
+    assert [tuple(order) for order in orders] == ORDERS
+    assert counts.min() > 50 and counts.max() < 120  # 83 expected
+
+
+def test_blur_sigma_is_uniform():
+    sigma = distort.blur_sigma(over_seeds()).numpy()
+    assert 0.1 <= sigma.min() < 0.11 and 1.99 < sigma.max() <= 2.0
+    assert sigma.mean() == pytest.approx(1.05, abs=0.04)
+    assert sigma.var() == pytest.approx(1.9**2 / 12, abs=0.02)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.3])
+def test_a_strength_with_negative_factors_is_refused(strength):
+    with pytest.raises(UserError, match=r"color_jitter_strength must lie in \[0, 1.25\]"):
+        distort.jitter_factors(tf.constant(draws()), strength, "multiply")
+
+
+def test_an_unknown_brightness_is_refused():
+    with pytest.raises(UserError, match="brightness must be one of .* Received: 'divide'"):
+        distort.jitter_factors(tf.constant(draws()), 1.0, "divide")
