@@ -6,9 +6,10 @@ that of `image_folder` and name it in `DATASETS`.
 
 from collections.abc import Sequence
 
-from simclr_tf.data import digits, image_folder, tfds_source
+from simclr_tf.data import digits, image_folder, subsets, tfds_source
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.data.transfer import opening as transfer
+from simclr_tf.data.transfer.registry import MEAN_AVERAGE_PRECISION, REGISTRY
 
 DATASETS = {"digits": digits.load, "image_folder": image_folder.load}
 
@@ -27,8 +28,8 @@ def load(
     """Open one split of a data set.
 
     Args:
-      name: one of `DATASETS`; `transfer/NAME` for one of `transfer.registry`; else a name of
-        TensorFlow Datasets.
+      name: one of `DATASETS`; `transfer/NAME` for one of `transfer.registry`, without labels
+        if its images have several each; else a name of TensorFlow Datasets.
       split: name of the split.
       data_dir: directory of the data, where the data set needs one.
       holdout_fraction: share of every class that is held out for evaluation, where
@@ -43,9 +44,10 @@ def load(
       UserError: for an unknown data set or split, and when the data cannot be read.
     """
     if name.startswith(transfer.PREFIX):
-        return transfer.load(
-            name.removeprefix(transfer.PREFIX), split, data_dir=data_dir, seed=seed, cache=cache
-        )
+        name = name.removeprefix(transfer.PREFIX)
+        found = transfer.load(name, split, data_dir=data_dir, seed=seed, cache=cache)
+        several = REGISTRY[name].metric == MEAN_AVERAGE_PRECISION
+        return subsets.without_labels(found) if several else found
     if name not in DATASETS:
         return tfds_source.load(
             name, split, data_dir=data_dir, cache=cache, other_names=tuple(DATASETS)

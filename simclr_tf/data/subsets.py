@@ -134,6 +134,12 @@ def hide_other_labels(dataset: ImageDataset, indices: np.ndarray) -> ImageDatase
     return dataclasses.replace(dataset, source=hidden, labelled=_mask(dataset, indices))
 
 
+def without_labels(dataset: ImageDataset) -> ImageDataset:
+    """The images of a data set with random access, without their labels."""
+    source = dataclasses.replace(dataset.source, labels=None)
+    return dataclasses.replace(dataset, source=source, num_classes=None, class_names=None)
+
+
 def _mask(dataset: ImageDataset, indices: np.ndarray) -> np.ndarray:
     return np.isin(np.arange(dataset.num_examples), indices)
 

@@ -4,8 +4,11 @@ from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from simclr_tf.models import Network
+
+_PROGRESS_BAR_AFTER = 10  # seconds
 
 
 def extract_features(
@@ -38,7 +41,8 @@ def extract_features(
         return [strategy.gather(t, axis=0) for t in (features, labels, weights)]
 
     features, labels = [], []
-    for batch in batches:
+    shown = tqdm(batches, "Extracting features", unit="batch", delay=_PROGRESS_BAR_AFTER)
+    for batch in shown:
         rows, row_labels, weights = (t.numpy() for t in step(*batch))
         features.append(rows[weights > 0])
         labels.append(row_labels[weights > 0])

@@ -1,5 +1,6 @@
 """The transfer data sets: from official archives to decoded examples, labels and splits."""
 
+import functools
 import hashlib
 import io
 import logging
@@ -107,6 +108,16 @@ def test_the_registry_is_the_table_of_the_protocol():
     assert by_metric[registry.MEAN_AVERAGE_PRECISION] == ["voc2007"]
     official = [n for n, e in REGISTRY.items() if e.official_validation]
     assert official == ["aircraft", "voc2007", "dtd", "flowers"]
+
+
+def test_images_with_several_labels_are_for_pretraining_alone(tmp_path, monkeypatch):
+    made = MAKERS["voc2007"](tmp_path)
+    unchecked = functools.partial(opening.load, check=False)
+    monkeypatch.setattr(datasets.transfer, "load", unchecked)
+    dataset = datasets.load("transfer/voc2007", "train", data_dir=str(tmp_path))
+    assert (dataset.num_classes, dataset.class_names) == (None, None)
+    assert dataset.num_examples == len(made.train)
+    assert next(iter(dataset.examples())).keys() == {"position", "image"}
 
 
 def test_unpacked_files_do_as_well_as_archives(tmp_path):
