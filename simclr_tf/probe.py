@@ -19,7 +19,10 @@ from simclr_tf.errors import UserError
 from simclr_tf.evaluate import completed
 from simclr_tf.evaluation.features import extract_features
 from simclr_tf.evaluation.knn import knn_accuracy
-from simclr_tf.evaluation.logistic_regression import fit_logistic_regression
+from simclr_tf.evaluation.logistic_regression import (
+    ACCURACY_TOLERANCE,
+    fit_logistic_regression,
+)
 from simclr_tf.models import Network
 
 L2 = 1e-4  # of features that are scaled to unit variance
@@ -39,7 +42,11 @@ def probe(config: ExperimentConfig, network: Network) -> dict[str, float]:
     unseen, unseen_labels = extract_features(network, assemble.evaluation_batches(config, queries))
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
     classifier = fit_logistic_regression(
-        (features - mean) / scale, labels, num_classes=bank.num_classes, l2=L2
+        (features - mean) / scale,
+        labels,
+        num_classes=bank.num_classes,
+        l2=L2,
+        tolerance=ACCURACY_TOLERANCE,
     )
     return {
         "linear_probe_top_1_accuracy": classifier.accuracy((unseen - mean) / scale, unseen_labels),

@@ -8,7 +8,7 @@ import scipy.optimize
 import tensorflow as tf
 
 L2_VALUES = np.logspace(5, -6, 45)  # of SimCLR's appendix B.8.1, from the strongest
-SELECTION_TOLERANCE = 1e-8  # accuracy on held-out images no longer changes below it
+ACCURACY_TOLERANCE = 1e-8  # for the accuracy alone: below it that no longer changes
 BLOCK = 65_536  # rows that are turned into float64 at once
 
 
@@ -143,7 +143,7 @@ def fit_with_best_l2(
             num_classes=num_classes,
             l2=l2,
             start=classifier,
-            tolerance=SELECTION_TOLERANCE,
+            tolerance=ACCURACY_TOLERANCE,
         )
         path[l2] = classifier.accuracy(features[held_out], labels[held_out])
         solutions[l2] = classifier

@@ -10,7 +10,7 @@ import numpy as np
 
 from simclr_tf import checkpoints
 from simclr_tf.checkpoints.loading import network_of
-from simclr_tf.evaluation.logistic_regression import SELECTION_TOLERANCE, LinearClassifier
+from simclr_tf.evaluation.logistic_regression import ACCURACY_TOLERANCE, LinearClassifier
 from simclr_tf.models import Architecture, Network
 from simclr_tf.transfer import finetuning, linear
 from simclr_tf.transfer.plan import FINETUNE, LINEAR, RANDOM_INIT, Fit
@@ -146,7 +146,7 @@ class Runner:
         if previous is not None and previous.exists():
             with np.load(previous) as stored:
                 start = LinearClassifier(stored["weights"], stored["bias"])
-        precision = {} if fit.point is None else {"tolerance": SELECTION_TOLERANCE}
+        precision = {} if fit.point is None else {"tolerance": ACCURACY_TOLERANCE}
         found = linear.fit(
             features,
             labels,
