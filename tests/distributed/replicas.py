@@ -30,6 +30,9 @@ SIZE = 8
 STEPS = 5
 TEMPERATURE = 0.5  # lower ones amplify rounding errors
 CLASSES = 10
+# With many seeds the input of some ReLU comes so near to 0 that rounding decides its sign. With
+# this one that is rare: on one replica, weights changed by 3 ulp at random change slots by 2e-5.
+SEED = 2
 LEARNING_RATES = {"lars": 0.02, "momentum": 0.01, "adam": 0.001, "lamb": 0.001}
 
 
@@ -105,7 +108,7 @@ def train(case, strategy, arrays):
     """Train a case: NETWORK-OPTIMIZER-STATISTICS, such as resnet-lars-global."""
     network_name, optimizer_name, bn = case.split("-")
     config = configuration.from_dict(
-        training.SMALL | {"image_size": SIZE, "temperature": TEMPERATURE}
+        training.SMALL | {"image_size": SIZE, "temperature": TEMPERATURE, "seed": SEED}
     )
     dataset = datasets.load("digits", "train")
     keras.utils.set_random_seed(0)

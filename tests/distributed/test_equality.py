@@ -19,13 +19,15 @@ from simclr_tf.losses import nt_xent
 
 # Rounding errors of float32 are 6e-8. A step forward adds few of them up. Going back through
 # batch norm subtracts nearly equal sums, and in every further step the errors of the weights
-# come on top: momentum, which is a sum of gradients, shows them most. What was seen is a
-# fifth of these, or less. A wrong gather, factor or statistic is off by 1e-2 and more.
+# come on top. Slots, which are sums of gradients, show besides when rounding decides the sign of a
+# ReLU's input: that alone changes one by 3e-4 on a single replica whose weights are changed by an
+# ulp, and by 6e-4 was seen here; others were within 3e-5. All else was within a fifth of these
+# numbers. A wrong gather, factor or statistic is off by 1e-2 and more.
 TOLERANCES = {
     "metric": 1e-5,
     "statistic": 1e-5,
     "gradient": 5e-5,
-    "slot": 1e-4,
+    "slot": 1e-3,
     "weight": 1e-5,
 }
 TINY = [f"tiny-{name}-global" for name in ("gradient", "lars", "momentum", "adam")]
