@@ -1,0 +1,130 @@
+"""A training step: ours in float32 and bfloat16, and the original's.
+
+python benchmarks/training_step.py [--depth 18] [--image_size 32] [--batch_size 64]
+    [--original_dir DIR]      the directory tf2/ of google-research/simclr
+
+Both train encoder, projection head and linear probe with LARS on views that lie in memory; the
+CIFAR stem is used at 32 pixels. Memory is what comes on top of the process with its imports.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+from collections.abc import Callable
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+CLASSES = 10
+LEARNING_RATE = 0.1
+WEIGHT_DECAY = 1e-6
+
+
+def ours(depth: int, image_size: int, dtype: str) -> Callable:
+    """A compiled function from views (2 of (n, size, size, 3)) and labels (n,) to the loss."""
+    import tensorflow as tf
+
+    from simclr_tf import optimizers
+    from simclr_tf.methods import SimCLR
+    from simclr_tf.models import Architecture, Network
+
+    architecture = Architecture(
+        resnet_depth=depth, cifar_stem=image_size <= 32, num_classes=CLASSES
+    )
+    network = Network(architecture, dtype)
+    method = SimCLR(network, weight_decay=WEIGHT_DECAY, optimizer_decays=True)
+    head = network.supervised_head.trainable_weights
+    method.compile(optimizers.build("lars", LEARNING_RATE, weight_decay=WEIGHT_DECAY, exclude=head))
+    optimizers.create_slots(method.optimizer, method.trainable_variables)
+    step = tf.function(method.train_step)
+    return lambda views, labels: step((views, labels))["total_loss"]
+
+
+def original(depth: int, image_size: int, batch_size: int, directory: str) -> Callable:
+    """As `ours`, by the original's model, losses and optimizer."""
+    import tensorflow as tf
+    from absl import flags
+
+    # Its optimizer is written against the base class that Keras 2.11 renamed.
+    tf.keras.optimizers.Optimizer = tf.keras.optimizers.legacy.Optimizer
+    sys.path.insert(0, directory)
+    import model as original_model
+    import objective
+
+    import run  # noqa: F401  defines the flags
+
+    given = [f"--resnet_depth={depth}", f"--image_size={image_size}", "--nouse_tpu"]
+    given += [f"--train_batch_size={batch_size}", f"--weight_decay={WEIGHT_DECAY}"]
+    flags.FLAGS(["run.py", *given])
+    model = original_model.Model(CLASSES)
+    optimizer = original_model.build_optimizer(LEARNING_RATE)
+
+    @tf.function
+    def step(views, labels):
+        with tf.GradientTape() as tape:
+            projections, logits = model(tf.concat(views, -1), training=True)
+            loss, _, _ = objective.add_contrastive_loss(
+                projections, temperature=flags.FLAGS.temperature
+            )
+            one_hot = tf.one_hot(tf.concat([labels, labels], 0), CLASSES)
+            loss += objective.add_supervised_loss(labels=one_hot, logits=logits)
+            loss += original_model.add_weight_decay(model, adjust_per_optimizer=True)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        return loss
+
+    return step
+
+
+def worker(
+    contestant: str, depth: int, image_size: int, batch_size: int, original_dir: str | None
+) -> None:
+    """Measure one contestant; see side_by_side."""
+    import side_by_side
+    import tensorflow as tf
+
+    if contestant == "original":
+        step = original(depth, image_size, batch_size, original_dir)
+    else:
+        step = ours(depth, image_size, contestant.removeprefix("ours, "))
+    shape = [batch_size, image_size, image_size, 3]
+    views = tuple(tf.random.stateless_uniform(shape, seed=[0, i]) for i in (0, 1))
+    labels = tf.range(batch_size, dtype=tf.int64) % CLASSES
+
+    def work():
+        for _ in range(3):
+            loss = step(views, labels)
+        return loss.numpy()
+
+    side_by_side.serve(work, 3 * batch_size)
+
+
+def main() -> None:
+    """Compare the contestants."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--depth", type=int, default=18)
+    parser.add_argument("--image_size", type=int, default=32)
+    parser.add_argument("--batch_size", type=int, default=64)
+    parser.add_argument("--original_dir")
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--worker", type=json.loads)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        worker(**arguments.worker)
+        return
+
+    import side_by_side
+
+    print(side_by_side.describe_machine())
+    print(f"\nResNet-{arguments.depth}, {arguments.image_size} px, batch {arguments.batch_size}\n")
+    options = {
+        name: getattr(arguments, name)
+        for name in ("depth", "image_size", "batch_size", "original_dir")
+    }
+    names = ["original"] * bool(arguments.original_dir) + ["ours, float32", "ours, bfloat16"]
+    contestants = {name: {"contestant": name} | options for name in names}
+    side_by_side.measure(__file__, contestants, arguments.repetitions)
+
+
+if __name__ == "__main__":
+    main()
