@@ -44,7 +44,7 @@ def distort(
     use_blur: bool,
     brightness: str,
     white: float,
-) -> tf.Tensor:
+) -> tuple[tf.Tensor, ...]:
     """Make views of crops, several of each image.
 
     Args:
@@ -56,12 +56,12 @@ def distort(
       white: the value of white in `crops`, such as 255.
 
     Returns:
-      float32 (number, images, size, size, 3) in [0, 1].
+      `number` tensors, float32 (images, size, size, 3) in [0, 1].
 
     Raises:
       UserError: if the strength or `brightness` is not one of those above.
     """
-    images, number, size, _, channels = crops.shape
+    _, number, size, _, channels = crops.shape
     radii = blur_radii(blur_kernel_size(size))
     jitter = (
         functools.partial(augment.adjust_brightness, mode=brightness),
@@ -94,7 +94,8 @@ def distort(
 
     plan = _plan(draws, radii, color_jitter_strength, use_blur, brightness)
     views = tf.map_fn(view, (crops, *plan), fn_output_signature=tf.TensorSpec(crops.shape[1:]))
-    return tf.reshape(views, (number, images, size, size, channels))
+    # Split here, each has a buffer of its own; parts of one would be copied by what comes after.
+    return tuple(tf.split(views, number))
 
 
 def jitter_factors(draws: tf.Tensor, strength: float, mode: str) -> tf.Tensor:

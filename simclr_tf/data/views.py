@@ -116,7 +116,7 @@ def finish_pretraining_views(
       UserError: if the strength or `brightness` is not one of those above.
     """
     recipe = (float(color_jitter_strength), bool(use_blur), brightness, float(white))
-    return tuple(tf.unstack(distort.distort(crops, draws, *recipe)))
+    return distort.distort(crops, draws, *recipe)
 
 
 def finetuning_view(image: tf.Tensor, seed: tf.Tensor, image_size: int) -> tf.Tensor:
