@@ -10,9 +10,10 @@ the process with its imports.
 """
 
 import argparse
-import json
 import pathlib
 import sys
+
+import side_by_side
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
@@ -22,7 +23,6 @@ SIZE = 32
 
 def worker(batch_size: int, slices: int = 0, recompute: bool = False, bf16: bool = False) -> None:
     """Measure one contestant; see side_by_side."""
-    import side_by_side
     import tensorflow as tf
 
     from simclr_tf import optimizers
@@ -51,16 +51,7 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=1024)
     parser.add_argument("--slices", type=int, nargs="*", default=[32, 64, 128, 256])
     parser.add_argument("--skip_whole", action="store_true")
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--worker", type=json.loads)
-    arguments = parser.parse_args()
-    if arguments.worker:
-        worker(**arguments.worker)
-        return
-
-    import side_by_side
-
-    print(side_by_side.describe_machine())
+    arguments = side_by_side.parse(parser, worker)
     whole = {"batch_size": arguments.batch_size}
     contestants = {f"plain, {REFERENCE} images": {"batch_size": REFERENCE}}
     if not arguments.skip_whole:

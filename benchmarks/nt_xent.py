@@ -8,9 +8,10 @@ of the process with its imports and inputs.
 """
 
 import argparse
-import json
 import pathlib
 import sys
+
+import side_by_side
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
@@ -20,7 +21,6 @@ TEMPERATURE = 0.1
 
 def worker(contestant: str, batch_size: int, original_dir: str | None = None) -> None:
     """Measure one contestant; see side_by_side."""
-    import side_by_side
     import tensorflow as tf
 
     from simclr_tf.losses import contrastive_metrics, nt_xent_with_metrics
@@ -52,16 +52,7 @@ def main() -> None:
     parser.add_argument("--batch_sizes", type=int, nargs="*", default=[4096, 8192])
     parser.add_argument("--tiled_only", type=int, nargs="*", default=[])
     parser.add_argument("--original_dir")
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--worker", type=json.loads)
-    arguments = parser.parse_args()
-    if arguments.worker:
-        worker(**arguments.worker)
-        return
-
-    import side_by_side
-
-    print(side_by_side.describe_machine())
+    arguments = side_by_side.parse(parser, worker)
     original = ["original"] if arguments.original_dir else []
     sizes = [(size, [*original, "dense", "tiled"]) for size in arguments.batch_sizes]
     sizes += [(size, ["tiled"]) for size in arguments.tiled_only]

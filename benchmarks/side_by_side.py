@@ -4,6 +4,7 @@ A benchmark is a script that runs itself with --worker=JSON for each contestant;
 calls `serve` with a function that does the work once.
 """
 
+import argparse
 import json
 import os
 import platform
@@ -35,6 +36,18 @@ def serve(work: Callable[[], object], items: int) -> None:
         work()
         answer = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
         print(json.dumps(answer | {"peak": peak_megabytes() - base}), flush=True)
+
+
+def parse(parser: argparse.ArgumentParser, worker: Callable) -> argparse.Namespace:
+    """The arguments, --repetitions among them; a --worker does its work here and ends."""
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--worker", type=json.loads)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        worker(**arguments.worker)
+        sys.exit()
+    print(describe_machine())
+    return arguments
 
 
 def measure(script: str, contestants: Contestants, repetitions: int) -> None:

@@ -8,10 +8,11 @@ CIFAR stem is used at 32 pixels. Memory is what comes on top of the process with
 """
 
 import argparse
-import json
 import pathlib
 import sys
 from collections.abc import Callable
+
+import side_by_side
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
@@ -80,7 +81,6 @@ def worker(
     contestant: str, depth: int, image_size: int, batch_size: int, original_dir: str | None
 ) -> None:
     """Measure one contestant; see side_by_side."""
-    import side_by_side
     import tensorflow as tf
 
     if contestant == "original":
@@ -106,16 +106,7 @@ def main() -> None:
     parser.add_argument("--image_size", type=int, default=32)
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--original_dir")
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--worker", type=json.loads)
-    arguments = parser.parse_args()
-    if arguments.worker:
-        worker(**arguments.worker)
-        return
-
-    import side_by_side
-
-    print(side_by_side.describe_machine())
+    arguments = side_by_side.parse(parser, worker)
     print(f"\nResNet-{arguments.depth}, {arguments.image_size} px, batch {arguments.batch_size}\n")
     options = {
         name: getattr(arguments, name)

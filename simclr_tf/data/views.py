@@ -88,7 +88,9 @@ def resized_crops(image: tf.Tensor, boxes: tf.Tensor, image_size: int) -> tf.Ten
     Returns:
       float32 (number, image_size, image_size, 3), in the units of `image`, not clipped.
     """
-    return tf.stack([_resized_crop(image, box, image_size) for box in tf.unstack(boxes)])
+    size = (image_size, image_size)
+    crops = [augment.resized_crop(image, box, size) for box in tf.unstack(boxes)]
+    return tf.stack([_rgb(crop, image_size) for crop in crops])
 
 
 def finish_pretraining_views(
@@ -146,18 +148,21 @@ def evaluation_view(image: tf.Tensor, image_size: int) -> tf.Tensor:
         box = augment.central_crop_box(size, (image_size, image_size))
     else:
         box = tf.concat([[0, 0], size], axis=0)
-    return augment.clip(_resized_crop(image, box, image_size) * (1 / augment.white(image.dtype)))
+    return augment.clip(_crop(image, box, image_size))
 
 
 def _random_crop_and_flip(image, crop_seed, flip_seed, image_size):
     box = augment.random_crop_box(tf.shape(image)[:2], crop_seed)
-    view = _resized_crop(image, box, image_size) * (1 / augment.white(image.dtype))
+    view = _crop(image, box, image_size)
     drawn = tf.random.stateless_uniform((), flip_seed) < 0.5
     return tf.cond(drawn, lambda: tf.reverse(view, axis=[1]), lambda: view)
 
 
-def _resized_crop(image, box, image_size):
-    image = augment.resized_crop(image, box, (image_size, image_size))
-    if image.shape[-1] == 1:
-        image = tf.image.grayscale_to_rgb(image)
-    return tf.ensure_shape(image, (image_size, image_size, 3))
+def _crop(image, box, image_size):
+    return _rgb(augment.crop_and_resize(image, box, (image_size, image_size)), image_size)
+
+
+def _rgb(crop, image_size):
+    if crop.shape[-1] == 1:
+        crop = tf.image.grayscale_to_rgb(crop)
+    return tf.ensure_shape(crop, (image_size, image_size, 3))

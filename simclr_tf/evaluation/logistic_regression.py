@@ -8,6 +8,7 @@ import scipy.optimize
 import tensorflow as tf
 
 L2_VALUES = np.logspace(5, -6, 45)  # of SimCLR's appendix B.8.1, from the strongest
+OPTIMUM_TOLERANCE = 1e-13
 ACCURACY_TOLERANCE = 1e-8  # for the accuracy alone: below it that no longer changes
 BLOCK = 65_536  # rows that are turned into float64 at once
 
@@ -40,7 +41,7 @@ def fit_logistic_regression(
     num_classes: int,
     l2: float,
     start: LinearClassifier | None = None,
-    tolerance: float = 1e-13,
+    tolerance: float = OPTIMUM_TOLERANCE,
     max_iterations: int = 5000,
 ) -> LinearClassifier:
     """Minimise mean cross-entropy + l2 / 2 * |weights|^2 by L-BFGS (SimCLR appendix B.8.1).

@@ -6,7 +6,11 @@ import zipfile
 import numpy as np
 
 from simclr_tf.data.sources import ImageDataset
-from simclr_tf.evaluation.logistic_regression import LinearClassifier, fit_logistic_regression
+from simclr_tf.evaluation.logistic_regression import (
+    OPTIMUM_TOLERANCE,
+    LinearClassifier,
+    fit_logistic_regression,
+)
 from simclr_tf.models import Network
 from simclr_tf.transfer.tasks import shown_batches
 
@@ -57,7 +61,7 @@ def fit(
     num_classes: int,
     l2: float,
     start: LinearClassifier | None = None,
-    tolerance: float = 1e-13,
+    tolerance: float = OPTIMUM_TOLERANCE,
 ) -> LinearClassifier:
     """Multinomial logistic regression; one against the rest where images have several labels.
 

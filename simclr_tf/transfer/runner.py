@@ -10,7 +10,11 @@ import numpy as np
 
 from simclr_tf import checkpoints
 from simclr_tf.checkpoints.loading import network_of
-from simclr_tf.evaluation.logistic_regression import ACCURACY_TOLERANCE, LinearClassifier
+from simclr_tf.evaluation.logistic_regression import (
+    ACCURACY_TOLERANCE,
+    OPTIMUM_TOLERANCE,
+    LinearClassifier,
+)
 from simclr_tf.models import Architecture, Network
 from simclr_tf.transfer import finetuning, linear
 from simclr_tf.transfer.plan import FINETUNE, LINEAR, RANDOM_INIT, Fit
@@ -146,14 +150,13 @@ class Runner:
         if previous is not None and previous.exists():
             with np.load(previous) as stored:
                 start = LinearClassifier(stored["weights"], stored["bias"])
-        precision = {} if fit.point is None else {"tolerance": ACCURACY_TOLERANCE}
         found = linear.fit(
             features,
             labels,
             num_classes=self._num_classes,
             l2=point["l2"],
             start=start,
-            **precision,
+            tolerance=OPTIMUM_TOLERANCE if fit.point is None else ACCURACY_TOLERANCE,
         )
         if fit.point is not None:
             path = self.sweep.arrays(fit.id)
