@@ -6,6 +6,7 @@ the other. So an operation is compiled once and costs time only in views that dr
 """
 
 import functools
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -38,64 +39,48 @@ def draw(seed: tf.Tensor, number_of_views: int) -> tf.Tensor:
 
 @functools.partial(tf.function, jit_compile=True, autograph=False)
 def distort(
-    crops: tf.Tensor,
+    crops: Sequence[tf.Tensor],
     draws: tf.Tensor,
     color_jitter_strength: float,
     use_blur: bool,
     brightness: str,
     white: float,
 ) -> tuple[tf.Tensor, ...]:
-    """Make views of crops, several of each image.
+    """Make views of crops.
 
     Args:
-      crops: float32 (images, number, size, size, 3).
-      draws: float32 (images, number, NUM_DRAWS), see `draw`.
+      crops: float32 (images, size, size, 3), the first view's of all images, then the second's, ...
+      draws: float32 (images, views, NUM_DRAWS), see `draw`.
       color_jitter_strength: in [0, 1.25]; 0 switches jitter and greyscale off.
       use_blur: whether views are blurred, with probability 0.5.
       brightness: "multiply" (SimCLRv2) or "add" (SimCLRv1).
       white: the value of white in `crops`, such as 255.
 
     Returns:
-      `number` tensors, float32 (images, size, size, 3) in [0, 1].
+      As many tensors, float32 (images, size, size, 3) in [0, 1].
 
     Raises:
       UserError: if the strength or `brightness` is not one of those above.
     """
-    _, number, size, _, channels = crops.shape
+    size = crops[0].shape[1]
     radii = blur_radii(blur_kernel_size(size))
-    jitter = (
-        functools.partial(augment.adjust_brightness, mode=brightness),
-        augment.adjust_contrast,
-        augment.adjust_saturation,
-        augment.adjust_hue,
-    )
-    operations = [lambda planes, _: tf.reverse(planes, axis=[2])]
-    operations += [functools.partial(_clipped, operation) for operation in jitter]
-    operations += [lambda planes, _: augment.to_grayscale(planes)]
-    operations += [functools.partial(_blur, radius=radius) for radius in radii]
-
-    crops = tf.reshape(tf.transpose(crops, (1, 0, 2, 3, 4)), (-1, size, size, channels))
-    draws = tf.reshape(tf.transpose(draws, (1, 0, 2)), (-1, NUM_DRAWS))
+    operations = _operations(brightness, radii)
 
     def view(crop_and_plan):
-        crop, steps, count, arguments = crop_and_plan
+        crop, steps, count, *arguments = crop_and_plan
 
         def apply_next(done, planes):
-            index = steps[done]
-            branches = [
-                functools.partial(operation, planes, argument)
-                for operation, argument in zip(operations, tf.unstack(arguments), strict=True)
-            ]
-            return done + 1, tf.switch_case(index, branches)
+            branches = [functools.partial(operate, planes, *arguments) for operate in operations]
+            return done + 1, tf.switch_case(steps[done], branches)
 
         planes = augment.to_planes(crop) * (1 / white)
         _, planes = tf.while_loop(lambda done, _: done < count, apply_next, (0, planes))
         return augment.from_planes(augment.clip(planes))
 
-    plan = _plan(draws, radii, color_jitter_strength, use_blur, brightness)
-    views = tf.map_fn(view, (crops, *plan), fn_output_signature=tf.TensorSpec(crops.shape[1:]))
-    # Split here, each has a buffer of its own; parts of one would be copied by what comes after.
-    return tuple(tf.split(views, number))
+    return tuple(
+        _of_each(view, crop, *_plan(drawn, radii, color_jitter_strength, use_blur, brightness))
+        for crop, drawn in zip(crops, tf.unstack(draws, axis=1), strict=True)
+    )
 
 
 def jitter_factors(draws: tf.Tensor, strength: float, mode: str) -> tf.Tensor:
@@ -159,40 +144,74 @@ def blur_radii(kernel_size: int) -> tuple[int, ...]:
     return tuple(sorted({min(radius, r) for r in BLUR_RADII}))
 
 
-def _clipped(operation, planes, amount):
-    return augment.clip(operation(planes, amount))
+def _of_each(view, crops, *plan):
+    """The views of crops (n, size, size, 3); a loop, unless there is one alone."""
+    if crops.shape[0] == 1:
+        return view([tensor[0] for tensor in (crops, *plan)])[tf.newaxis]
+    return tf.map_fn(view, (crops, *plan), fn_output_signature=tf.TensorSpec(crops.shape[1:]))
 
 
-def _blur(planes, sigma, radius):
-    return augment.gaussian_blur(augment.clip(planes), radius, sigma)
+def _operations(brightness, radii):
+    """What may be done to planes, each a function of planes, factors and taps.
+
+    The two directions of a blur are two operations, since the second wants the first's whole
+    result at hand.
+    """
+
+    def jitter(index, operation):
+        return lambda planes, factors, _: augment.clip(operation(planes, factors[index]))
+
+    def blur(direction, radius):
+        def operate(planes, _, taps):
+            outside = taps.shape[0] // 2 - radius
+            return direction(planes, taps[outside : taps.shape[0] - outside])
+
+        return operate
+
+    return [
+        lambda planes, *_: tf.reverse(planes, axis=[2]),
+        jitter(0, functools.partial(augment.adjust_brightness, mode=brightness)),
+        jitter(1, augment.adjust_contrast),
+        jitter(2, augment.adjust_saturation),
+        jitter(3, augment.adjust_hue),
+        lambda planes, *_: augment.to_grayscale(planes),
+        lambda planes, *_: augment.clip(planes),
+        *(blur(d, r) for r in radii for d in (augment.blur_down, augment.blur_across)),
+    ]
+
+
+_FLIP, _JITTER, _GRAYSCALE, _CLIP, _BLUR = 0, 1, 5, 6, 7  # places in `_operations`
 
 
 def _plan(draws, radii, strength, use_blur, brightness):
-    """What each view undergoes.
+    """What each of n views undergoes, from draws (n, NUM_DRAWS).
 
     Returns:
-      The indices of its operations in their order, int32 (n, 7), the number of them that
-      were drawn (n,), and the argument of each operation, float32 (n, 6 + len(radii)).
+      The places of its operations in `_operations`, in their order, int32 (n, 9), the number of
+      them that were drawn (n,), the factors of its jitter (n, 4), and the taps of its blur.
     """
-    sigma = blur_sigma(draws)[:, tf.newaxis]
-    zero = tf.zeros_like(sigma)
-    factors = jitter_factors(draws, strength, brightness)
-    arguments = tf.concat([zero, factors, zero, *([sigma] * len(radii))], axis=1)
-
-    flip, jitter, gray, blur = (tf.fill(sigma.shape, index) for index in (0, 1, 5, 6))
-    for radius in radii[:-1]:
-        blur += tf.cast(5.0 * sigma > radius + 1, tf.int32)
-    steps = tf.concat([flip, jitter + jitter_order(draws), gray, blur], axis=1)
-    colored = strength != 0
-    drawn = tf.concat(
-        [
-            draws[:, FLIP, tf.newaxis] < 0.5,
-            tf.repeat(draws[:, JITTER, tf.newaxis] < JITTER_PROBABILITY, 4, axis=1) & colored,
-            (draws[:, GRAYSCALE, tf.newaxis] < GRAYSCALE_PROBABILITY) & colored,
-            (draws[:, BLUR, tf.newaxis] < BLUR_PROBABILITY) & use_blur,
-        ],
-        axis=1,
-    )
+    sigma = blur_sigma(draws)
+    wider = sum(tf.cast(5.0 * sigma > radius + 1, tf.int32) for radius in radii[:-1])
+    blur = _BLUR + 2 * (wider * tf.ones(sigma.shape, tf.int32))
+    whether = {
+        FLIP: draws[:, FLIP] < 0.5,
+        JITTER: (draws[:, JITTER] < JITTER_PROBABILITY) & (strength != 0),
+        GRAYSCALE: (draws[:, GRAYSCALE] < GRAYSCALE_PROBABILITY) & (strength != 0),
+        BLUR: (draws[:, BLUR] < BLUR_PROBABILITY) & use_blur,
+    }
+    planned = [
+        (whether[FLIP], tf.fill(sigma.shape, _FLIP)),
+        *((whether[JITTER], _JITTER + i) for i in tf.unstack(jitter_order(draws), axis=1)),
+        (whether[GRAYSCALE], tf.fill(sigma.shape, _GRAYSCALE)),
+        (whether[BLUR], tf.fill(sigma.shape, _CLIP)),
+        (whether[BLUR], blur),
+        (whether[BLUR], blur + 1),
+    ]
+    drawn, steps = (tf.stack(column, axis=1) for column in zip(*planned, strict=True))
     drawn_first = tf.argsort(tf.cast(~drawn, tf.int32), axis=1, stable=True)
-    steps = tf.gather(steps, drawn_first, axis=1, batch_dims=1)
-    return steps, tf.reduce_sum(tf.cast(drawn, tf.int32), axis=1), arguments
+    return (
+        tf.gather(steps, drawn_first, axis=1, batch_dims=1),
+        tf.reduce_sum(tf.cast(drawn, tf.int32), axis=1),
+        jitter_factors(draws, strength, brightness),
+        augment.blur_taps(radii[-1], sigma),
+    )

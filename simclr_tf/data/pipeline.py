@@ -15,8 +15,9 @@ from simclr_tf.errors import UserError
 AUGMENTATIONS = ("pretrain", "finetune", "none")
 BLUR_SIGMAS_PER = ("image", "batch")
 _BATCH_STREAM = 1  # folded into a batch's seed, so that it differs from every image's seed
-# Views of so many images are finished in one call: it costs as much as 20 of 32 pixels.
-_AT_ONCE = 32
+# Views of so many pixels are finished in one call: of small images several, since a call costs
+# as much as 20 of 32 pixels, of large ones one, which stays in the cache.
+_PIXELS_AT_ONCE = 32 * 32 * 32
 
 
 def training_dataset(
@@ -99,17 +100,23 @@ def training_dataset(
             draws = views.share_sigmas(draws, batch_seed)
         return views.resized_crops(image, boxes, image_size), draws, *_label(example)
 
-    def finish(crops: tf.Tensor, draws: tf.Tensor, *label: tf.Tensor) -> tuple:
+    def finish(crops: tuple[tf.Tensor, ...], draws: tf.Tensor, *label: tf.Tensor) -> tuple:
         finished = views.finish_pretraining_views(
             crops, draws, color_jitter_strength, use_blur, brightness
         )
         return finished, *label
 
-    if augmentation == "pretrain":
-        several = _map(examples, crops).batch(_AT_ONCE, drop_remainder=True)
+    def finished(example: dict[str, tf.Tensor]) -> tuple:
+        return finish(*tf.nest.map_structure(lambda one: one[tf.newaxis], crops(example)))
+
+    at_once = min(_PIXELS_AT_ONCE // image_size**2, share.length)
+    if augmentation != "pretrain":
+        batches = _map(examples, one_view).batch(share.length, drop_remainder=True)
+    elif at_once > 1:
+        several = _map(examples, crops).batch(at_once, drop_remainder=True)
         batches = _map(several, finish).rebatch(share.length, drop_remainder=True)
     else:
-        batches = _map(examples, one_view).batch(share.length, drop_remainder=True)
+        batches = _map(examples, finished).rebatch(share.length, drop_remainder=True)
     # Told that the data never end, strategies keep static shapes and do not ask at every step.
     endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
     return _deterministic(batches.apply(endless))

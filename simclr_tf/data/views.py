@@ -10,6 +10,8 @@ Cropping works on one image of any size, what follows (`distort`) on several of 
 Reading and batching images is not done here: see `pipeline`.
 """
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from simclr_tf.data import augment, distort
@@ -37,9 +39,8 @@ def pretraining_views(
     """
     boxes, draws = draw_views(tf.shape(image)[:2], seed, number)
     crops = resized_crops(image, boxes, image_size)
-    views = finish_pretraining_views(
-        crops[tf.newaxis], draws[tf.newaxis], white=augment.white(image.dtype), **recipe
-    )
+    crops, draws = tf.nest.map_structure(lambda tensor: tensor[tf.newaxis], (crops, draws))
+    views = finish_pretraining_views(crops, draws, white=augment.white(image.dtype), **recipe)
     return tuple(view[0] for view in views)
 
 
@@ -77,7 +78,9 @@ def share_sigmas(draws: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.stack(columns, axis=1)
 
 
-def resized_crops(image: tf.Tensor, boxes: tf.Tensor, image_size: int) -> tf.Tensor:
+def resized_crops(
+    image: tf.Tensor, boxes: tf.Tensor, image_size: int
+) -> tuple[tf.Tensor, ...]:
     """Cut out boxes and resize them.
 
     Args:
@@ -86,15 +89,15 @@ def resized_crops(image: tf.Tensor, boxes: tf.Tensor, image_size: int) -> tf.Ten
       image_size: height and width of the crops.
 
     Returns:
-      float32 (number, image_size, image_size, 3), in the units of `image`, not clipped.
+      `number` tensors, float32 (image_size, image_size, 3), in the units of `image`, not clipped.
     """
     size = (image_size, image_size)
     crops = [augment.resized_crop(image, box, size) for box in tf.unstack(boxes)]
-    return tf.stack([_rgb(crop, image_size) for crop in crops])
+    return tuple(_rgb(crop, image_size) for crop in crops)
 
 
 def finish_pretraining_views(
-    crops: tf.Tensor,
+    crops: Sequence[tf.Tensor],
     draws: tf.Tensor,
     color_jitter_strength: float = 1.0,
     use_blur: bool = True,
@@ -104,7 +107,7 @@ def finish_pretraining_views(
     """Make views of the resized crops of several images.
 
     Args:
-      crops: float32 (images, number, image_size, image_size, 3).
+      crops: `number` tensors, float32 (images, image_size, image_size, 3).
       draws: float32 (images, number, distort.NUM_DRAWS).
       color_jitter_strength: in [0, 1.25]; 0 switches jitter and greyscale off.
       use_blur: whether views are blurred, with probability 0.5.
@@ -118,7 +121,7 @@ def finish_pretraining_views(
       UserError: if the strength or `brightness` is not one of those above.
     """
     recipe = (float(color_jitter_strength), bool(use_blur), brightness, float(white))
-    return distort.distort(crops, draws, *recipe)
+    return distort.distort(tuple(crops), draws, *recipe)
 
 
 def finetuning_view(image: tf.Tensor, seed: tf.Tensor, image_size: int) -> tf.Tensor:

@@ -34,9 +34,9 @@ def draws(flip=NEVER, jitter=NEVER, gray=NEVER, blur=NEVER, sigma=0.5, order=Non
 
 def distorted(image, rows, strength=1.0, use_blur=True, brightness="multiply", white=1.0):
     """The views of one image (size, size, 3) with each of the rows."""
-    crops = tf.tile(tf.cast(image, tf.float32)[None, None], [len(rows), 1, 1, 1, 1])
-    rows = np.float32(rows)[:, None]
-    return distort.distort(crops, rows, strength, use_blur, brightness, white)[0].numpy()
+    crops = tf.tile(tf.cast(image, tf.float32)[None], [len(rows), 1, 1, 1])
+    rows = tf.constant(np.float32(rows)[:, None])
+    return distort.distort((crops,), rows, strength, use_blur, brightness, white)[0].numpy()
 
 
 def over_seeds(number=2000):
@@ -159,8 +159,8 @@ def test_views_depend_on_their_own_row_alone():
 def test_views_of_an_image_come_apart():
     rows = over_seeds(6).numpy().reshape(3, 2, -1)
     images = np.stack([CHINA[:32, i : i + 32] / np.float32(255) for i in (0, 200, 400)])
-    crops = np.repeat(images[:, None], 2, axis=1)
-    found = tf.stack(distort.distort(tf.constant(crops), rows, 1.0, True, "multiply", 1.0))
+    crops = (tf.constant(images), tf.constant(images))
+    found = tf.stack(distort.distort(crops, tf.constant(rows), 1.0, True, "multiply", 1.0))
     assert found.shape == (2, 3, 32, 32, 3)
     for view, image in itertools.product(range(2), range(3)):
         expected = plain_view(tf.constant(images[image]), rows[image, view])
