@@ -4,6 +4,7 @@ With a directory that holds official files, these are read; otherwise TensorFlow
 """
 
 import importlib
+import os
 import pathlib
 from collections.abc import Callable
 
@@ -45,7 +46,8 @@ def load(
         expected.
 
     Returns:
-      The data set. Labels are as in `Examples`; `skipped_files` are missing images.
+      The data set. Labels are as in `Examples`; `skipped_files` are missing images. Images are
+      not checked: those that cannot be decoded are there too.
 
     Raises:
       UserError: for an unknown name or split, and when the files are missing, damaged, or others
@@ -88,6 +90,7 @@ def load(
         class_names=listing.class_names,
         source=_source(examples, cache, entry.banner),
         skipped_files=examples.missing,
+        file_names=_file_names(examples, data_dir),
     )
 
 
@@ -138,6 +141,12 @@ def _split(entry: TransferSet, listing: Listing, split: str, seed: int) -> Examp
     count = round(share * len(parts["train"]))
     held = hold_out(parts["train"], count, seed)
     return parts["train"].take(held if split == "validation" else ~held)
+
+
+def _file_names(examples: Examples, data_dir: str) -> tuple[str, ...] | None:
+    if examples.images.ndim > 1:
+        return None
+    return tuple(os.path.relpath(path, data_dir) for path in examples.images)
 
 
 def _source(examples: Examples, cache: bool, banner: int) -> IndexedSource:
