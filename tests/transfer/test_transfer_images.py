@@ -145,3 +145,19 @@ def test_too_many_bad_images_stop_a_sweep_before_its_first_fit(checkpoint, pets,
         Runner(sweep, Settings(checkpoint, image_size=8), tasks).run(fits)
     assert not any(sweep.result(fit.id) for fit in fits)
     assert [path.name.split("-")[0] for path in sweep.path.glob("images/*.json")] == ["dtd"]
+
+
+def test_images_that_are_no_files_cannot_be_left_out(pets):
+    task, folder = pets
+    damage(folder, "Abyssinian_4.jpg")
+    position = task.open("train+validation").file_names.index(
+        next(name for name in task.open("train+validation").file_names if "Abyssinian_4." in name)
+    )
+    no_files = dataclasses.replace(task)
+    object.__setattr__(
+        no_files, "open", lambda split: dataclasses.replace(task.open(split), file_names=None)
+    )
+    with pytest.raises(
+        UserError, match=f"number {position}. They are no files .* prepare .* again"
+    ):
+        choose(no_files, 10)
