@@ -175,7 +175,7 @@ def test_our_builder_of_birdsnap(tmp_path, caplog):
     data_dir = tmp_path / "tfds"
     with caplog.at_level(logging.WARNING, logger="absl"):
         prepared("birdsnap", tmp_path, data_dir)
-    assert "Blue_Jay/903.jpg is missing" in caplog.text
+    assert "the first is Blue_Jay/903.jpg;" in caplog.text
     test = load("birdsnap", "test", data_dir)
     assert values(test) == made.test
     train = load("birdsnap", "train+validation", data_dir)

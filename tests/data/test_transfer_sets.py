@@ -158,8 +158,8 @@ def test_missing_images_of_birdsnap_are_reported(tmp_path, caplog):
     assert values(test) == {61: 0}
     assert train.skipped_files == ("Blue_Jay/903.jpg",)
     assert test.skipped_files == ("Blue_Jay/960.jpg",)
-    assert "Blue_Jay/903.jpg is missing" in caplog.text
-    assert "1 of Birdsnap's 20 images for train are missing" in caplog.text
+    assert "1 of Birdsnap's 20 images for train are missing in " in caplog.text
+    assert "the first is Blue_Jay/903.jpg;" in caplog.text
 
 
 def test_missing_images_of_others_are_an_error(tmp_path):
