@@ -13,6 +13,9 @@ import numpy as np
 import tensorflow as tf
 from scipy.io import savemat
 
+from simclr_tf.data.decode import decode_image
+from simclr_tf.data.transfer.registry import REGISTRY
+
 
 @dataclasses.dataclass
 class Made:
@@ -343,3 +346,23 @@ MAKERS = {
         caltech101, flowers,
     )
 }  # fmt: skip
+
+
+def values(dataset):
+    """{value of the image: its label} in one pass; several labels as a tuple."""
+    found = {}
+    for example in dataset.examples():
+        image = decode_image(example["image"]).numpy()
+        assert np.ptp(image[..., 0]) == 0
+        label = example["label"].numpy()
+        found[int(image[0, 0, 0])] = tuple(label.tolist()) if label.ndim else int(label)
+    assert len(found) == dataset.num_examples
+    return found
+
+
+def expect_md5(monkeypatch, name, md5):
+    """Change the MD5 sum that the only archive of a data set should have."""
+    (download,) = REGISTRY[name].downloads
+    changed = dataclasses.replace(download, md5=md5)
+    entry = dataclasses.replace(REGISTRY[name], downloads=(changed,))
+    monkeypatch.setitem(REGISTRY, name, entry)

@@ -77,27 +77,40 @@ def undecodable_files(paths: Sequence[str]) -> dict[int, str]:
     Returns:
       The reason (one line) for the index of each file that cannot be decoded.
     """
+    files = tf.data.Dataset.from_tensor_slices(tf.constant(paths, tf.string)).enumerate()
+    images = files.map(
+        lambda i, path: (i, tf.io.read_file(path)), num_parallel_calls=tf.data.AUTOTUNE
+    )
+    return {i: _reason(paths[i]) for i in undecodable(images, len(paths))}
+
+
+def undecodable(images: tf.data.Dataset, count: int) -> list[int]:
+    """Decode every image once.
+
+    Args:
+      images: of (number in [0, count), scalar int64; encoded image, scalar string). One that
+        fails to be read counts as one that cannot be decoded.
+      count: number of images.
+
+    Returns:
+      The rising numbers of those that cannot be decoded.
+    """
     good = (
-        tf.data.Dataset.from_tensor_slices(tf.constant(paths, tf.string))
-        .enumerate()
-        .map(
-            lambda i, path: (i, tf.size(decode_image(tf.io.read_file(path)))),
+        images.map(
+            lambda number, image: (number, tf.size(decode_image(image))),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         .ignore_errors()
         .batch(_CHECKED_AT_ONCE)
     )
-    bad = set(range(len(paths)))
+    bad = set(range(count))
     with tqdm(
-        total=len(paths),
-        desc="Checking image files",
-        unit="file",
-        disable=len(paths) < _PROGRESS_BAR_FROM,
+        total=count, desc="Checking images", unit="image", disable=count < _PROGRESS_BAR_FROM
     ) as progress:
-        for indices, _ in good:
-            bad.difference_update(indices.numpy().tolist())
-            progress.update(len(indices))
-    return {i: _reason(paths[i]) for i in sorted(bad)}
+        for numbers, _ in good:
+            bad.difference_update(numbers.numpy().tolist())
+            progress.update(len(numbers))
+    return sorted(bad)
 
 
 def _reason(path: str) -> str:

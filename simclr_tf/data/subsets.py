@@ -135,8 +135,8 @@ def hide_other_labels(dataset: ImageDataset, indices: np.ndarray) -> ImageDatase
 
 
 def without_labels(dataset: ImageDataset) -> ImageDataset:
-    """The images of a data set with random access, without their labels."""
-    source = dataclasses.replace(dataset.source, labels=None)
+    """The images of a data set, without their labels."""
+    source = _WithoutLabels(dataset.source)
     return dataclasses.replace(dataset, source=source, num_classes=None, class_names=None)
 
 
@@ -154,6 +154,21 @@ def _read(dataset: ImageDataset, indices: np.ndarray) -> tuple[tf.Tensor, np.nda
 
 def _fingerprint(images: tf.Tensor) -> tf.Tensor:
     return tf.strings.to_hash_bucket_fast(images, tf.int64.max)
+
+
+@dataclasses.dataclass(frozen=True)
+class _WithoutLabels:
+    """A source whose labels are not told."""
+
+    source: Source
+
+    def examples(
+        self, positions: Positions, seed: int | None, shuffle_buffer: int
+    ) -> tf.data.Dataset:
+        def drop(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            return {key: value for key, value in example.items() if key != "label"}
+
+        return self.source.examples(positions, seed, shuffle_buffer).map(drop)
 
 
 @dataclasses.dataclass(frozen=True)

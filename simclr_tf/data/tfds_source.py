@@ -18,6 +18,7 @@ from simclr_tf.errors import UserError, did_you_mean
 _FILES_IN_TURNS = 16
 _RECORDS_PER_TURN = 16
 _LONGEST_REASON = 300
+_LABELS_AT_ONCE = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,15 +27,47 @@ class ShardedSource:
 
     Attributes:
       read_shard: maps the number of a file (scalar int64) to a dataset of its records.
-      num_shards: number of files.
+      starts: (files,) int64, how many records are in the files before each.
       num_examples: number of records in all files.
       parse: maps a record to {"image": string, "label": int64 if there is one}.
     """
 
     read_shard: Callable[[tf.Tensor], tf.data.Dataset]
-    num_shards: int
+    starts: np.ndarray
     num_examples: int
     parse: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+
+    @property
+    def num_shards(self) -> int:
+        """Number of files."""
+        return len(self.starts)
+
+    def labels_by_record(self) -> np.ndarray:
+        """The label of every record, (n,) int64, in the order of the files; reads all of them."""
+        records = tf.data.Dataset.range(self.num_shards).flat_map(self.read_shard)
+        labels = records.map(
+            lambda record: self.parse(record)["label"],
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        return np.concatenate([batch.numpy() for batch in labels.batch(_LABELS_AT_ONCE)])
+
+    def keep(self, kept: np.ndarray) -> "ShardedSource":
+        """The same files without some records, which are read and dropped.
+
+        Args:
+          kept: (n,) bool, by the order of the files.
+        """
+        starts, kept_records = tf.constant(self.starts), tf.constant(kept)
+
+        def read_shard(i: tf.Tensor) -> tf.data.Dataset:
+            numbered = self.read_shard(i).enumerate(starts[i])
+            return numbered.filter(lambda n, _: kept_records[n]).map(lambda _, record: record)
+
+        ends = np.concatenate([[0], np.cumsum(kept)])
+        return dataclasses.replace(
+            self, read_shard=read_shard, starts=ends[self.starts], num_examples=int(ends[-1])
+        )
 
     def examples(
         self, positions: Positions, seed: int | None, shuffle_buffer: int
@@ -88,6 +121,7 @@ def load(
     data_dir: str | None,
     cache: bool = False,
     other_names: Sequence[str] = (),
+    several_labels: bool = False,
 ) -> ImageDataset:
     """Load a split of a data set of TensorFlow Datasets, preparing it first if need be.
 
@@ -97,6 +131,8 @@ def load(
       data_dir: where TensorFlow Datasets keeps its files; None is its default.
       cache: hold the encoded images in memory.
       other_names: data sets known elsewhere, to suggest when `name` is unknown.
+      several_labels: an image has several labels, as in VOC: the label is (classes,) int64 in
+        {-1, 0, 1}, where -1 stands for a class of which all objects are difficult.
 
     Raises:
       UserError: for an unknown data set or split, one without images, or one that
@@ -115,7 +151,7 @@ def load(
     files = [file for file in split_info.file_instructions if file.take]
     if not files:
         raise UserError(f"Split {split!r} of data set {name} has no examples.")
-    parse, label = _parser(name, info.features)
+    parse, label = (_parser_of_several if several_labels else _parser)(name, info.features)
     return ImageDataset(
         name=name,
         split=split,
@@ -124,7 +160,7 @@ def load(
         class_names=None if label is None else tuple(label.names),
         source=ShardedSource(
             read_shard=_shards_in_memory(files) if cache else _shards_on_disk(files),
-            num_shards=len(files),
+            starts=np.cumsum([0] + [file.take for file in files[:-1]]),
             num_examples=split_info.num_examples,
             parse=parse,
         ),
@@ -177,6 +213,30 @@ def _parser(name: str, features: Any) -> tuple[Callable, Any]:
     def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
         example = wanted.deserialize_example(record, decoders=encoded)
         return {key: tf.cast(v, tf.int64) if key == "label" else v for key, v in example.items()}
+
+    return parse, label
+
+
+def _parser_of_several(name: str, features: Any) -> tuple[Callable, Any]:
+    """(function from record to encoded image and labels, the feature of one label)."""
+    import tensorflow_datasets as tfds
+
+    wanted = tfds.features.FeaturesDict(
+        {key: features[key] for key in ("image", "labels", "labels_no_difficult")}
+    )
+    label = features["labels"].feature
+
+    def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
+        example = wanted.deserialize_example(record, decoders={"image": tfds.decode.SkipDecoding()})
+
+        def shown(key: str) -> tf.Tensor:
+            labels = tf.one_hot(example[key], label.num_classes, dtype=tf.int64)
+            return tf.reduce_sum(labels, axis=0)  # each of them is there once
+
+        return {
+            "image": example["image"],
+            "label": 2 * shown("labels_no_difficult") - shown("labels"),
+        }
 
     return parse, label
 

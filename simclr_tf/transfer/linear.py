@@ -4,6 +4,7 @@ import pathlib
 import zipfile
 
 import numpy as np
+from tqdm import tqdm
 
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.evaluation.logistic_regression import (
@@ -13,6 +14,8 @@ from simclr_tf.evaluation.logistic_regression import (
 )
 from simclr_tf.models import Network
 from simclr_tf.transfer.tasks import shown_batches
+
+_PROGRESS_BAR_AFTER = 5  # seconds
 
 Features = tuple[np.ndarray, np.ndarray]  # (n, d) float32, labels (n,) or (n, classes) int64
 
@@ -26,6 +29,8 @@ def read_or_compute(
     batch_size: int,
 ) -> Features:
     """h and the labels of every image, from a file; the file is written if it is not there.
+
+    What takes long has a progress bar.
 
     Args:
       path: named by weights and data, both of which it does not check.
@@ -43,9 +48,16 @@ def read_or_compute(
     batches = shown_batches(
         dataset, shorter_side=image_size, image_size=image_size, batch_size=batch_size
     )
-    for images, batch_labels in batches:
-        features.append(network.features(images).numpy())
-        labels.append(batch_labels.numpy())
+    with tqdm(
+        total=dataset.num_examples,
+        desc=f"Features of {dataset.name}, {dataset.split}",
+        unit="image",
+        delay=_PROGRESS_BAR_AFTER,
+    ) as progress:
+        for images, batch_labels in batches:
+            features.append(network.features(images).numpy())
+            labels.append(batch_labels.numpy())
+            progress.update(len(batch_labels))
     found = np.concatenate(features), np.concatenate(labels)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part.npz")

@@ -16,6 +16,7 @@ from simclr_tf.data.transfer.registry import REGISTRY
 from simclr_tf.errors import UserError
 from simclr_tf.transfer import plan, table
 from simclr_tf.transfer.plan import FINETUNE, LINEAR, PROTOCOLS, RANDOM_INIT
+from simclr_tf.transfer.progress import Progress, duration
 from simclr_tf.transfer.runner import Runner, Settings
 from simclr_tf.transfer.sweep import Sweep
 from simclr_tf.transfer.tasks import Task
@@ -55,6 +56,9 @@ class Transfer:
     allow_other_sizes: bool = flag(
         False, "Take data that are not the official ones, by their sizes and checksums."
     )
+    max_bad_images: int = flag(
+        10, "How many images of a data set that cannot be decoded may be left out."
+    )
     dry_run: bool = flag(False, "Print the plan and what it costs, and do nothing.")
     compare: str | None = flag(
         None, "Directory of another sweep: test which differences from it are significant."
@@ -89,6 +93,8 @@ def transfer(sweep_dir: str, flags: Transfer) -> str:
     for name in ("finetune_steps", "random_init_steps", "batch_size", "image_size"):
         if getattr(flags, name) < 1:
             raise UserError(f"--{name} is at least 1. Received: {getattr(flags, name)}.")
+    if flags.max_bad_images < 0:
+        raise UserError(f"--max_bad_images is not negative. Received: {flags.max_bad_images}.")
     tasks = tasks_of(flags)
     protocols = PROTOCOLS if flags.protocols == "all" else _words(flags.protocols)
     training = {
@@ -114,7 +120,7 @@ def transfer(sweep_dir: str, flags: Transfer) -> str:
         flags.seed,
         flags.rescale_v1_weights,
     )
-    runner = Runner(sweep, settings, tasks)
+    runner = Runner(sweep, settings, tasks, flags.max_bad_images)
     runner.run(fits, lambda line: print(line, flush=True))
     rows = table.results(sweep, fits, runner.architecture)
     differences = table.p_values(sweep, Sweep(flags.compare), fits) if flags.compare else {}
@@ -140,8 +146,8 @@ def describe(
 ) -> str:
     """The plan: how many fits there are, how many are finished, and what they cost.
 
-    Cost is counted in images that the network is shown forwards, or in the time of the fits of
-    the same kind that are finished.
+    Cost is counted in images that the network is shown forwards, and in time as soon as fits of
+    the same protocol are finished (features not counted).
     """
     groups: dict[tuple[str, str], list[plan.Fit]] = {}
     for fit in fits:
@@ -149,18 +155,24 @@ def describe(
     lines = [
         f"{'protocol':<12}{'data set':<14}{'fits':>6}{'finished':>10}{'images':>16}  time left"
     ]
+    results = [(fit, sweep.result(fit.id)) for fit in fits]
+    left = [fit for fit, result in results if not result]
+    progress = Progress(tasks)
+    for fit, result in results:
+        if result:
+            progress.finish(fit, result["seconds"])
     total = 0
     for (protocol, dataset), group in groups.items():
-        seconds = [result["seconds"] for fit in group if (result := sweep.result(fit.id))]
-        left = (len(group) - len(seconds)) * sum(seconds) / max(len(seconds), 1)
         images = plan.images_shown(
             protocol, tasks[dataset].sizes(), len(group) - 1, steps.get(protocol, 0), batch_size
         )
         total += images
-        time_left = f"{left / 3600:.2f} h" if seconds else "not known yet"
-        counts = f"{len(group):>6}{len(seconds):>10}{images:>16,}"
+        of_these = [fit for fit in left if (fit.protocol, fit.dataset) == (protocol, dataset)]
+        counts = f"{len(group):>6}{len(group) - len(of_these):>10}{images:>16,}"
+        time_left = duration(progress.seconds_left(of_these))
         lines.append(f"{protocol:<12}{dataset:<14}{counts}  {time_left}")
-    lines.append(f"{len(fits):,} fits, {total:,} images shown in all.")
+    time_left = duration(progress.seconds_left(left))
+    lines.append(f"{len(fits):,} fits, {total:,} images shown in all; time left: {time_left}.")
     return "\n".join(lines)
 
 

@@ -17,7 +17,9 @@ from simclr_tf.evaluation.logistic_regression import (
 )
 from simclr_tf.models import Architecture, Network
 from simclr_tf.transfer import finetuning, linear
+from simclr_tf.transfer.images import choose_left_out
 from simclr_tf.transfer.plan import FINETUNE, LINEAR, RANDOM_INIT, Fit
+from simclr_tf.transfer.progress import Progress, duration
 from simclr_tf.transfer.scoring import score, shares
 from simclr_tf.transfer.sweep import Sweep
 from simclr_tf.transfer.tasks import Task
@@ -55,18 +57,27 @@ class Runner:
       sweep: where results go.
       settings: see `Settings`.
       tasks: by the names that fits call them.
+      max_bad_images: of a data set, see `choose_left_out`.
     """
 
-    def __init__(self, sweep: Sweep, settings: Settings, tasks: Mapping[str, Task]):
+    def __init__(
+        self,
+        sweep: Sweep,
+        settings: Settings,
+        tasks: Mapping[str, Task],
+        max_bad_images: int = 0,
+    ):
         self.sweep = sweep
         self.settings = settings
-        self.tasks = tasks
+        self.tasks = dict(tasks)
+        self.max_bad_images = max_bad_images
         stored = checkpoints.read(settings.checkpoint)
         self.weights = _digest(stored.arrays)
         self._stored = stored
         self._network: Network | None = None
         self._features: tuple[str, dict[str, linear.Features]] = ("", {})
         self._num_classes = 0
+        self._progress = Progress(self.tasks)
 
     @property
     def architecture(self) -> Architecture:
@@ -76,40 +87,62 @@ class Runner:
     def run(self, fits: Sequence[Fit], report: Callable[[str], None] = print) -> None:
         """Make all fits that are not finished, or wait until other processes have made them.
 
+        The images of all data sets are checked before the first fit.
+
         Args:
           fits: as `plan.make_plan` orders them.
-          report: is told about each fit that is finished here.
+          report: is told about each fit that is finished here, and how much is left.
 
         Raises:
-          UserError: data or checkpoint cannot be read, or the sweep has other settings.
+          UserError: data or checkpoint cannot be read, images that cannot be decoded are too
+            many, or the sweep has other settings.
         """
         self.sweep.settle(dataclasses.asdict(self.settings) | {"weights": self.weights})
+        for name in dict.fromkeys(fit.dataset for fit in fits if not self.sweep.result(fit.id)):
+            self.tasks[name] = self._checked(name, report)
         finished: set[str] = set()
         while len(finished) < len(fits):
             made = False
             for fit in fits:
                 if fit.id in finished or not finished.issuperset(fit.after):
                     continue
-                made |= self._make(fit, report, f"{len(finished) + 1}/{len(fits)}")
-                if self.sweep.result(fit.id) is not None:
+                line = self._make(fit)
+                if (result := self.sweep.result(fit.id)) is not None:
                     finished.add(fit.id)
+                    self._progress.finish(fit, result["seconds"])
+                if line:
+                    made = True
+                    left = [other for other in fits if other.id not in finished]
+                    time_left = duration(self._progress.seconds_left(left))
+                    report(f"[{len(finished)}/{len(fits)}] {line}; time left: {time_left}")
             if not made and len(finished) < len(fits):
                 time.sleep(_POLL_SECONDS)
 
-    def _make(self, fit: Fit, report: Callable[[str], None], number: str) -> bool:
-        """Make a fit unless it is finished or another process is at it."""
+    def _checked(self, name: str, report: Callable[[str], None]) -> Task:
+        """The data set without its bad images, which one process of the sweep finds once."""
+        task = self.tasks[name]
+        file = f"images/{name.replace('/', '_')}-{_key(repr(task))}"
+        with self.sweep.claim(file, wait=True):
+            found = self.sweep.result(file)
+            if found is None:
+                found = {"left_out": choose_left_out(task, self.max_bad_images, report)}
+                self.sweep.finish(file, found)
+        return dataclasses.replace(task, left_out=tuple(found["left_out"]))
+
+    def _make(self, fit: Fit) -> str:
+        """Make a fit unless it is finished or another process is at it; a line about it."""
         if self.sweep.result(fit.id) is not None:
-            return False
+            return ""
         with self.sweep.claim(fit.id) as claimed:
             if not claimed or self.sweep.result(fit.id) is not None:
-                return False
-            began = time.monotonic()
+                return ""
+            began, of_features = time.monotonic(), self._progress.image_seconds
             result = self._result(fit)
-            result["seconds"] = round(time.monotonic() - began, 3)
+            of_features = self._progress.image_seconds - of_features
+            result["seconds"] = round(time.monotonic() - began - of_features, 3)
             self.sweep.finish(fit.id, result)
         scores = ", ".join(f"{k} {result[k]:.4f}" for k in ("validation", "test") if k in result)
-        report(f"[{number}] {fit.id}: {scores} ({result['seconds']:.1f} s)")
-        return True
+        return f"{fit.id}: {scores} ({duration(result['seconds'])})"
 
     def _result(self, fit: Fit) -> dict[str, Any]:
         task = self.tasks[fit.dataset]
@@ -136,6 +169,7 @@ class Runner:
             "validation": best["validation"],
             "test": score(task.metric, logits, labels),
             "test_images": len(labels),
+            "left_out": list(task.left_out),
             "points": candidates,
         }
 
@@ -174,16 +208,18 @@ class Runner:
             dataset = self.tasks[name].open(split)
             self._num_classes = dataset.num_classes
             facts = f"{self.weights}/{dataset.num_examples}/{self.settings}/{self.tasks[name]}"
-            key = hashlib.blake2b(facts.encode(), digest_size=6).hexdigest()
-            file = f"features/{name.replace('/', '_')}-{split}-{key}"
+            file = f"features/{name.replace('/', '_')}-{split}-{_key(facts)}"
+            is_new, began = not self.sweep.arrays(file).exists(), time.monotonic()
             with self.sweep.claim(file, wait=True):
                 held[split] = linear.read_or_compute(
-                    self.sweep.path / f"{file}.npz",
+                    self.sweep.arrays(file),
                     self._encoder(),
                     dataset,
                     image_size=self.settings.image_size,
                     batch_size=self.settings.batch_size,
                 )
+            if is_new:
+                self._progress.show(dataset.num_examples, time.monotonic() - began)
         return held[split]
 
     def _encoder(self) -> Network:
@@ -211,6 +247,11 @@ class Runner:
             **point,
         )
         return finetuning.predict(network, task.open(test), recipe)
+
+
+def _key(facts: str) -> str:
+    """Names what was made with these facts."""
+    return hashlib.blake2b(facts.encode(), digest_size=6).hexdigest()
 
 
 def _digest(arrays: Mapping[str, np.ndarray]) -> str:

@@ -4,6 +4,7 @@
     DATASET/PROTOCOL/NAME.json          the result of a finished fit
     DATASET/PROTOCOL/NAME.claim         locked by the process that makes the fit
     DATASET/PROTOCOL/NAME.npz           what it found: a linear classifier, or predictions
+    images/                             which images of the data sets cannot be decoded
     features/                           of the linear protocol
 
 Locks are those of the operating system, which end with their process however it ends. So there

@@ -26,12 +26,14 @@ class Task:
       data_dir: see `opening.load` and `datasets.load`.
       seed: of what is held out for validation.
       check: whether the numbers of images have to be the official ones.
+      left_out: file names of images that are done without, because they cannot be decoded.
     """
 
     name: str
     data_dir: str | None = None
     seed: int = 0
     check: bool = True
+    left_out: tuple[str, ...] = ()
 
     @property
     def metric(self) -> str:
@@ -50,9 +52,11 @@ class Task:
           UserError: the data cannot be read, or have no labels.
         """
         if self.name in REGISTRY:
-            return opening.load(
+            found = opening.load(
                 self.name, split, data_dir=self.data_dir, seed=self.seed, check=self.check
             )
+            bad = np.isin(found.file_names or (), self.left_out)
+            return subsets.restrict(found, np.flatnonzero(~bad)) if bad.any() else found
         if split == "test":
             return self._open_labelled("test")
         train = self._open_labelled("train")
@@ -71,8 +75,14 @@ class Task:
             return {"train": entry.train, "validation": entry.validation, "test": entry.test}
         return {s: self.open(s).num_examples for s in ("train", "validation", "test")}
 
+    def num_classes(self) -> int:
+        """Number of classes; that of the registry is the expected one, and nothing is read."""
+        if self.name in REGISTRY:
+            return REGISTRY[self.name].num_classes
+        return self.open("test").num_classes
+
     def _open_labelled(self, split: str) -> ImageDataset:
-        dataset = datasets.load(self.name, split, data_dir=self.data_dir)
+        dataset = datasets.load(self.name, split, data_dir=self.data_dir, known_bad=self.left_out)
         if dataset.num_classes is None:
             raise UserError(f"Transfer needs labels, and the data set {self.name} has none.")
         return dataset

@@ -39,6 +39,19 @@ def test_the_optimum_is_that_of_scikit_learn(l2):
     )
 
 
+@pytest.mark.slow
+def test_the_optima_of_the_whole_path_are_those_of_scikit_learn():
+    """Warm-started from the strongest to the weakest of the 45."""
+    sklearn = LogisticRegression(tol=1e-8, max_iter=5000, solver="newton-cg", warm_start=True)
+    ours, ratios = None, []
+    for l2 in map(float, L2_VALUES):
+        ours = fit_logistic_regression(X, Y, num_classes=10, l2=l2, start=ours)
+        sklearn.set_params(C=1 / (l2 * len(Y))).fit(X.astype(np.float64), Y)
+        theirs = LinearClassifier(sklearn.coef_.T, sklearn.intercept_)
+        ratios.append(loss(ours, l2) / loss(theirs, l2))
+    np.testing.assert_allclose(ratios, 1, atol=1e-6)
+
+
 def test_rows_in_blocks_and_another_start_lead_to_the_same(monkeypatch):
     whole = fit_logistic_regression(X, Y, num_classes=10, l2=0.1)
     monkeypatch.setattr(logistic_regression, "BLOCK", 256)

@@ -196,6 +196,7 @@ def test_the_plan_is_shown_and_nothing_done(flags, tmp_path):
     [
         ({"checkpoint": None}, "--checkpoint is missing"),
         ({"batch_size": 0}, "--batch_size is at least 1. Received: 0"),
+        ({"max_bad_images": -1}, "--max_bad_images is not negative. Received: -1"),
         ({"l2": "many"}, "--l2 is a list of numbers"),
         ({"protocols": "knn"}, "Unknown transfer protocol 'knn'"),
         ({"datasets": "digitz"}, "Unknown data set 'digitz'"),
@@ -217,10 +218,10 @@ def test_a_claim_is_had_by_one(tmp_path):
 def test_a_finished_fit_is_not_claimed_again(tmp_path, checkpoint):
     sweep = Sweep(tmp_path)
     (point, last) = plan.make_plan(["dtd"], ["linear"], {"linear": {"l2": [1.0]}})
-    sweep.finish(point.id, {"validation": 0.5, "l2": 1.0})
-    sweep.finish(last.id, {"test": 0.25})
+    sweep.finish(point.id, {"validation": 0.5, "l2": 1.0, "seconds": 1.0})
+    sweep.finish(last.id, {"test": 0.25, "seconds": 1.0})
     Runner(sweep, Settings(checkpoint), {}).run([point, last])  # needs no data
-    assert sweep.result(last.id) == {"test": 0.25}
+    assert sweep.result(last.id) == {"test": 0.25, "seconds": 1.0}
 
 
 def test_the_numbers_of_the_paper():

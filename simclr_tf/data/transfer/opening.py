@@ -3,10 +3,13 @@
 With a directory that holds official files, these are read; otherwise TensorFlow Datasets is asked.
 """
 
+import dataclasses
 import importlib
+import os
 import pathlib
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from simclr_tf.data import tfds_source
@@ -14,11 +17,12 @@ from simclr_tf.data.decode import decode_image
 from simclr_tf.data.sources import ImageDataset, IndexedSource, indexed
 from simclr_tf.data.transfer.listing import Examples, Listing, hold_out
 from simclr_tf.data.transfer.official_files import OfficialFiles
-from simclr_tf.data.transfer.registry import REGISTRY, TransferSet
+from simclr_tf.data.transfer.registry import MEAN_AVERAGE_PRECISION, REGISTRY, TransferSet
 from simclr_tf.errors import UserError, did_you_mean
 
 PREFIX = "transfer/"
 _BUILDERS = "simclr_tf.data.transfer.builders"
+_TFDS_DIFFERENCE = 1  # it counts a file that is no image to Caltech-101's images for training
 SPLITS = ("train", "validation", "test", "train+validation")
 
 
@@ -38,14 +42,15 @@ def load(
       split: one of `SPLITS`.
       data_dir: directory of the official archives or of what is in them; also when they lie in
         its folder `name`. None, or a directory with prepared files of TensorFlow Datasets,
-        reads those.
+        reads those, which it prepares first if need be.
       seed: of what is held out for validation, where the authors did not choose it.
       cache: hold the encoded images in memory.
       check: compare numbers of images and classes, and checksums of archives, with what is
         expected.
 
     Returns:
-      The data set. Labels are as in `Examples`; `skipped_files` are missing images.
+      The data set. Labels are as in `Examples`; `skipped_files` are missing images. Images are
+      not checked: those that cannot be decoded are there too.
 
     Raises:
       UserError: for an unknown name or split, and when the files are missing, damaged, or others
@@ -62,16 +67,8 @@ def load(
             + did_you_mean(split, list(SPLITS))
         )
     entry = REGISTRY[name]
-    if entry.tfds and (data_dir is None or _is_prepared(data_dir, entry.tfds)):
-        importlib.import_module(_BUILDERS)  # slow, and it registers two of the names
-        return tfds_source.load(
-            entry.tfds, _tfds_split(entry, split), data_dir=data_dir, cache=cache
-        )
-    if data_dir is None:
-        raise UserError(
-            f"Data set {PREFIX}{name} needs --data_dir, a directory with "
-            f"{', '.join(f'{d.file} ({d.url})' for d in entry.downloads)}."
-        )
+    if data_dir is None or _is_prepared(data_dir, entry.tfds):
+        return _load_prepared(name, split, data_dir, seed, cache, check)
     if not pathlib.Path(data_dir).is_dir():
         raise UserError(f"--data_dir={data_dir} of data set {PREFIX}{name} is no directory.")
     below = pathlib.Path(data_dir) / name
@@ -88,6 +85,7 @@ def load(
         class_names=listing.class_names,
         source=_source(examples, cache, entry.banner),
         skipped_files=examples.missing,
+        file_names=_file_names(examples, data_dir),
     )
 
 
@@ -95,15 +93,38 @@ def _is_prepared(data_dir: str, tfds_name: str) -> bool:
     return any(pathlib.Path(data_dir).glob(f"{tfds_name}/*/dataset_info.json"))
 
 
-def _tfds_split(entry: TransferSet, split: str) -> str:
-    """The split in the words of TensorFlow Datasets, whose order is random but fixed."""
-    if entry.official_validation or split == "test":
-        return split
-    slices = {
-        "train": f"train[:-{entry.validation}]",
-        "validation": f"train[-{entry.validation}:]",
-    }
-    return slices.get(split, "train")
+def _load_prepared(
+    name: str, split: str, data_dir: str | None, seed: int, cache: bool, check: bool
+) -> ImageDataset:
+    """The split of what TensorFlow Datasets has prepared, or prepares now."""
+    importlib.import_module(_BUILDERS)  # slow, and it registers two of the names
+    entry = REGISTRY[name]
+    is_official = entry.official_validation or split == "test"
+    parts, tfds_split = (split, split) if is_official else ("train+validation", "train")
+    try:
+        found = tfds_source.load(
+            entry.tfds,
+            tfds_split,
+            data_dir=data_dir,
+            cache=cache,
+            several_labels=entry.metric == MEAN_AVERAGE_PRECISION,
+        )
+    except UserError as error:
+        raise UserError(
+            f"{error} Or give --data_dir, a directory with "
+            f"{', '.join(f'{d.file} ({d.url})' for d in entry.downloads)}."
+        ) from error
+    expected = sum(getattr(entry, part) for part in parts.split("+"))
+    differs = abs(found.num_examples - expected) > _TFDS_DIFFERENCE
+    if check and (differs or found.num_classes != entry.num_classes):
+        _refuse_sizes(name, {parts: expected}, {parts: found.num_examples}, found.num_classes)
+    source = found.source
+    if parts != split:
+        labels = source.labels_by_record()
+        numbers = np.arange(len(labels))
+        held = _held_out(entry, Examples(numbers.astype(str), labels, numbers), seed)
+        source = source.keep(held if split == "validation" else ~held)
+    return dataclasses.replace(found, split=split, num_examples=source.num_examples, source=source)
 
 
 def _check_sizes(name: str, entry: TransferSet, listing: Listing) -> None:
@@ -112,10 +133,15 @@ def _check_sizes(name: str, entry: TransferSet, listing: Listing) -> None:
         expected["train"] += expected.pop("validation")
     found = {part: len(e) + len(e.missing) for part, e in listing.parts.items()}
     if found != expected or len(listing.class_names) != entry.num_classes:
-        raise UserError(
-            f"Data set {PREFIX}{name} should have {_sizes(expected, entry.num_classes)}, and has "
-            f"{_sizes(found, len(listing.class_names))}. Get the official files, all of them."
-        )
+        _refuse_sizes(name, expected, found, len(listing.class_names))
+
+
+def _refuse_sizes(name: str, expected: dict[str, int], found: dict[str, int], classes: int) -> None:
+    raise UserError(
+        f"Data set {PREFIX}{name} should have {_sizes(expected, REGISTRY[name].num_classes)}, and "
+        f"has {_sizes(found, classes)}. Get the official files, all of them; transfer takes others "
+        "with --allow_other_sizes."
+    )
 
 
 def _sizes(parts: dict[str, int], num_classes: int) -> str:
@@ -134,10 +160,20 @@ def _split(entry: TransferSet, listing: Listing, split: str, seed: int) -> Examp
         return parts[split]
     if split == "train+validation":
         return parts["train"]
-    share = entry.validation / (entry.train + entry.validation)
-    count = round(share * len(parts["train"]))
-    held = hold_out(parts["train"], count, seed)
+    held = _held_out(entry, parts["train"], seed)
     return parts["train"].take(held if split == "validation" else ~held)
+
+
+def _held_out(entry: TransferSet, examples: Examples, seed: int) -> np.ndarray:
+    """Which examples for training are for validation, (n,) bool: the share that is expected."""
+    share = entry.validation / (entry.train + entry.validation)
+    return hold_out(examples, round(share * len(examples)), seed)
+
+
+def _file_names(examples: Examples, data_dir: str) -> tuple[str, ...] | None:
+    if examples.images.ndim > 1:
+        return None
+    return tuple(os.path.relpath(path, data_dir) for path in examples.images)
 
 
 def _source(examples: Examples, cache: bool, banner: int) -> IndexedSource:

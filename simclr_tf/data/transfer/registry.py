@@ -29,8 +29,7 @@ class TransferSet:
       downloads: the official files.
       official_validation: whether the authors chose the validation images. Otherwise they are
         held out from those for training, by a seed.
-      tfds: the name in TensorFlow Datasets, or None where it does not have the set (as we need
-        it); two names are of `builders`.
+      tfds: the name in TensorFlow Datasets; two names are of `builders`.
       banner: height in pixels of what is cut off at the lower edge of each image.
     """
 
@@ -42,8 +41,8 @@ class TransferSet:
     metric: str
     read: Callable[[OfficialFiles], Listing]
     downloads: tuple[Download, ...]
+    tfds: str
     official_validation: bool = False
-    tfds: str | None = None
     banner: int = 0
 
 
@@ -83,7 +82,8 @@ REGISTRY = {
     ),
     "sun397": TransferSet(
         "SUN397", 397, 15_880, 3_970, 19_850, TOP_1, split_lists.sun397,
-        (_download(_SUN, "SUN397.tar.gz"), _download(_SUN + "download/", "Partitions.zip")),
+        (_download(_SUN, "SUN397.tar.gz", "8ca2778205c41d23104230ba66911c7a"),
+         _download(_SUN + "download/", "Partitions.zip")),
         tfds="sun397/standard-part1-120k",
     ),
     "cars": TransferSet(
@@ -97,7 +97,8 @@ REGISTRY = {
     ),
     "aircraft": TransferSet(
         "Aircraft", 100, 3_334, 3_333, 3_333, MEAN_PER_CLASS, split_lists.aircraft,
-        (_download(_OXFORD + "fgvc-aircraft/archives/", "fgvc-aircraft-2013b.tar.gz"),),
+        (_download(_OXFORD + "fgvc-aircraft/archives/", "fgvc-aircraft-2013b.tar.gz",
+                   "d4acdd33327262359767eeaa97a4f732"),),
         official_validation=True,
         tfds="fgvc_aircraft",
         banner=20,
@@ -107,6 +108,7 @@ REGISTRY = {
         (_download(_VOC, "VOCtrainval_06-Nov-2007.tar", "c52e279531787c972589f7e41ab4ae64"),
          _download(_VOC, "VOCtest_06-Nov-2007.tar", "b6e924de25625d8de591ea690078ad9f")),
         official_validation=True,
+        tfds="voc/2007",
     ),
     "dtd": TransferSet(
         "DTD", 47, 1_880, 1_880, 1_880, TOP_1, split_lists.dtd,

@@ -82,12 +82,11 @@ def birdsnap(files: OfficialFiles) -> Listing:
         listed = [row for row in rows if (row["path"] in for_testing) == (split == "test")]
         here = [row for row in listed if os.path.isfile(images / row["path"])]
         missing = tuple(sorted({r["path"] for r in listed} - {r["path"] for r in here}))
-        for path in missing:
-            logging.warning("Birdsnap's image %s is missing in %s.", path, images)
         if missing:
             logging.warning(
-                "%d of Birdsnap's %d images for %s are missing; results are not comparable with "
-                "those on all of them.", len(missing), len(listed), split
+                "%d of Birdsnap's %d images for %s are missing in %s, the first is %s; results are "
+                "not comparable with those on all of them.",
+                len(missing), len(listed), split, images, missing[0],
             )  # fmt: skip
         found = image_files(
             images, [r["path"] for r in here], [label_of[r["species_id"]] for r in here]
