@@ -73,9 +73,14 @@ def distort(
             branches = [functools.partial(operate, planes, *arguments) for operate in operations]
             return done + 1, tf.switch_case(steps[done], branches)
 
-        planes = augment.to_planes(crop) * (1 / white)
-        _, planes = tf.while_loop(lambda done, _: done < count, apply_next, (0, planes))
-        return augment.from_planes(augment.clip(planes))
+        def changed():
+            planes = augment.to_planes(crop) * (1 / white)
+            _, planes = tf.while_loop(lambda done, _: done < count, apply_next, (0, planes))
+            return augment.from_planes(augment.clip(planes))
+
+        # XLA divides loops among threads, which costs more than it gains with loops this short,
+        # but not inside a conditional.
+        return tf.cond(count > 0, changed, lambda: augment.clip(crop * (1 / white)))
 
     return tuple(
         _of_each(view, crop, *_plan(drawn, radii, color_jitter_strength, use_blur, brightness))
