@@ -38,7 +38,7 @@ def worker(batch_size: int, slices: int = 0, recompute: bool = False, bf16: bool
         )
     )
     optimizers.create_slots(method.optimizer, method.trainable_variables)
-    step = tf.function(method.train_step)
+    step = tf.function(method.train_step, autograph=False)
     shape = [batch_size, SIZE, SIZE, 3]
     views = tuple(tf.random.stateless_uniform(shape, seed=[0, i]) for i in (0, 1))
     labels = tf.range(batch_size, dtype=tf.int64) % 10

@@ -37,7 +37,7 @@ def ours(depth: int, image_size: int, dtype: str) -> Callable:
     head = network.supervised_head.trainable_weights
     method.compile(optimizers.build("lars", LEARNING_RATE, weight_decay=WEIGHT_DECAY, exclude=head))
     optimizers.create_slots(method.optimizer, method.trainable_variables)
-    step = tf.function(method.train_step)
+    step = tf.function(method.train_step, autograph=False)
     return lambda views, labels: step((views, labels))["total_loss"]
 
 
@@ -77,19 +77,24 @@ def original(depth: int, image_size: int, batch_size: int, directory: str) -> Ca
     return step
 
 
+def data(batch_size: int, image_size: int) -> tuple:
+    """Two views (batch_size, image_size, image_size, 3) of noise, and labels."""
+    import tensorflow as tf
+
+    shape = [batch_size, image_size, image_size, 3]
+    views = tuple(tf.random.stateless_uniform(shape, seed=[0, i]) for i in (0, 1))
+    return views, tf.range(batch_size, dtype=tf.int64) % CLASSES
+
+
 def worker(
     contestant: str, depth: int, image_size: int, batch_size: int, original_dir: str | None
 ) -> None:
     """Measure one contestant; see side_by_side."""
-    import tensorflow as tf
-
     if contestant == "original":
         step = original(depth, image_size, batch_size, original_dir)
     else:
         step = ours(depth, image_size, contestant.removeprefix("ours, "))
-    shape = [batch_size, image_size, image_size, 3]
-    views = tuple(tf.random.stateless_uniform(shape, seed=[0, i]) for i in (0, 1))
-    labels = tf.range(batch_size, dtype=tf.int64) % CLASSES
+    views, labels = data(batch_size, image_size)
 
     def work():
         for _ in range(3):

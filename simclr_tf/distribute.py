@@ -51,6 +51,24 @@ def choose_strategy(
     return tf.distribute.get_strategy()
 
 
+def emulates_bfloat16(cpuinfo: str = "/proc/cpuinfo") -> bool:
+    """Whether training runs on an x86 processor that has no instructions for bfloat16.
+
+    Where that cannot be told it is False.
+
+    Args:
+      cpuinfo: the file in which Linux describes the processor.
+    """
+    if tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"):
+        return False
+    try:
+        with open(cpuinfo) as file:
+            flags = next((line.split() for line in file if line.startswith("flags")), None)
+    except OSError:
+        return False
+    return flags is not None and not {"avx512_bf16", "amx_bf16"}.intersection(flags)
+
+
 def _find_strategy(use_tpu: bool | None, tpu_name: str | None) -> str:
     if use_tpu or (use_tpu is None and (tpu_name or os.environ.get("TPU_NAME"))):
         return "tpu"

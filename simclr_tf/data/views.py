@@ -78,9 +78,7 @@ def share_sigmas(draws: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.stack(columns, axis=1)
 
 
-def resized_crops(
-    image: tf.Tensor, boxes: tf.Tensor, image_size: int
-) -> tuple[tf.Tensor, ...]:
+def resized_crops(image: tf.Tensor, boxes: tf.Tensor, image_size: int) -> tuple[tf.Tensor, ...]:
     """Cut out boxes and resize them.
 
     Args:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
+from simclr_tf.distribute import emulates_bfloat16
 from simclr_tf.losses import chance_level
 from simclr_tf.methods import Method
 from simclr_tf.plan import Plan
@@ -58,6 +59,11 @@ def run_summary(
         )
     if "contrast_loss" in method.metric_names:
         lines.append(f"chance level     contrast_loss {chance_level(plan.batch_size):.4f}")
+    if network.activations == "bfloat16" and emulates_bfloat16():
+        lines.append(
+            "bfloat16         is emulated: this processor has no instructions for it, and "
+            "--mixed_precision=float32 is several times as fast"
+        )
     if start_step:
         lines.append(f"resumed          at step {start_step:,}")
     return "\n".join(lines)

@@ -177,3 +177,22 @@ def test_a_lost_host_is_named_where_there_are_several(monkeypatch):
     monkeypatch.setattr(hosts, "Hosts", lambda strategy: types.SimpleNamespace(number=2))
     with pytest.raises(LostHostError, match="gone.*UnavailableError"), hosts.name_lost_host(None):
         raise error
+
+
+@pytest.mark.parametrize(
+    "cpuinfo, emulated",
+    [
+        ("processor : 0\nflags\t\t: fpu avx512f avx512bw\n", True),
+        ("processor : 0\nflags\t\t: fpu avx512f avx512_bf16\n", False),
+        ("processor : 0\nflags\t\t: fpu amx_bf16 amx_tile\n", False),
+        ("processor : 0\nFeatures\t: fp asimd\n", False),
+    ],
+)
+def test_bfloat16_is_known_to_be_emulated(tmp_path, monkeypatch, cpuinfo, emulated):
+    file = tmp_path / "cpuinfo"
+    file.write_text(cpuinfo)
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [])
+    assert distribute.emulates_bfloat16(str(file)) == emulated
+    assert not distribute.emulates_bfloat16(str(tmp_path / "none"))
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [kind] * (kind == "GPU"))
+    assert not distribute.emulates_bfloat16(str(file))

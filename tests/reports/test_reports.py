@@ -11,6 +11,7 @@ from simclr_tf import optimizers
 from simclr_tf.methods import SimCLR
 from simclr_tf.models import Architecture, Network
 from simclr_tf.plan import make_plan
+from simclr_tf.reports import summary
 from simclr_tf.reports.metrics_log import MetricsLog, append_row, read_rows
 from simclr_tf.reports.summary import run_summary
 from simclr_tf.reports.views_picture import save_views
@@ -31,6 +32,16 @@ def test_the_summary_says_what_is_trained():
     assert "0.0001 on 24 variables; 49 (batch norm" in text
     assert "contrast_loss 13.8610" in text  # 2 ln(2 * 512 - 1)
     assert "resumed          at step 98" in text
+
+
+@pytest.mark.parametrize("emulated", [True, False])
+def test_the_summary_warns_of_emulated_bfloat16(monkeypatch, emulated):
+    monkeypatch.setattr(summary, "emulates_bfloat16", lambda: emulated)
+    network = Network(Architecture(resnet_depth=18, cifar_stem=True), "bfloat16")
+    method = SimCLR(network)
+    method.compile(optimizers.build("lars", 1.0))
+    text = run_summary(method, make_plan(**CIFAR), dataset="-", start_step=0, num_replicas=1)
+    assert ("bfloat16         is emulated" in text) == emulated
 
 
 def test_rows_after_the_restored_step_and_a_cut_off_row_are_dropped(tmp_path):
