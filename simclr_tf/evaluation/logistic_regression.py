@@ -10,7 +10,8 @@ import tensorflow as tf
 L2_VALUES = np.logspace(5, -6, 45)  # of SimCLR's appendix B.8.1, from the strongest
 OPTIMUM_TOLERANCE = 1e-13
 ACCURACY_TOLERANCE = 1e-8  # for the accuracy alone: below it that no longer changes
-BLOCK = 65_536  # rows that are turned into float64 at once
+BLOCK = 65_536  # rows that are computed at once
+MOST_IN_FLOAT64 = 2**27  # values that are held as such; of more, a block is turned into it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +62,11 @@ def fit_logistic_regression(
       tolerance: the search ends with the first step that lowers the loss by less.
       max_iterations: bound on the iterations of L-BFGS.
     """
-    x, y = tf.constant(features, tf.float32), tf.constant(labels, tf.int32)
-    n, d = features.shape
+    d = features.shape[1]
     mean = features.mean(axis=0, dtype=np.float64)
+    x, y = tf.constant(features, tf.float32), tf.constant(labels, tf.int32)
+    if features.size <= MOST_IN_FLOAT64:
+        x = tf.cast(x, tf.float64) - mean
     curvature = (1 - 1 / num_classes) / num_classes
     scale = np.sqrt(curvature * features.var(axis=0, dtype=np.float64, keepdims=True).T + l2)
     scale = np.maximum(scale, 1e-6)  # (d, 1)
@@ -92,7 +95,10 @@ def fit_logistic_regression(
 
 @tf.function(reduce_retracing=True)
 def _loss_and_gradient(parameters, x, y, mean, scale, l2):
-    """The objective and its gradient, in float64, with respect to the scaled parameters."""
+    """The objective and its gradient, in float64, with respect to the scaled parameters.
+
+    `x` are the features in float32, or centred in float64.
+    """
     n, d = tf.unstack(tf.shape(x))
     num_classes = tf.size(parameters) // (d + 1)
     weights = tf.reshape(parameters[: d * num_classes], [d, num_classes]) / scale
@@ -100,7 +106,9 @@ def _loss_and_gradient(parameters, x, y, mean, scale, l2):
     total = tf.constant(0.0, tf.float64)
     weights_gradient, bias_gradient = tf.zeros_like(weights), tf.zeros_like(bias)
     for first in tf.range(0, n, BLOCK):
-        rows = tf.cast(x[first : first + BLOCK], tf.float64) - mean
+        rows = x[first : first + BLOCK]
+        if x.dtype == tf.float32:
+            rows = tf.cast(rows, tf.float64) - mean
         targets = tf.one_hot(y[first : first + BLOCK], num_classes, dtype=tf.float64)
         logits = tf.matmul(rows, weights) + bias
         error = tf.nn.softmax(logits) - targets

@@ -52,9 +52,11 @@ def test_the_optima_of_the_whole_path_are_those_of_scikit_learn():
     np.testing.assert_allclose(ratios, 1, atol=1e-6)
 
 
-def test_rows_in_blocks_and_another_start_lead_to_the_same(monkeypatch):
+@pytest.mark.parametrize("in_float64", [0, X.size])
+def test_rows_in_blocks_and_another_start_lead_to_the_same(monkeypatch, in_float64):
     whole = fit_logistic_regression(X, Y, num_classes=10, l2=0.1)
     monkeypatch.setattr(logistic_regression, "BLOCK", 256)
+    monkeypatch.setattr(logistic_regression, "MOST_IN_FLOAT64", in_float64)
     start = fit_logistic_regression(X, Y, num_classes=10, l2=1.0)
     blocks = fit_logistic_regression(X, Y, num_classes=10, l2=0.1, start=start)
     assert loss(blocks, 0.1) == pytest.approx(loss(whole, 0.1), rel=1e-9)
