@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 Contestants = dict[str, dict | list]
 
@@ -50,15 +50,22 @@ def parse(parser: argparse.ArgumentParser, worker: Callable) -> argparse.Namespa
     return arguments
 
 
-def measure(script: str, contestants: Contestants, repetitions: int) -> None:
+def measure(
+    script: str,
+    contestants: Contestants,
+    repetitions: int,
+    pythons: Mapping[str, str] | None = None,
+) -> None:
     """Run the contestants (name -> arguments of its worker) and print what they took.
+
+    `pythons` names the interpreters of those that are not run by this one.
 
     The first is what the others are compared with. Ratios are medians of the ratios of
     one repetition, in which all ran one after the other.
     """
     workers, items = {}, {}
     for name, arguments in contestants.items():
-        workers[name] = _start(script, arguments)
+        workers[name] = _start((pythons or {}).get(name, sys.executable), script, arguments)
         items[name] = _answer(name, workers[name])["items"]  # after it has warmed up
     results = {name: [] for name in workers}
     for _ in range(repetitions):
@@ -102,9 +109,9 @@ def describe_machine() -> str:
     )
 
 
-def _start(script, arguments):
+def _start(python, script, arguments):
     return subprocess.Popen(
-        [sys.executable, script, f"--worker={json.dumps(arguments)}"],
+        [python, script, f"--worker={json.dumps(arguments)}"],
         env={"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -1,10 +1,13 @@
-"""A training step: ours in float32 and bfloat16, and the original's.
+"""A training step: ours in float32 and bfloat16, the original's, and PyTorch's.
 
 python benchmarks/training_step.py [--depth 18] [--image_size 32] [--batch_size 64]
     [--original_dir DIR]      the directory tf2/ of google-research/simclr
+    [--torch_python FILE]     a Python that has PyTorch and NumPy
+    [--no_bfloat16]
 
-Both train encoder, projection head and linear probe with LARS on views that lie in memory; the
-CIFAR stem is used at 32 pixels. Memory is what comes on top of the process with its imports.
+All train encoder, projection head and linear probe on views that lie in memory, with LARS (PyTorch
+with its own SGD, which is less work); the CIFAR stem is used at 32 pixels. Memory is what comes on
+top of the process with its imports.
 """
 
 import argparse
@@ -77,6 +80,37 @@ def original(depth: int, image_size: int, batch_size: int, directory: str) -> Ca
     return step
 
 
+def pytorch(depth: int, image_size: int, batch_size: int) -> Callable:
+    """A function that makes a step of a plain network in the layout channels_last."""
+    import torch
+    from torch.nn import functional
+
+    sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests" / "checkpoints"))
+    from torch_resnet import ResNet
+
+    network = ResNet(depth, cifar_stem=image_size <= 32, num_classes=CLASSES)
+    network = network.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, weight_decay=WEIGHT_DECAY)
+    shape = (2 * batch_size, 3, image_size, image_size)
+    views = torch.rand(shape).contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(2 * batch_size) % CLASSES
+    positives = torch.arange(2 * batch_size).roll(batch_size)
+    itself = torch.eye(2 * batch_size, dtype=torch.bool)
+
+    def step():
+        h, z, _ = network(views)
+        z = functional.normalize(z)
+        logits = (z @ z.T / 0.1).masked_fill(itself, -1e9)
+        loss = functional.cross_entropy(logits, positives)
+        loss = loss + functional.cross_entropy(network.fc(h.detach()), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
 def data(batch_size: int, image_size: int) -> tuple:
     """Two views (batch_size, image_size, image_size, 3) of noise, and labels."""
     import tensorflow as tf
@@ -90,6 +124,10 @@ def worker(
     contestant: str, depth: int, image_size: int, batch_size: int, original_dir: str | None
 ) -> None:
     """Measure one contestant; see side_by_side."""
+    if contestant == "PyTorch":
+        step = pytorch(depth, image_size, batch_size)
+        side_by_side.serve(lambda: [step() for _ in range(3)], 3 * batch_size)
+        return
     if contestant == "original":
         step = original(depth, image_size, batch_size, original_dir)
     else:
@@ -111,15 +149,20 @@ def main() -> None:
     parser.add_argument("--image_size", type=int, default=32)
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--original_dir")
+    parser.add_argument("--torch_python")
+    parser.add_argument("--no_bfloat16", action="store_true")
     arguments = side_by_side.parse(parser, worker)
     print(f"\nResNet-{arguments.depth}, {arguments.image_size} px, batch {arguments.batch_size}\n")
     options = {
         name: getattr(arguments, name)
         for name in ("depth", "image_size", "batch_size", "original_dir")
     }
-    names = ["original"] * bool(arguments.original_dir) + ["ours, float32", "ours, bfloat16"]
+    names = ["original"] * bool(arguments.original_dir)
+    names += ["PyTorch"] * bool(arguments.torch_python)
+    names += ["ours, float32"] + ["ours, bfloat16"] * (not arguments.no_bfloat16)
     contestants = {name: {"contestant": name} | options for name in names}
-    side_by_side.measure(__file__, contestants, arguments.repetitions)
+    pythons = {"PyTorch": arguments.torch_python}
+    side_by_side.measure(__file__, contestants, arguments.repetitions, pythons)
 
 
 if __name__ == "__main__":
