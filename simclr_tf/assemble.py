@@ -62,7 +62,7 @@ def check_flags(config: ExperimentConfig) -> None:
         "--knn_k": (config.eval.knn_k, 1),
         "--train_summary_steps": (config.run.train_summary_steps, 0),
         "--steps_per_execution": (config.train.steps_per_execution, 1),
-        "--micro_batch_size": (config.train.micro_batch_size, 0),
+        "--micro_batch_size": (config.train.micro_batch_size, -1),
         "--keep_checkpoint_max": (config.run.keep_checkpoint_max, 0),
         "--keep_hub_module_max": (config.run.keep_hub_module_max, 0),
         "--max_bad_images": (config.data.max_bad_images, 0),

@@ -221,7 +221,8 @@ class TrainConfig:
     micro_batch_size: int = flag(
         0,
         "Pretraining: images that each replica encodes at a time; the contrastive loss still sees "
-        "the whole batch, batch norm the images that are encoded together. 0 encodes all at once.",
+        "the whole batch, batch norm the images that are encoded together. 0 encodes all at once, "
+        "-1 takes the recommended 64.",
     )
     recompute: bool = flag(
         False,

@@ -178,6 +178,9 @@ def gather(tensor: tf.Tensor) -> tf.Tensor:
     @tf.custom_gradient
     def gather_rows(own):
         gathered = context.all_gather(own, axis=0)
+        gathered.set_shape([rows * context.num_replicas_in_sync, *own.shape[1:]])
+        gathered.set_shape([rows * context.num_replicas_in_sync, *own.shape[1:]])
+        gathered.set_shape([rows * context.num_replicas_in_sync, *own.shape[1:]])
 
         def gradient(upstream):
             total = context.all_reduce(tf.distribute.ReduceOp.SUM, upstream)
@@ -189,9 +192,14 @@ def gather(tensor: tf.Tensor) -> tf.Tensor:
     return gather_rows(tensor)
 
 
-def mean_over_replicas(tensor: tf.Tensor) -> tf.Tensor:
-    """Mean of a tensor over all replicas; differentiable."""
+def sum_over_replicas(tensor: tf.Tensor) -> tf.Tensor:
+    """Sum of a tensor over all replicas; differentiable."""
     if num_replicas() == 1:
         return tensor
     context = tf.distribute.get_replica_context()
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, tensor) / num_replicas()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, tensor)
+
+
+def mean_over_replicas(tensor: tf.Tensor) -> tf.Tensor:
+    """Mean of a tensor over all replicas; differentiable."""
+    return sum_over_replicas(tensor) / num_replicas()

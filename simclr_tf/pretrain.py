@@ -9,6 +9,7 @@ from simclr_tf.methods import SimCLR
 from simclr_tf.models import Architecture, Network
 
 CIFAR_SIZE = 32  # pixels; images of this size and below get the CIFAR stem
+RECOMMENDED_SLICE = 64  # images; docs/large_batches.md has what was measured
 
 
 def architecture_of(
@@ -83,6 +84,8 @@ def _micro_batch_size(config: ExperimentConfig) -> int:
     size = config.train.micro_batch_size
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     images = config.train.train_batch_size // replicas
+    if size == -1:
+        size = RECOMMENDED_SLICE if images > RECOMMENDED_SLICE else 0
     if size and images % size:
         raise UserError(
             f"--micro_batch_size={size} does not divide the {images} images that each of "

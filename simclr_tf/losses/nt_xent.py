@@ -94,7 +94,7 @@ def nt_xent_with_metrics(
     Args:
       hidden, temperature, hidden_norm: as for `nt_xent`.
       implementation: "dense" holds the similarities of this replica's rows to all columns;
-        "tiled" a few rows of them at a time, see `nt_xent_tiled`; "auto" is tiled from
+        "tiled" a part of them at a time, see `nt_xent_tiled`; "auto" is tiled from
         TILED_FROM similarities of two views on, but on TPUs, whose shapes cannot change.
 
     Returns:

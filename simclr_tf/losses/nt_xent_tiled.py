@@ -1,214 +1,246 @@
 """NT-Xent in memory linear in the batch: tile by tile, the matrix of similarities is never held.
 
-Notation as in `nt_xent`, with both views stacked: U[0] is A and U[1] is B, (2, N, d). The logits
-are S = U U' / t, and Z_i is the sum of exp(S_ij) over all columns j but i itself. The loss is the
-mean over images of the sum over views of log Z_i - S_i,pos(i), and since S is symmetric
+Notation as in `nt_xent`. U are the rows of both views of all R replicas over the root of the
+temperature, so that the logits are S = U U', and Z_i is the sum of exp(S_ij) over all columns j
+but i itself. The loss is the mean over images of the sum over views of log Z_i - S_i,pos(i), and
+since S is symmetric
 
-    dloss / dU_i = 1 / (t n) (sum_j (1 / Z_i + 1 / Z_j) exp(S_ij) U_j - 2 U_pos(i)).
+    dloss / dU_i = 1 / n (sum_j (1 / Z_i + 1 / Z_j) exp(S_ij) U_j - 2 U_pos(i)).
 
-Forward computes log Z; backward computes the tiles again, which are strips of T images with all
-their columns. Rows of length 1 bound the logits by 1 / t, so that an entry costs one exponential
-and no maximum, and on one replica each pair of rows is computed once. Replicas exchange U and
-log Z, never gradients.
+Forward computes Z, backward the tiles again. A tile is S of two blocks of rows and serves both:
+each pair of rows is computed once, by one replica, and replicas exchange U, Z and the gradient.
+What is summed over tiles is stored by block, so that a tile touches nothing as long as the batch.
+
+Z_i is held as (m, sum of exp(S_ij - m)). Rows of length 1 bound the logits by 1 / t; then m is 0,
+and an entry costs one exponential and no maximum. Otherwise m is the largest logit so far.
 """
 
-from collections.abc import Callable
+import functools
 
 import tensorflow as tf
 
 from simclr_tf import distribute
 
 LARGEST_BOUND = 50.0  # exp(50), the sum over all columns, and its inverse are plain float32
-TILE_ENTRIES = 2**20
-TILE_ROWS = (128, 512)
+LOWEST = -1e30  # a logit that does not count; unlike -inf it can be subtracted from itself
+BLOCK_ROWS = 1024
 
 
 def tiled_loss_and_metrics(
-    hidden: tf.Tensor, temperature: float, normalized: bool, tile_rows: int | None = None
+    hidden: tf.Tensor, temperature: float, normalized: bool, block_rows: int = BLOCK_ROWS
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The loss of `nt_xent`, and what `contrastive_metrics` says about it.
 
     Args:
-      hidden: (2n, d) float32, first views, then second views.
+      hidden: (2n, d) float32, first views, then second views; the static shape is known, and
+        the same on all replicas.
       temperature: above 0.
       normalized: whether no row is longer than 1.
-      tile_rows: T; None chooses it by the number of columns.
+      block_rows: the most rows of a block.
 
     Returns:
-      Float32 scalars: loss, accuracy and entropy. Only the loss has a gradient. The entropy
-      has no 1e-8 in its logarithm, which changes it by at most 1e-8 N.
+      Float32 scalars: loss, accuracy and entropy. Only the loss has a gradient. An image whose
+      positive is no more similar than another one is not found. The entropy has no 1e-8 in its
+      logarithm, which changes it by at most 1e-8 N.
     """
     bounded = normalized and 1 / temperature <= LARGEST_BOUND
-    symmetric = bounded and distribute.num_replicas() == 1
 
     @tf.custom_gradient
-    def contrast(views):  # (2, n, d)
-        columns = views if symmetric else _gather(views)
-        rows = tile_rows or tf.clip_by_value(TILE_ENTRIES // tf.shape(columns)[1], *TILE_ROWS)
-        if symmetric:
-            log_sums, found, entropy = _forward_symmetric(views, temperature, rows)
-        else:
-            log_sums, found, entropy = _forward(views, columns, temperature, rows, bounded)
-        n = tf.cast(tf.shape(views)[1], tf.float32)
-        positives = tf.reduce_sum(views[0] * views[1], axis=1) / temperature  # (n,)
-        loss = tf.reduce_mean(log_sums[0] + log_sums[1] - 2 * positives)
+    def contrast(own):  # (2n, d)
+        blocks = _Blocks(own.shape[0] // 2, block_rows)
+        rows = blocks.cut(distribute.gather(tf.stop_gradient(own)))
+        a, b = tf.split(own, 2)
+        positives = tf.reduce_sum(a * b, axis=1)  # (n,)
+        sums, others, entropy = _forward(blocks, rows, bounded)
+        of_a, of_b = tf.split(_log(blocks.own(sums)), 2)
+        loss = tf.reduce_mean(of_a + of_b - 2 * positives)
+        accuracy = tf.reduce_mean(tf.cast(positives > others, tf.float32))
 
         def gradient(upstream, *of_metrics):
-            weight = upstream / n
-            if symmetric:
-                pairs = _backward_symmetric(views, log_sums, weight, temperature, rows)
-            else:
-                pairs = _backward(views, columns, log_sums, weight, temperature, rows, bounded)
-            return (pairs - 2 * weight * views[::-1]) / temperature
+            weight = upstream / blocks.n
+            pairs = _backward(blocks, rows, sums, weight, bounded, own.shape[1])
+            return blocks.own(pairs) - 2 * weight * tf.concat([b, a], axis=0)
 
-        return (loss, found / n, entropy / n), gradient
+        return (loss, accuracy, entropy), gradient
 
-    return contrast(tf.stack(tf.split(hidden, 2)))
+    return contrast(hidden / temperature**0.5)
 
 
-def _forward_symmetric(views, temperature, rows):
-    """log Z (2, n), and the sums over images of `_metrics`, from each pair of rows once."""
+class _Blocks:
+    """How the rows of all replicas, (2n R, ...), are cut into blocks.
 
-    def tile(start, end, sums, found, entropy):
-        among, later, cross, cross_logits = _symmetric_strip(views, start, end, temperature)
-        own = tf.reduce_sum(among, axis=2) + tf.reduce_sum(later, axis=2)
-        own = tf.stack([own[0] + tf.reduce_sum(cross, axis=1), own[1]])
-        from_start = tf.concat([own, tf.reduce_sum(later, axis=1)], axis=1)
-        sums = _add_from(start, sums, from_start, axis=1)
-        b = tf.reduce_sum(cross, axis=0)
-        more_found, more_entropy = _metrics(cross_logits, cross, start)
-        sums += tf.stack([tf.zeros_like(b), b])
-        return sums, found + more_found, entropy + more_entropy
-
-    n = tf.shape(views)[1]
-    sums, found, entropy = _over_tiles(n, rows, tile, tf.zeros([2, n]), 0.0, 0.0)
-    return tf.math.log(sums), found, entropy
-
-
-def _backward_symmetric(views, log_sums, weight, temperature, rows):
-    """sum_j weight (1 / Z_i + 1 / Z_j) exp(S_ij) U_j; (2, n, d)."""
-    inverse = weight * tf.exp(-log_sums)  # (2, n)
-
-    def tile(start, end, of_a, of_b):
-        own, later_views = views[:, start:end], views[:, end:]
-        of_rows = inverse[:, start:end, None]
-        among, later, cross, _ = _symmetric_strip(views, start, end, temperature)
-        among *= of_rows + inverse[:, None, start:end]
-        later *= of_rows + inverse[:, None, end:]
-        cross *= of_rows[0] + inverse[1]
-        of_own = tf.matmul(among, own) + tf.matmul(later, later_views)
-        of_later = tf.matmul(later, own, transpose_a=True)
-        from_start = tf.concat([of_own, of_later], axis=1)
-        of_a = _add_from(start, of_a, from_start[0])
-        of_a = _add_from(start, of_a, tf.matmul(cross, views[1]))
-        of_b = _add_from(start, of_b, from_start[1])
-        return of_a, of_b + tf.matmul(cross, own[0], transpose_a=True)
-
-    zeros = tf.zeros_like(views[0])
-    return tf.stack(_over_tiles(tf.shape(views)[1], rows, tile, zeros, zeros))
-
-
-def _symmetric_strip(views, start, end, temperature):
-    """exp(S) of images start to end, where no pair comes twice.
-
-    Returns:
-      Within each view: among themselves (2, T, T), 0 where a row meets itself, and with all
-      later images (2, T, n - end); of A with all of B (T, n); and S of the latter.
+    Each replica has those of A, then those of B; n rows are k blocks of nearly equal size.
     """
-    own = views[:, start:end] / temperature
-    among = tf.exp(tf.matmul(own, views[:, start:end], transpose_b=True))
-    among = tf.linalg.set_diag(among, tf.zeros([2, end - start]))
-    later = tf.exp(tf.matmul(own, views[:, end:], transpose_b=True))
-    cross_logits = tf.matmul(own[0], views[1], transpose_b=True)
-    return among, later, tf.exp(cross_logits), cross_logits
+
+    def __init__(self, n, most):
+        self.n = n
+        self.total = 2 * n * distribute.num_replicas()
+        self.k = -(-n // most)
+        size = -(-n // self.k)
+        self.lengths = [size] * (self.k - 1) + [n - size * (self.k - 1)]
+
+    def cut(self, rows):
+        """An array of the blocks of some views, which are read and written one by one."""
+        lengths = self.lengths * (rows.shape[0] // self.n)
+        array = tf.TensorArray(
+            rows.dtype,
+            size=len(lengths),
+            element_shape=[None, *rows.shape[1:]],
+            infer_shape=False,
+            clear_after_read=False,
+        )
+        return array.split(rows, lengths)
+
+    def own(self, rows):
+        """The rows of this replica, (2n, ...)."""
+        start = distribute.replica_id() * 2 * self.n
+        return rows[start : start + 2 * self.n]
+
+    def pairs(self):
+        """This replica's share of the pairs of blocks, each (., 2): blocks with themselves,
+        with others of the same view, and those of A with those of B.
+
+        The blocks of a view stand in a circle, where each meets the half that follows.
+        """
+        count = self.k * distribute.num_replicas()
+        first = distribute.replica_id() * self.k
+
+        def places(block, view, other, other_view):
+            pair = (block, view), (other, other_view)
+            return tf.stack([(b // self.k * 2 + v) * self.k + b % self.k for b, v in pair], axis=1)
+
+        own = first * 2 + tf.range(2 * self.k)
+        block, step = _combinations(self.k, count // 2)
+        block, step = first + block, step + 1
+        other = (block + step) % count
+        within = [
+            tf.boolean_mask(places(block, view, other, view), (2 * step < count) | meets_opposite)
+            for view, meets_opposite in enumerate((block < other, block > other))
+        ]
+        block, other = _combinations(self.k, count)
+        across = places(first + block, 0, other, 1)
+        return tf.stack([own, own], axis=1), tf.concat(within, axis=0), across
 
 
-def _forward(views, columns, temperature, rows, bounded):
-    """log Z (2, n), and the sums over images of `_metrics`, from this replica's rows."""
-    first_column = distribute.replica_id() * tf.shape(views)[1]
-
-    def tile(start, end, log_sums, found, entropy):
-        same, cross = _strip(views, columns, start, end, temperature)
-        strip = tf.concat([same, cross], axis=2)
-        if bounded:
-            own = tf.math.log(tf.reduce_sum(tf.exp(strip), axis=2))
-        else:
-            own = tf.reduce_logsumexp(strip, axis=2)
-        logits = cross[0] - tf.reduce_max(cross[0], axis=1, keepdims=True)
-        more_found, more_entropy = _metrics(logits, tf.exp(logits), first_column + start)
-        log_sums = _add_from(start, log_sums, own, axis=1)
-        return log_sums, found + more_found, entropy + more_entropy
-
-    n = tf.shape(views)[1]
-    return _over_tiles(n, rows, tile, tf.zeros([2, n]), 0.0, 0.0)
+def _combinations(rows, columns):
+    """All (row, column), as two vectors."""
+    return tf.repeat(tf.range(rows), columns), tf.tile(tf.range(columns), [rows])
 
 
-def _backward(views, columns, log_sums, weight, temperature, rows, bounded):
-    """sum_j (weight_i / Z_i + weight_j / Z_j) exp(S_ij) U_j; (2, n, d).
+def _forward(blocks, rows, bounded):
+    """Z of all rows, (2n R, 2); of the images of this replica the largest logit of A with B that
+    is not the positive, (n,), and the mean entropy."""
 
-    A replica's weight may differ from another's, so both go around.
+    def add(sums, i, j, of_rows, of_columns):
+        sums = sums.write(i, _merged(sums.read(i), of_rows))
+        return sums.write(j, _merged(sums.read(j), of_columns))
+
+    def itself(i, j, sums):
+        of_rows, _, _ = _sums(_without_diagonal(_tile(rows, i, j)), bounded)
+        return (sums.write(i, of_rows),)
+
+    def within(i, j, sums):
+        of_rows, of_columns, _ = _sums(_tile(rows, i, j), bounded)
+        return (add(sums, i, j, of_rows, of_columns),)
+
+    def across(i, j, sums, of_a, others):
+        logits = _tile(rows, i, j)
+        of_rows, of_columns, exponentials = _sums(logits, bounded)
+        sums = add(sums, i, j, of_rows, of_columns)
+        q = i % (2 * blocks.k)  # among the blocks of this replica
+        expected = tf.reduce_sum(exponentials * logits, axis=1, keepdims=True)
+        of_a = of_a.write(q, _merged(of_a.read(q), tf.concat([of_rows, expected], axis=1)))
+        logits = tf.cond(j == i + blocks.k, lambda: _without_diagonal(logits), lambda: logits)
+        largest = tf.maximum(others.read(q), tf.reduce_max(logits, axis=1))
+        return sums, of_a, others.write(q, largest)
+
+    pairs = blocks.pairs()
+    nothing = 0.0 if bounded else LOWEST
+    (sums,) = _over(pairs[0], itself, blocks.cut(tf.fill([blocks.total, 2], nothing)))
+    (sums,) = _over(pairs[1], within, sums)
+    of_a = blocks.cut(tf.fill([blocks.n, 3], nothing))
+    others = blocks.cut(tf.fill([blocks.n], LOWEST))
+    sums, of_a, others = _over(pairs[2], across, sums, of_a, others)
+    sums, of_a = tf.ensure_shape(sums.concat(), [blocks.total, 2]), of_a.concat()
+    if bounded:
+        sums = distribute.sum_over_replicas(sums)
+    else:
+        sums = functools.reduce(_merged, tf.unstack(distribute.gather(sums[None])))
+    entropy = tf.reduce_mean(_log(of_a) - of_a[:, 2] / of_a[:, 1])
+    return sums, others.concat(), entropy
+
+
+def _backward(blocks, rows, sums, weight, bounded, width):
+    """sum_j (weight_i / Z_i + weight_j / Z_j) exp(S_ij) U_j; (2n R, width).
+
+    A replica's weight may differ from another's.
     """
-    of_rows = tf.stack([log_sums, weight * tf.ones_like(log_sums)])  # (2, 2, n)
-    of_columns = tf.stack(tf.unstack(_gather(tf.transpose(of_rows, [1, 2, 0])), axis=2))
+    weights = distribute.gather(tf.fill([2 * blocks.n], weight)) / sums[:, 1]
+    weights, largest = blocks.cut(weights), blocks.cut(sums[:, 0])
 
-    def pairs(logits, of_rows, of_columns):  # (2, T, N), (2, 2, T, 1), (2, 2, 1, N)
+    def weigh(logits, i, j):
+        of_rows, of_columns = weights.read(i)[:, None], weights.read(j)
         if bounded:
-            inverse = [w * tf.exp(-log_sum) for log_sum, w in (of_rows, of_columns)]
-            return tf.exp(logits) * (inverse[0] + inverse[1])
-        return sum(w * tf.exp(logits - log_sum) for log_sum, w in (of_rows, of_columns))
+            return tf.exp(logits) * (of_rows + of_columns)
+        of_rows *= tf.exp(logits - largest.read(i)[:, None])
+        return of_rows + of_columns * tf.exp(logits - largest.read(j))
 
-    def tile(start, end, total):
-        same, cross = _strip(views, columns, start, end, temperature)
-        own, others = of_rows[:, :, start:end, None], of_columns[:, :, None, :]
-        of_own = tf.matmul(pairs(same, tf.unstack(own), tf.unstack(others)), columns)
-        others = others[:, ::-1]
-        of_own += tf.matmul(pairs(cross, tf.unstack(own), tf.unstack(others)), columns[::-1])
-        return (_add_from(start, total, of_own, axis=1),)
+    def itself(i, j, total):
+        pairs = weigh(_without_diagonal(_tile(rows, i, j)), i, j)
+        return (total.write(i, tf.matmul(pairs, rows.read(j))),)
 
-    (total,) = _over_tiles(tf.shape(views)[1], rows, tile, tf.zeros_like(views))
-    return total
+    def both(i, j, total):
+        pairs = weigh(_tile(rows, i, j), i, j)
+        of_columns = tf.matmul(pairs, rows.read(i), transpose_a=True)
+        total = total.write(i, total.read(i) + tf.matmul(pairs, rows.read(j)))
+        return (total.write(j, total.read(j) + of_columns),)
 
-
-def _strip(views, columns, start, end, temperature):
-    """S of rows of this replica to their own view, -inf where a row meets itself, and to the
-    other; (2, T, N) each."""
-    own = views[:, start:end] / temperature
-    itself = tf.fill([2, end - start], -float("inf"))
-    first_column = distribute.replica_id() * tf.shape(views)[1]
-    same = tf.matmul(own, columns, transpose_b=True)
-    same = tf.linalg.set_diag(same, itself, k=first_column + start)
-    return same, tf.matmul(own, columns[::-1], transpose_b=True)
+    pairs = blocks.pairs()
+    (total,) = _over(pairs[0], itself, blocks.cut(tf.zeros([blocks.total, width])))
+    (total,) = _over(tf.concat(pairs[1:], axis=0), both, total)
+    return distribute.sum_over_replicas(total.concat())
 
 
-def _metrics(logits, exponentials, first_column):
-    """How many rows of (T, N) are largest at their positive, and the sum of their entropies."""
-    positives = first_column + tf.range(tf.shape(logits)[0])
-    found = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), positives)
-    sums = tf.reduce_sum(exponentials, axis=1)
-    entropies = tf.math.log(sums) - tf.reduce_sum(exponentials * logits, axis=1) / sums
-    return tf.reduce_sum(tf.cast(found, tf.float32)), tf.reduce_sum(entropies)
+def _tile(rows, i, j):
+    """S of two blocks."""
+    return tf.matmul(rows.read(i), rows.read(j), transpose_b=True)
 
 
-def _over_tiles(n: tf.Tensor, rows: tf.Tensor, tile: Callable, *values) -> tuple:
-    """Apply values = tile(start, end, *values) to one strip of rows after the other."""
-
-    def step(start, *values):
-        end = tf.minimum(start + rows, n)
-        return end, *tile(start, end, *values)
-
-    loop = tf.while_loop(lambda start, *_: start < n, step, (0, *values), parallel_iterations=1)
-    return loop[1:]
+def _without_diagonal(logits):
+    return tf.linalg.set_diag(logits, tf.fill(tf.shape(logits)[:1], LOWEST))
 
 
-def _add_from(start, total, part, axis=0):
-    """Add `part` to the entries of `total` along an axis from `start` on."""
-    rest = tf.shape(total)[axis] - start - tf.shape(part)[axis]
-    around = [[0, 0]] * axis + [[start, rest]] + [[0, 0]] * (part.shape.rank - axis - 1)
-    return total + tf.pad(part, around)
+def _sums(logits, bounded):
+    """Z of the rows (T, 2) and of the columns (C, 2) of a tile, and exp(S - m) of its rows."""
+    if bounded:
+        exponentials = [tf.exp(logits)] * 2
+        largest = tf.zeros_like(logits[:, 0]), tf.zeros_like(logits[0])
+    else:
+        largest = [tf.reduce_max(logits, axis) for axis in (1, 0)]
+        exponentials = tf.exp(logits - largest[0][:, None]), tf.exp(logits - largest[1])
+    of_rows, of_columns = (
+        tf.stack([m, tf.reduce_sum(e, axis)], axis=1)
+        for m, e, axis in zip(largest, exponentials, (1, 0), strict=True)
+    )
+    return of_rows, of_columns, exponentials[0]
 
 
-def _gather(views):
-    """(2, n, ...) of every replica -> (2, N, ...)."""
-    images = distribute.gather(tf.stack(tf.unstack(tf.stop_gradient(views)), axis=1))
-    images.set_shape([views.shape[1] * distribute.num_replicas(), 2, *views.shape[2:]])
-    return tf.stack(tf.unstack(images, axis=1))
+def _merged(before, more):
+    """m, and sums of terms with the factor exp(-m), over the columns of both; (T, .)."""
+    largest = tf.maximum(before[:, :1], more[:, :1])
+    sums = [sums[:, 1:] * tf.exp(sums[:, :1] - largest) for sums in (before, more)]
+    return tf.concat([largest, sums[0] + sums[1]], axis=1)
+
+
+def _log(sums):
+    return sums[:, 0] + tf.math.log(sums[:, 1])
+
+
+def _over(pairs, tile, *values):
+    """Apply values = tile(i, j, *values) to one pair of blocks after the other."""
+
+    def step(p, *values):
+        return p + 1, *tile(pairs[p, 0], pairs[p, 1], *values)
+
+    end = tf.shape(pairs)[0]
+    return tf.while_loop(lambda p, *_: p < end, step, (0, *values), parallel_iterations=1)[1:]

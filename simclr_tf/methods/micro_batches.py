@@ -71,13 +71,13 @@ class MicroBatches(Method):
     def _embed_slices(self, slices):
         """Embeddings of the whole batch, in the order of `embed`, without gradient."""
 
-        def embed(views):
+        def embed(i):
             with statistics(local=True):
-                return self.embed(views)
+                return self.embed(tuple(rows[i] for rows in slices))
 
-        embeddings = tf.map_fn(
+        embeddings = tf.map_fn(  # over numbers: it would copy the views of the whole batch
             embed,
-            slices,
+            tf.range(slices[0].shape[0]),
             fn_output_signature=dict.fromkeys(self.embedding_names, tf.float32),
             parallel_iterations=1,
         )  # (slices, views * micro_batch_size, ...)

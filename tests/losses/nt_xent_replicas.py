@@ -1,6 +1,6 @@
 """Writes dense and tiled NT-Xent of two logical replicas to a file, for test_nt_xent_tiled.py.
 
-python nt_xent_replicas.py HIDDEN.npy OUTPUT.npz
+python nt_xent_replicas.py HIDDEN.npy OUTPUT.npz BLOCK_ROWS
 """
 
 import pathlib
@@ -12,11 +12,12 @@ import tensorflow as tf
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from simclr_tf.losses import nt_xent_with_metrics
+from simclr_tf.losses.nt_xent_tiled import tiled_loss_and_metrics
 
 REPLICAS = 2
 
 
-def main(hidden_file, output):
+def main(hidden_file, output, block_rows):
     hidden = np.load(hidden_file)  # (2, N, d)
     n = hidden.shape[1] // REPLICAS
     (cpu,) = tf.config.list_physical_devices("CPU")
@@ -28,7 +29,11 @@ def main(hidden_file, output):
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         with tf.GradientTape() as tape:
             tape.watch(rows)
-            values = nt_xent_with_metrics(rows, 0.1, hidden_norm, implementation)
+            if implementation == "dense":
+                values = nt_xent_with_metrics(rows, 0.1, hidden_norm, "dense")
+            else:
+                normed = tf.math.l2_normalize(rows, axis=1) if hidden_norm else rows
+                values = tiled_loss_and_metrics(normed, 0.1, hidden_norm, int(block_rows))
             loss = values[0] * tf.cast(replica + 1, tf.float32)  # replicas weigh differently
         return tf.stack(values), tape.gradient(loss, rows)
 

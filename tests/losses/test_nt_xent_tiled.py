@@ -39,10 +39,10 @@ def with_gradient(function, hidden):
     return [value.numpy() for value in compute(hidden)]
 
 
-def tiled(hidden, temperature, hidden_norm, tile_rows):
+def tiled(hidden, temperature, hidden_norm, block_rows):
     if hidden_norm:
         hidden = tf.math.l2_normalize(hidden, axis=1)
-    return tiled_loss_and_metrics(hidden, temperature, hidden_norm, tile_rows)
+    return tiled_loss_and_metrics(hidden, temperature, hidden_norm, block_rows)
 
 
 def assert_equal(found, expected, temperature):
@@ -60,17 +60,17 @@ def assert_equal(found, expected, temperature):
 
 @pytest.mark.parametrize("hidden_norm", [True, False])
 @pytest.mark.parametrize("temperature", [0.05, 0.1, 0.5, 1.0])
-@pytest.mark.parametrize("n, tile_rows", [(37, 8), (5, 8), (9, 1)])
-def test_equals_dense(n, tile_rows, temperature, hidden_norm):
+@pytest.mark.parametrize("n, block_rows", [(37, 8), (5, 8), (9, 1)])
+def test_equals_dense(n, block_rows, temperature, hidden_norm):
     hidden = embeddings(n)
     dense = (temperature, hidden_norm, "dense")
     expected = with_gradient(lambda h: nt_xent_with_metrics(h, *dense), hidden)
-    found = with_gradient(lambda h: tiled(h, temperature, hidden_norm, tile_rows), hidden)
+    found = with_gradient(lambda h: tiled(h, temperature, hidden_norm, block_rows), hidden)
     assert_equal(found, expected, temperature)
 
 
-def test_tiles_of_the_chosen_size_equal_dense():
-    """With 1030 images tiles have 512 rows, and one that is smaller."""
+def test_blocks_of_the_default_size_equal_dense():
+    """1030 images are two blocks of each view."""
     hidden = embeddings(1030)
     expected = with_gradient(lambda h: nt_xent_with_metrics(h, 0.1, True, "dense"), hidden)
     found = with_gradient(lambda h: nt_xent_with_metrics(h, 0.1, True, "tiled"), hidden)
@@ -113,10 +113,11 @@ def run_script(*arguments):
     return result.stdout
 
 
-def test_two_replicas_equal_dense(tmp_path):
-    """150 rows of each replica: tiles of 128 and 22. Dense on replicas is compared elsewhere."""
-    np.save(tmp_path / "hidden.npy", np.stack(np.split(embeddings(300).numpy(), 2)))
-    run_script(REPLICAS, tmp_path / "hidden.npy", tmp_path / "output.npz")
+@pytest.mark.parametrize("block_rows", [32, 1024])
+def test_two_replicas_equal_dense(tmp_path, block_rows):
+    """Of 75 images each: 3 blocks of a view or 1. Dense on replicas is compared elsewhere."""
+    np.save(tmp_path / "hidden.npy", np.stack(np.split(embeddings(150).numpy(), 2)))
+    run_script(REPLICAS, tmp_path / "hidden.npy", tmp_path / "output.npz", block_rows)
     arrays = np.load(tmp_path / "output.npz")
     for hidden_norm in (True, False):
         for replica in (0, 1):
@@ -126,6 +127,14 @@ def test_two_replicas_equal_dense(tmp_path):
                 for kind in ("dense", "tiled")
             )
             assert_equal(tiled, dense, 0.1)
+
+
+def test_an_image_as_similar_as_its_positive_is_not_found():
+    """Of 4 images 2 have the same second view."""
+    first = tf.eye(4)
+    second = tf.gather(first, [0, 1, 1, 3])
+    _, found, _ = tiled(tf.concat([first, second], axis=0), 0.5, True, 2)
+    assert found == 0.5
 
 
 MEMORY = """

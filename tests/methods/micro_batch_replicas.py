@@ -1,6 +1,6 @@
-"""One step in slices on logical devices: writes its values and gradients.
+"""One step on logical devices: writes its values and gradients.
 
-python micro_batch_replicas.py OUTPUT.npz REPLICAS
+python micro_batch_replicas.py OUTPUT.npz REPLICAS plain|slices|recompute
 """
 
 import pathlib
@@ -18,7 +18,7 @@ from simclr_tf.models import Architecture, Network
 IMAGES, SIZE = 8, 8
 
 
-def main(output, replicas):
+def main(output, replicas, mode):
     replicas = int(replicas)
     (cpu,) = tf.config.list_physical_devices("CPU")
     devices = [tf.config.LogicalDeviceConfiguration()] * replicas
@@ -27,7 +27,9 @@ def main(output, replicas):
     keras.utils.set_random_seed(0)
     with strategy.scope():
         architecture = Architecture(18, cifar_stem=True, proj_out_dim=16, num_classes=3)
-        method = SimCLR(Network(architecture), 0.5, weight_decay=1e-3, micro_batch_size=2)
+        network = Network(architecture, recompute=mode == "recompute")
+        slices = 2 if mode == "slices" else 0
+        method = SimCLR(network, 0.5, weight_decay=1e-3, micro_batch_size=slices)
         for layer in method.network.submodules:
             if hasattr(layer, "gamma"):
                 layer.gamma.assign(tf.ones_like(layer.gamma))

@@ -104,30 +104,44 @@ def test_the_flags_are_checked_and_reach_the_method():
     assert built.micro_batch_size == 0 and not built.network.encoder.recompute
     with pytest.raises(UserError, match="--micro_batch_size=5 does not divide the 16 images"):
         build(micro_batch_size=5)
-    with pytest.raises(UserError, match="--micro_batch_size is at least 0"):
-        build(micro_batch_size=-1)
+    with pytest.raises(UserError, match="--micro_batch_size is at least -1"):
+        build(micro_batch_size=-2)
+    assert build(micro_batch_size=-1, train_batch_size=128).micro_batch_size == 64
+    assert build(micro_batch_size=-1).micro_batch_size == 0  # 16 images are one slice
+    with pytest.raises(UserError, match="--micro_batch_size=64 does not divide the 100 images"):
+        build(micro_batch_size=-1, train_batch_size=100)
     for flag in ({"micro_batch_size": 4}, {"recompute": True}):
         with pytest.raises(UserError, match="for pretraining only"):
             build(train_mode="finetune", **flag)
 
 
-def test_replicas_compute_what_one_computes(tmp_path):
-    """Slices of 2 images: two on each of two replicas are the same as four on one."""
+def on_replicas(output, replicas, mode):
+    """Values and gradients that micro_batch_replicas.py writes."""
     script = pathlib.Path(__file__).with_name("micro_batch_replicas.py")
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    arrays = []
-    for replicas in ("1", "2"):
-        output = tmp_path / f"{replicas}.npz"
-        result = subprocess.run(
-            [sys.executable, script, output, replicas], env=environment, capture_output=True
-        )
-        assert result.returncode == 0, result.stderr.decode()
-        arrays.append(np.load(output))
-    one, two = arrays
-    assert sum(np.abs(one[name]).max() > 1e-3 for name in one.files) > 50  # gradients are there
-    for name in one.files:
-        scale = max(np.abs(one[name]).max(), 1e-3)
-        np.testing.assert_allclose(two[name], one[name], rtol=0, atol=1e-5 * scale, err_msg=name)
+    command = [sys.executable, script, output, str(replicas), mode]
+    result = subprocess.run(command, env=environment, capture_output=True)
+    assert result.returncode == 0, result.stderr.decode()
+    return np.load(output)
+
+
+def assert_equal_arrays(found, expected, tolerance):
+    assert sum(np.abs(expected[name]).max() > 1e-3 for name in expected.files) > 50  # gradients
+    for name in expected.files:
+        atol = tolerance * max(np.abs(expected[name]).max(), 1e-3)
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=atol, err_msg=name)
+
+
+def test_replicas_compute_what_one_computes(tmp_path):
+    """Slices of 2 images: two on each of two replicas are the same as four on one."""
+    one, two = (on_replicas(tmp_path / f"{n}.npz", n, "slices") for n in (1, 2))
+    assert_equal_arrays(two, one, 1e-5)
+
+
+def test_recomputed_blocks_change_nothing_on_replicas(tmp_path):
+    """Statistics of both replicas are exchanged again in the backward pass."""
+    plain, again = (on_replicas(tmp_path / f"{m}.npz", 2, m) for m in ("plain", "recompute"))
+    assert_equal_arrays(again, plain, 1e-6)
 
 
 @pytest.mark.parametrize("options", [{}, {"micro_batch_size": 4}])
