@@ -40,8 +40,9 @@ def ours(depth: int, image_size: int, dtype: str) -> Callable:
     head = network.supervised_head.trainable_weights
     method.compile(optimizers.build("lars", LEARNING_RATE, weight_decay=WEIGHT_DECAY, exclude=head))
     optimizers.create_slots(method.optimizer, method.trainable_variables)
-    step = tf.function(method.train_step, autograph=False)
-    return lambda views, labels: step((views, labels))["total_loss"]
+    return tf.function(
+        lambda views, labels: method.train_step((views, labels))["total_loss"], autograph=False
+    )
 
 
 def original(depth: int, image_size: int, batch_size: int, directory: str) -> Callable:

@@ -3,8 +3,9 @@
 python benchmarks/where_time_goes.py IMAGES [--picture FILE.png]
 
 IMAGES is a folder of JPEG files. The step is that of training_step.py in float32; its share of each
-kind of operation is that of the time of all operations. The pipeline is run up to each of its
-stages in turn, in one thread, and a stage is what it adds in CPU time.
+kind of operation is that of the time of all operations. Its speed is compared with that of a
+product of two large matrices, which is as fast as this machine computes. The pipeline is run up to
+each of its stages in turn, in one thread, and a stage is what it adds in CPU time.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import pathlib
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 
 import side_by_side
 
@@ -24,18 +26,47 @@ IMAGES = 300
 OTHERS = 0.01  # kinds of operations below this share are put together
 
 
-def profile_step(depth: int, image_size: int, batch_size: int) -> dict[str, float]:
-    """The share of each kind of operation in the time of all, the largest first."""
+def make_step(depth: int, image_size: int, batch_size: int) -> tuple[Callable, int]:
+    """A training step that has warmed up, and how many floating-point operations it has."""
     import tensorflow as tf
     import training_step
 
-    step = training_step.ours(depth, image_size, "float32")
     views, labels = training_step.data(batch_size, image_size)
+    step = training_step.ours(depth, image_size, "float32").get_concrete_function(views, labels)
     step(views, labels)
+    profiler = tf.compat.v1.profiler
+    builder = profiler.ProfileOptionBuilder(profiler.ProfileOptionBuilder.float_operation())
+    counts = profiler.profile(step.graph, cmd="op", options=builder.with_empty_output().build())
+    return lambda: step(views, labels), counts.total_float_ops
+
+
+def gigaflops(work: Callable, operations: int) -> float:
+    """The speed of `work`, which is done once before; the best of STEPS."""
+    work().numpy()
+    seconds = []
+    for _ in range(STEPS):
+        begin = time.perf_counter()
+        work().numpy()
+        seconds.append(time.perf_counter() - begin)
+    return operations / min(seconds) / 1e9
+
+
+def large_product() -> tuple[Callable, int]:
+    """A product of two matrices, and its number of floating-point operations."""
+    import tensorflow as tf
+
+    matrix = tf.random.stateless_uniform([4096, 4096], seed=[0, 0])
+    return lambda: tf.matmul(matrix, matrix)[0, 0], 2 * 4096**3
+
+
+def profile_step(step: Callable) -> dict[str, float]:
+    """The share of each kind of operation in the time of all, the largest first."""
+    import tensorflow as tf
+
     with tempfile.TemporaryDirectory() as folder:
         tf.profiler.experimental.start(folder)
         for _ in range(STEPS):
-            step(views, labels).numpy()
+            step().numpy()
         tf.profiler.experimental.stop()
         (trace,) = glob.glob(f"{folder}/**/*.xplane.pb", recursive=True)
         times = _times_of_operations(pathlib.Path(trace).read_bytes())
@@ -144,10 +175,16 @@ def main() -> None:
     arguments = parser.parse_args()
     print(side_by_side.describe_machine())
     pipeline = profile_pipeline(arguments.folder, arguments.image_size)
-    step = profile_step(arguments.depth, arguments.step_image_size, arguments.batch_size)
+    step, operations = make_step(arguments.depth, arguments.step_image_size, arguments.batch_size)
+    speed, most = gigaflops(step, operations), gigaflops(*large_product())
+    step = profile_step(step)
     print("\n| operations of the step | share |\n| --- | ---: |")
     for kind, share in step.items():
         print(f"| {kind} | {share:.1%} |")
+    print(
+        f"\n{operations / 1e9:.0f} GFLOP a step, {speed:.0f} GFLOP/s; a product of large matrices "
+        f"has {most:.0f} GFLOP/s, with which the step would take {speed / most:.2f} of its time."
+    )
     print("\n| stage of the pipeline | CPU, ms an image |\n| --- | ---: |")
     for stage, milliseconds in pipeline.items():
         print(f"| {stage} | {milliseconds:.2f} |")
