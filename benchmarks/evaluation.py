@@ -72,8 +72,8 @@ def main() -> None:
     parser.add_argument("--image_size", type=int, default=32)
     parser.add_argument("--images", type=int, default=2048)
     arguments = side_by_side.parse(parser, worker)
-    if not arguments.folder:
-        parser.error("name a folder of JPEG files")
+    if not arguments.folder or arguments.images < BATCH:
+        parser.error(f"name a folder of JPEG files, and at least {BATCH} images")
     names = ("folder", "depth", "image_size", "images")
     options = {name: getattr(arguments, name) for name in names}
     print(f"\nResNet-{arguments.depth}, {arguments.image_size} px, {arguments.images} images\n")

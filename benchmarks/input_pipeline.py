@@ -176,13 +176,19 @@ def worker(
     else:
         dataset = ours(images, **arguments)
 
-    def work():
+    def start():
         # A new iterator every time: one that is kept would prefetch while others are measured.
-        for batch in dataset.take(batches):
+        # Training has one for all of its steps, so its start is not measured.
+        iterator = iter(dataset.take(1 + batches))
+        next(iterator)
+        return iterator
+
+    def work(iterator):
+        for batch in iterator:
             if finish:
                 finish(batch)
 
-    side_by_side.serve(work, batches * arguments["batch_size"])
+    side_by_side.serve(work, batches * arguments["batch_size"], start)
 
 
 def main() -> None:

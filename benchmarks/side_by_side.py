@@ -23,18 +23,21 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def serve(work: Callable[[], object], items: int) -> None:
+def serve(work: Callable, items: int, start: Callable | None = None) -> None:
     """Do `work`, which handles `items`, once to warm up, then once for every line read.
 
-    Answers are JSON lines on the standard output.
+    It is given what `start` returns, which is not measured. Answers are JSON lines on the standard
+    output.
     """
     base = peak_megabytes()
-    work()
+    work(*([start()] if start else []))
     print(json.dumps({"items": items}), flush=True)
     for _ in sys.stdin:
+        given = [start()] if start else []
         wall, cpu = time.perf_counter(), time.process_time()
-        work()
+        work(*given)
         answer = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+        del given  # with what it may go on to do while others are measured
         print(json.dumps(answer | {"peak": peak_megabytes() - base}), flush=True)
 
 

@@ -175,9 +175,11 @@ def main() -> None:
     arguments = parser.parse_args()
     print(side_by_side.describe_machine())
     pipeline = profile_pipeline(arguments.folder, arguments.image_size)
-    step, operations = make_step(arguments.depth, arguments.step_image_size, arguments.batch_size)
-    speed, most = gigaflops(step, operations), gigaflops(*large_product())
-    step = profile_step(step)
+    training_step, operations = make_step(
+        arguments.depth, arguments.step_image_size, arguments.batch_size
+    )
+    speed, most = gigaflops(training_step, operations), gigaflops(*large_product())
+    step = profile_step(training_step)
     print("\n| operations of the step | share |\n| --- | ---: |")
     for kind, share in step.items():
         print(f"| {kind} | {share:.1%} |")

@@ -131,8 +131,8 @@ class LossConfig:
     loss_implementation: str = flag(
         "auto",
         "How the contrastive loss is computed: dense holds all similarities of the batch, tiled a "
-        "part of them at a time (same values, memory linear in the batch); auto is tiled from a "
-        "batch of 1024 on.",
+        "part of them at a time (same values, memory linear in the batch); auto is tiled where a "
+        "device has many: from a batch of 1024 on one device, 2048 on 4, 8192 on 64.",
         choices=("auto", "dense", "tiled"),
         identity=False,
     )

@@ -1,4 +1,4 @@
-"""Which strategy spreads the work, what each replica reads, and what replicas tell each other.
+"""Which devices do the work, what they can, and what replicas tell each other.
 
 The functions for replicas may be called anywhere: outside of a strategy, and
 while a model is being built, there is one replica and they are identities.
@@ -178,8 +178,6 @@ def gather(tensor: tf.Tensor) -> tf.Tensor:
     @tf.custom_gradient
     def gather_rows(own):
         gathered = context.all_gather(own, axis=0)
-        gathered.set_shape([rows * context.num_replicas_in_sync, *own.shape[1:]])
-        gathered.set_shape([rows * context.num_replicas_in_sync, *own.shape[1:]])
         gathered.set_shape([rows * context.num_replicas_in_sync, *own.shape[1:]])
 
         def gradient(upstream):

@@ -84,11 +84,13 @@ def _micro_batch_size(config: ExperimentConfig) -> int:
     size = config.train.micro_batch_size
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     images = config.train.train_batch_size // replicas
+    given = f"--micro_batch_size={size}"
     if size == -1:
         size = RECOMMENDED_SLICE if images > RECOMMENDED_SLICE else 0
+        given += f", which takes {RECOMMENDED_SLICE},"
     if size and images % size:
         raise UserError(
-            f"--micro_batch_size={size} does not divide the {images} images that each of "
+            f"{given} does not divide the {images} images that each of "
             f"{replicas} replica(s) has of --train_batch_size={config.train.train_batch_size}. "
             "Give a divisor."
         )

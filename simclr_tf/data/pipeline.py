@@ -53,7 +53,7 @@ def training_dataset(
         as evaluation shows it.
       number_of_views: of each image, in pretraining.
       color_jitter_strength, use_blur, blur_sigma, brightness: the recipe of
-        `views.pretraining_view`, in pretraining.
+        `views.finish_pretraining_views`, in pretraining.
       host_index: number of this host.
       num_hosts: number of hosts that share the batch.
       shuffle_buffer: encoded images held in memory to shuffle data sets that are
@@ -109,7 +109,7 @@ def training_dataset(
     def finished(example: dict[str, tf.Tensor]) -> tuple:
         return finish(*tf.nest.map_structure(lambda one: one[tf.newaxis], crops(example)))
 
-    at_once = min(_PIXELS_AT_ONCE // image_size**2, share.length)
+    at_once = min(_PIXELS_AT_ONCE // image_size**2, batch_size)  # the same on all hosts
     if augmentation != "pretrain":
         batches = _map(examples, one_view).batch(share.length, drop_remainder=True)
     elif at_once > 1:

@@ -125,7 +125,13 @@ def finish_pretraining_views(
 def finetuning_view(image: tf.Tensor, seed: tf.Tensor, image_size: int) -> tf.Tensor:
     """Make one random view for training with labels: crop, flip and clip alone.
 
-    Args and result are those of `pretraining_view`.
+    Args:
+      image: (height, width, 3 or 1), uint8 or float in [0, 1].
+      seed: int tensor (2,).
+      image_size: height and width of the view.
+
+    Returns:
+      float32 (image_size, image_size, 3) in [0, 1].
     """
     crop_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
     return augment.clip(_random_crop_and_flip(image, crop_seed, flip_seed, image_size))

@@ -198,7 +198,8 @@ def _backward(blocks, rows, sums, weight, bounded, width):
     pairs = blocks.pairs()
     (total,) = _over(pairs[0], itself, blocks.cut(tf.zeros([blocks.total, width])))
     (total,) = _over(tf.concat(pairs[1:], axis=0), both, total)
-    return distribute.sum_over_replicas(total.concat())
+    total = tf.ensure_shape(total.concat(), [blocks.total, width])
+    return distribute.sum_over_replicas(total)
 
 
 def _tile(rows, i, j):

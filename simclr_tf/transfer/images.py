@@ -45,10 +45,10 @@ def choose_left_out(
                 "files in --data_dir."
             )
         names = [dataset.file_names[i] for i in bad]
-        limit = min(max_bad_images, dataset.num_examples - 1)
-        if len(bad) > limit:
+        if len(bad) > max_bad_images or len(bad) == dataset.num_examples:
             raise UserError(
-                f"{found} cannot be decoded, and --max_bad_images lets {limit} be left out: "
+                f"{found} cannot be decoded, and --max_bad_images={max_bad_images} lets no more, "
+                "and never all, be left out: "
                 f"{_first(names)}. Replace these files, or get the official ones again."
             )
         if split == "test" and task.check:

@@ -16,6 +16,7 @@ class Progress:
 
     def __init__(self, tasks: Mapping[str, Task]):
         self._tasks = tasks
+        self._sizes: dict[str, dict[str, int]] = {}
         self._work: dict[str, float] = {}
         self._finished: dict[str, tuple[Fit, float]] = {}
         self._images = 0
@@ -57,7 +58,7 @@ class Progress:
             total += rate * sum(self._work_of(fit) for fit in left if fit.protocol == protocol)
         fitted = {fit.dataset for fit, _ in self._finished.values() if fit.protocol == LINEAR}
         coming = {fit.dataset for fit in left if fit.protocol == LINEAR} - fitted
-        images = sum(sum(self._tasks[name].sizes().values()) for name in coming)
+        images = sum(sum(self._sizes_of(name).values()) for name in coming)
         return total + images * self._image_seconds / max(self._images, 1)
 
     def _work_of(self, fit: Fit) -> float:
@@ -65,8 +66,14 @@ class Progress:
             return 1.0
         if fit.dataset not in self._work:
             task = self._tasks[fit.dataset]
-            self._work[fit.dataset] = float(task.sizes()["train"] * task.num_classes())
+            images = self._sizes_of(fit.dataset)["train"]
+            self._work[fit.dataset] = float(images * task.num_classes())
         return self._work[fit.dataset]
+
+    def _sizes_of(self, name: str) -> dict[str, int]:
+        if name not in self._sizes:
+            self._sizes[name] = self._tasks[name].sizes()
+        return self._sizes[name]
 
 
 def duration(seconds: float | None) -> str:

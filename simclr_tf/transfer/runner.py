@@ -124,8 +124,9 @@ class Runner:
         file = f"images/{name.replace('/', '_')}-{_key(repr(task))}"
         with self.sweep.claim(file, wait=True):
             found = self.sweep.result(file)
-            if found is None:
-                found = {"left_out": choose_left_out(task, self.max_bad_images, report)}
+            if found is None or found["max_bad_images"] > self.max_bad_images:
+                left_out = choose_left_out(task, self.max_bad_images, report)
+                found = {"left_out": left_out, "max_bad_images": self.max_bad_images}
                 self.sweep.finish(file, found)
         return dataclasses.replace(task, left_out=tuple(found["left_out"]))
 

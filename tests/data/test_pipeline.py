@@ -69,6 +69,13 @@ def test_form_without_labels(tmp_path):
     assert labels.numpy().tolist() == [-1] * 4 and weights.numpy().tolist() == [1] * 4
 
 
+@pytest.fixture(params=[0, 4, 6])
+def at_once(request, monkeypatch):
+    """Views of 20 pixels are finished one by one, 4 at a time, or a batch of 6."""
+    monkeypatch.setattr(pipeline, "_PIXELS_AT_ONCE", request.param * 20 * 20)
+
+
+@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("blur_sigma", ["image", "batch"])
 def test_resumed_stream_is_the_tail_of_the_whole(dataset, blur_sigma):
     whole = batches(dataset, 9, blur_sigma=blur_sigma, image_size=20)
@@ -77,6 +84,7 @@ def test_resumed_stream_is_the_tail_of_the_whole(dataset, blur_sigma):
         assert_equal(tail, whole[step:])
 
 
+@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("blur_sigma", ["image", "batch"])
 def test_hosts_together_see_the_global_batch(dataset, blur_sigma):
     options = {"color_jitter_strength": 0.5, "image_size": 20, "blur_sigma": blur_sigma}
@@ -85,6 +93,23 @@ def test_hosts_together_see_the_global_batch(dataset, blur_sigma):
     assert hosts[0][0][0].shape == (2, 20, 20, 3)
     joined = [[np.concatenate(parts) for parts in zip(*batch)] for batch in zip(*hosts)]
     assert_equal(joined, whole)
+
+
+def test_views_finished_one_by_one_are_those_finished_together(dataset, monkeypatch):
+    together = batches(dataset, 2, image_size=20, number_of_views=3)
+    monkeypatch.setattr(pipeline, "_PIXELS_AT_ONCE", 0)
+    alone = batches(dataset, 2, image_size=20, number_of_views=3)
+    for a, b in zip(together, alone, strict=True):
+        assert len(a) == len(b) == 4
+        for x, y in zip(a, b, strict=True):
+            np.testing.assert_allclose(x, y, rtol=0, atol=1e-5)
+
+
+def test_views_of_224_pixels(dataset):
+    ((first, second, labels),) = batches(dataset, 1, image_size=224, batch_size=4)
+    assert first.shape == second.shape == (4, 224, 224, 3) and labels.shape == (4,)
+    (tail,) = batches(dataset, 1, image_size=224, batch_size=2, start_step=1)
+    np.testing.assert_array_equal(tail[0], first[2:])
 
 
 def test_streams_of_other_seeds_differ(digits):

@@ -26,6 +26,7 @@ def load(name, split, folder, **options):
         ("food101", "train", ("food101", "train")),
         ("food101", "validation", ("food101", "train")),
         ("food101", "train+validation", ("food101", "train")),
+        ("food101", "test", ("food101", "validation")),
         ("dtd", "train+validation", ("dtd", "train+validation")),
         ("dtd", "validation", ("dtd", "validation")),
         ("pets", "test", ("oxford_iiit_pet", "test")),
@@ -61,7 +62,13 @@ def test_tfds_is_asked_without_a_directory_or_with_one_of_its_own(
 def prepared_greys(greys_dir, monkeypatch):
     """The 23 + 5 images of `tiny_greys` in the place of Food-101 in TensorFlow Datasets."""
     entry = dataclasses.replace(
-        REGISTRY["food101"], tfds="tiny_greys", num_classes=3, train=18, validation=5, test=5
+        REGISTRY["food101"],
+        tfds="tiny_greys",
+        tfds_test="test",
+        num_classes=3,
+        train=18,
+        validation=5,
+        test=5,
     )
     monkeypatch.setitem(REGISTRY, "food101", entry)
     return greys_dir
@@ -106,6 +113,19 @@ def test_sizes_of_what_tfds_prepared_are_checked(prepared_greys, monkeypatch):
         opening.load("food101", "train", data_dir=prepared_greys)
     assert opening.load("food101", "test", data_dir=prepared_greys).num_examples == 5
     load("food101", "train", prepared_greys)
+
+
+def test_images_that_are_gone_are_reported_and_not_refused(prepared_greys, monkeypatch, caplog):
+    lacking = dataclasses.replace(REGISTRY["food101"], train=20, lacks_images=True)
+    monkeypatch.setitem(REGISTRY, "food101", lacking)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        assert (
+            opening.load("food101", "train+validation", data_dir=prepared_greys).num_examples == 23
+        )
+    assert "2 of the 25 images for train+validation of food101 are missing" in caplog.text
+    monkeypatch.setitem(REGISTRY, "food101", dataclasses.replace(lacking, train=16))
+    with pytest.raises(UserError, match="23 images for train"):
+        opening.load("food101", "train", data_dir=prepared_greys)
 
 
 def test_voc_as_tfds_prepared_it(tmp_path):

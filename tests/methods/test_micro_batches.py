@@ -108,7 +108,7 @@ def test_the_flags_are_checked_and_reach_the_method():
         build(micro_batch_size=-2)
     assert build(micro_batch_size=-1, train_batch_size=128).micro_batch_size == 64
     assert build(micro_batch_size=-1).micro_batch_size == 0  # 16 images are one slice
-    with pytest.raises(UserError, match="--micro_batch_size=64 does not divide the 100 images"):
+    with pytest.raises(UserError, match="--micro_batch_size=-1, which takes 64, does not divide"):
         build(micro_batch_size=-1, train_batch_size=100)
     for flag in ({"micro_batch_size": 4}, {"recompute": True}):
         with pytest.raises(UserError, match="for pretraining only"):

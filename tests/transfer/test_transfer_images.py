@@ -45,7 +45,7 @@ def test_images_for_training_are_left_out_up_to_the_bound(pets):
         "2 of the 20 images for train+validation of pets cannot be decoded and are left out: "
         f"{', '.join(left_out)}."
     ]
-    with pytest.raises(UserError, match="2 of the 20 .*--max_bad_images lets 1 be left out: unp"):
+    with pytest.raises(UserError, match="2 of the 20 .*=1 lets no more, .* be left out: unp"):
         choose(task, 1)
     without = dataclasses.replace(task, left_out=left_out)
     parts = {split: without.open(split) for split in ("train", "validation", "train+validation")}
@@ -66,7 +66,7 @@ def test_images_for_testing_are_left_out_only_where_data_need_not_be_official(pe
     left_out, lines = choose(task, 1)
     assert left_out == (bad,) and lines[0].startswith("1 of the 2 images for test of pets")
     assert dataclasses.replace(task, left_out=left_out).open("test").num_examples == 1
-    with pytest.raises(UserError, match="--max_bad_images lets 0 be left out"):
+    with pytest.raises(UserError, match="--max_bad_images=0 lets no more, and never all, be left"):
         choose(task, 0)
     official = dataclasses.replace(task, check=True)
     object.__setattr__(official, "open", task.open)  # as if the numbers were the official ones
@@ -88,7 +88,9 @@ def test_a_set_of_which_nothing_remains_is_an_error(tmp_path):
     task.open("train")
     for name in ("000040.jpg", "000041.jpg"):
         damage(tmp_path, name)
-    with pytest.raises(UserError, match="2 of the 2 images for test .* lets 1 be left out"):
+    with pytest.raises(
+        UserError, match="2 of the 2 images for test .*=10 lets no more, and never all"
+    ):
         choose(task, 10)
 
 
@@ -115,12 +117,15 @@ def test_a_sweep_checks_once_and_goes_on_without_the_bad_images(checkpoint, pets
     assert lines[0].startswith("1 of the 20 images for train+validation of pets")
     assert [line.split()[0] for line in lines[1:]] == ["[1/2]", "[2/2]"]
     (checked,) = (sweep.path / "images").glob("*.json")
-    assert json.loads(checked.read_text()) == {"left_out": [bad]}
+    assert json.loads(checked.read_text()) == {"left_out": [bad], "max_bad_images": 1}
     last = sweep.result(fits[-1].id)
     assert (last["left_out"], last["test_images"]) == ([bad], 2)
     with np.load(next((sweep.path / "features").glob("pets-train-*.npz"))) as stored:
         with_bad = task.open("train")
         assert len(stored["labels"]) == with_bad.num_examples - (bad in with_bad.file_names)
+
+    with pytest.raises(UserError, match="--max_bad_images=0 lets no more"):
+        Runner(sweep, settings, {"pets": task}, 0).run([dataclasses.replace(fits[0], name="new")])
 
     monkeypatch.setattr("simclr_tf.transfer.runner.choose_left_out", None)  # not called again
     more = plan.make_plan(["pets"], ["finetune"], {"finetune": dict(

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from simclr_tf.data import tfds_source
 from simclr_tf.data.decode import decode_image
@@ -101,6 +102,8 @@ def _load_prepared(
     entry = REGISTRY[name]
     is_official = entry.official_validation or split == "test"
     parts, tfds_split = (split, split) if is_official else ("train+validation", "train")
+    if split == "test":
+        tfds_split = entry.tfds_test
     try:
         found = tfds_source.load(
             entry.tfds,
@@ -115,8 +118,13 @@ def _load_prepared(
             f"{', '.join(f'{d.file} ({d.url})' for d in entry.downloads)}."
         ) from error
     expected = sum(getattr(entry, part) for part in parts.split("+"))
-    differs = abs(found.num_examples - expected) > _TFDS_DIFFERENCE
-    if check and (differs or found.num_classes != entry.num_classes):
+    missing = expected - found.num_examples
+    if entry.lacks_images and missing > 0:
+        logging.warning(
+            "%d of the %d images for %s of %s are missing.", missing, expected, parts, name
+        )
+        missing = 0
+    if check and (abs(missing) > _TFDS_DIFFERENCE or found.num_classes != entry.num_classes):
         _refuse_sizes(name, {parts: expected}, {parts: found.num_examples}, found.num_classes)
     source = found.source
     if parts != split:

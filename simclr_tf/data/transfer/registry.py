@@ -30,6 +30,8 @@ class TransferSet:
       official_validation: whether the authors chose the validation images. Otherwise they are
         held out from those for training, by a seed.
       tfds: the name in TensorFlow Datasets; two names are of `builders`.
+      tfds_test: what the split `test` is called there.
+      lacks_images: whether some of the images are no longer to be had, so that others have fewer.
       banner: height in pixels of what is cut off at the lower edge of each image.
     """
 
@@ -44,6 +46,8 @@ class TransferSet:
     tfds: str
     official_validation: bool = False
     banner: int = 0
+    tfds_test: str = "test"
+    lacks_images: bool = False
 
 
 _TORONTO = "https://www.cs.toronto.edu/~kriz/"
@@ -64,6 +68,7 @@ REGISTRY = {
         (_download("http://data.vision.ee.ethz.ch/cvl/", "food-101.tar.gz",
                    "85eeb15f3717b99a5da872d97d918f87"),),
         tfds="food101",
+        tfds_test="validation",
     ),
     "cifar10": TransferSet(
         "CIFAR-10", 10, 45_000, 5_000, 10_000, TOP_1, cifar.cifar10,
@@ -79,6 +84,7 @@ REGISTRY = {
         "Birdsnap", 500, 42_405, 4_981, 2_443, TOP_1, split_lists.birdsnap,
         (_download("http://thomasberg.org/datasets/birdsnap/1.1/", "birdsnap.tgz"),),
         tfds="birdsnap",
+        lacks_images=True,
     ),
     "sun397": TransferSet(
         "SUN397", 397, 15_880, 3_970, 19_850, TOP_1, split_lists.sun397,
