@@ -156,6 +156,10 @@ def _of_each(view, crops, *plan):
     return tf.map_fn(view, (crops, *plan), fn_output_signature=tf.TensorSpec(crops.shape[1:]))
 
 
+# Places in `_operations`: four of jitter, and two for each radius of blur.
+_FLIP_STEP, _JITTER_STEPS, _GRAYSCALE_STEP, _CLIP_STEP, _BLUR_STEPS = 0, 1, 5, 6, 7
+
+
 def _operations(brightness, radii):
     """What may be done to planes, each a function of planes, factors and taps.
 
@@ -185,9 +189,6 @@ def _operations(brightness, radii):
     ]
 
 
-_FLIP, _JITTER, _GRAYSCALE, _CLIP, _BLUR = 0, 1, 5, 6, 7  # places in `_operations`
-
-
 def _plan(draws, radii, strength, use_blur, brightness):
     """What each of n views undergoes, from draws (n, NUM_DRAWS).
 
@@ -197,7 +198,7 @@ def _plan(draws, radii, strength, use_blur, brightness):
     """
     sigma = blur_sigma(draws)
     wider = sum(tf.cast(5.0 * sigma > radius + 1, tf.int32) for radius in radii[:-1])
-    blur = _BLUR + 2 * (wider * tf.ones(sigma.shape, tf.int32))
+    blur = _BLUR_STEPS + 2 * (wider * tf.ones(sigma.shape, tf.int32))
     whether = {
         FLIP: draws[:, FLIP] < 0.5,
         JITTER: (draws[:, JITTER] < JITTER_PROBABILITY) & (strength != 0),
@@ -205,10 +206,10 @@ def _plan(draws, radii, strength, use_blur, brightness):
         BLUR: (draws[:, BLUR] < BLUR_PROBABILITY) & use_blur,
     }
     planned = [
-        (whether[FLIP], tf.fill(sigma.shape, _FLIP)),
-        *((whether[JITTER], _JITTER + i) for i in tf.unstack(jitter_order(draws), axis=1)),
-        (whether[GRAYSCALE], tf.fill(sigma.shape, _GRAYSCALE)),
-        (whether[BLUR], tf.fill(sigma.shape, _CLIP)),
+        (whether[FLIP], tf.fill(sigma.shape, _FLIP_STEP)),
+        *((whether[JITTER], _JITTER_STEPS + i) for i in tf.unstack(jitter_order(draws), axis=1)),
+        (whether[GRAYSCALE], tf.fill(sigma.shape, _GRAYSCALE_STEP)),
+        (whether[BLUR], tf.fill(sigma.shape, _CLIP_STEP)),
         (whether[BLUR], blur),
         (whether[BLUR], blur + 1),
     ]
