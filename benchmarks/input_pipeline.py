@@ -40,7 +40,12 @@ def ours(images: list[bytes], batch_size: int, image_size: int, blur: bool):
     source = sources.indexed(tf.constant(images), None)
     dataset = sources.ImageDataset("benchmark", "train", len(images), None, None, source)
     return pipeline.training_dataset(
-        dataset, batch_size=batch_size, image_size=image_size, seed=0, use_blur=blur
+        dataset,
+        batch_size=batch_size,
+        image_size=image_size,
+        seed=0,
+        use_blur=blur,
+        threads=pipeline.threads_of_this_host(),
     )
 
 

@@ -15,6 +15,7 @@ from simclr_tf.backend import keras
 from simclr_tf.checkpoints.run_directory import RunDirectory, write_json
 from simclr_tf.checkpoints.saver import Saver
 from simclr_tf.config import ExperimentConfig
+from simclr_tf.data.pipeline import threads_of_this_host
 from simclr_tf.data.service import served_batches
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
@@ -132,7 +133,7 @@ def train(
         )
         picture_views(views, directory)
 
-    def make_part(part: int, parts: int) -> tf.data.Dataset:
+    def make_part(part: int, parts: int, threads: int | None = None) -> tf.data.Dataset:
         return assemble.training_batches(
             config,
             dataset,
@@ -141,9 +142,10 @@ def train(
             start_step=start_step,
             host_index=part,
             num_hosts=parts,
+            threads=threads,
         )
 
-    make_batches = make_part
+    make_batches = functools.partial(make_part, threads=threads_of_this_host())
     if config.data.data_service:
         make_batches = functools.partial(served_batches, make_part, config.data.data_service)
 

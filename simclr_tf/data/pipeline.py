@@ -3,13 +3,13 @@
 What an image becomes is decided in `views`, where it comes from in `datasets`.
 """
 
-from collections.abc import Callable
+import os
 
 import tensorflow as tf
 
 from simclr_tf.data import views
 from simclr_tf.data.decode import decode_for_crops, decode_image
-from simclr_tf.data.sources import ImageDataset, Positions
+from simclr_tf.data.sources import ImageDataset, Positions, Transform
 from simclr_tf.errors import UserError
 
 AUGMENTATIONS = ("pretrain", "finetune", "none")
@@ -18,6 +18,8 @@ _BATCH_STREAM = 1  # folded into a batch's seed, so that it differs from every i
 # Views of so many pixels are finished in one call: of small images several, since a call costs
 # as much as 20 of 32 pixels, of large ones one, which stays in the cache.
 _PIXELS_AT_ONCE = 32 * 32 * 32
+# The order is kept, so images that are finished wait for slower ones before them.
+_CALLS_PER_THREAD = 4
 
 
 def training_dataset(
@@ -36,6 +38,7 @@ def training_dataset(
     host_index: int = 0,
     num_hosts: int = 1,
     shuffle_buffer: int | None = None,
+    threads: int | None = None,
 ) -> tf.data.Dataset:
     """Endless batches of random views, a pure function of seed and step.
 
@@ -59,6 +62,8 @@ def training_dataset(
       shuffle_buffer: encoded images held in memory to shuffle data sets that are
         read sequentially; None is the original's batch_size * 50 for views of 32
         pixels and below, else batch_size * 10.
+      threads: that the dataset has for itself, see `threads_of_this_host`. None leaves it to
+        tf.data where the dataset is read, which may be a server with other cores.
 
     Returns:
       A dataset of (views, labels), or (views,) without labels. `views` is a tuple of
@@ -76,7 +81,16 @@ def training_dataset(
     if shuffle_buffer is None:
         shuffle_buffer = batch_size * (50 if image_size <= views.MAX_UNCROPPED_SIZE else 10)
     share = _share(batch_size, host_index, num_hosts, start_step)
-    examples = dataset.examples(share, seed=seed, shuffle_buffer=shuffle_buffer)
+    calls_at_once = tf.data.AUTOTUNE if threads is None else _CALLS_PER_THREAD * threads
+
+    def examples(transform: Transform) -> tf.data.Dataset:
+        return dataset.examples(
+            share,
+            seed=seed,
+            shuffle_buffer=shuffle_buffer,
+            transform=transform,
+            calls_at_once=calls_at_once,
+        )
 
     def seed_of(example: dict[str, tf.Tensor]) -> tf.Tensor:
         return tf.stack([tf.constant(seed, tf.int64), example["position"]])
@@ -111,15 +125,25 @@ def training_dataset(
 
     at_once = min(_PIXELS_AT_ONCE // image_size**2, batch_size)  # the same on all hosts
     if augmentation != "pretrain":
-        batches = _map(examples, one_view).batch(share.length, drop_remainder=True)
+        batches = examples(one_view).batch(share.length, drop_remainder=True)
     elif at_once > 1:
-        several = _map(examples, crops).batch(at_once, drop_remainder=True)
-        batches = _map(several, finish).rebatch(share.length, drop_remainder=True)
+        several = examples(crops).batch(at_once, drop_remainder=True)
+        several = several.map(finish, num_parallel_calls=calls_at_once, deterministic=True)
+        batches = several.rebatch(share.length, drop_remainder=True)
     else:
-        batches = _map(examples, finished).rebatch(share.length, drop_remainder=True)
+        batches = examples(finished).rebatch(share.length, drop_remainder=True)
     # Told that the data never end, strategies keep static shapes and do not ask at every step.
     endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
-    return _deterministic(batches.apply(endless))
+    return _deterministic(batches.apply(endless), threads)
+
+
+def threads_of_this_host() -> int:
+    """How many threads a training dataset should have that is read on this host.
+
+    Two more than there are cores: a thread waits at times until others have done their part of
+    a compiled program, and a core would be idle.
+    """
+    return os.cpu_count() + 2
 
 
 def evaluation_dataset(
@@ -160,7 +184,7 @@ def evaluation_dataset(
     missing = num_batches * share.length - share.count(dataset.num_examples)
     black = tf.zeros((image_size, image_size, 3))
     filling = tf.data.Dataset.from_tensors((black, tf.constant(-1, tf.int64), tf.constant(0.0)))
-    images = _map(dataset.examples(share), prepare).concatenate(filling.repeat(missing))
+    images = dataset.examples(share, transform=prepare).concatenate(filling.repeat(missing))
     return _deterministic(images.batch(share.length, drop_remainder=True))
 
 
@@ -179,13 +203,11 @@ def _share(batch_size: int, host_index: int, num_hosts: int, start_step: int = 0
     return Positions(start_step * batch_size, batch_size, host_index * length, length)
 
 
-def _map(dataset: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
-    return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-
-
-def _deterministic(dataset: tf.data.Dataset) -> tf.data.Dataset:
+def _deterministic(dataset: tf.data.Dataset, threads: int | None = None) -> tf.data.Dataset:
     """Prefetch, and keep the order; hosts have their share, so nothing shards again."""
     options = tf.data.Options()
+    if threads is not None:
+        options.threading.private_threadpool_size = threads
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)

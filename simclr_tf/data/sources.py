@@ -9,7 +9,7 @@ images come from.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -34,12 +34,9 @@ class Positions:
         periods, rest = divmod(stop - self.start, self.period)
         return periods * self.length + min(max(rest - self.offset, 0), self.length)
 
-    def dataset(self, stop: int | None = None) -> tf.data.Dataset:
-        """The positions (scalar int64) in rising order: endless, or those below `stop`."""
-        numbers = tf.data.Dataset.range(tf.int64.max if stop is None else self.count(stop))
-        return numbers.map(
-            lambda i: self.start + i // self.length * self.period + self.offset + i % self.length
-        )
+    def at(self, i: tf.Tensor) -> tf.Tensor:
+        """Position number i, from 0, in rising order; both scalar int64."""
+        return self.start + i // self.length * self.period + self.offset + i % self.length
 
     def contain(self, position: tf.Tensor) -> tf.Tensor:
         """Whether a position (int64, not below `start`) is one of them; bool."""
@@ -47,13 +44,19 @@ class Positions:
         return (place >= 0) & (place < self.length)
 
 
+Example = dict[str, tf.Tensor]
+Transform = Callable[[Example], Any]
+Records = tuple[tf.data.Dataset, Callable[..., Example]]
+
+
 class Source(Protocol):
     """Where the encoded images of a data set come from."""
 
-    def examples(
-        self, positions: Positions, seed: int | None, shuffle_buffer: int
-    ) -> tf.data.Dataset:
-        """See `ImageDataset.examples`."""
+    def records(self, positions: Positions, seed: int | None, shuffle_buffer: int) -> Records:
+        """What stands for each example, in their order, and the function that makes it one.
+
+        For the arguments see `ImageDataset.examples`.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +86,8 @@ class ImageDataset:
         *,
         seed: int | None = None,
         shuffle_buffer: int = 10_000,
+        transform: Transform = lambda example: example,
+        calls_at_once: int = tf.data.AUTOTUNE,
     ) -> tf.data.Dataset:
         """The encoded images at these positions of the stream.
 
@@ -92,13 +97,21 @@ class ImageDataset:
           shuffle_buffer: how many encoded images a source that is read
             sequentially holds in memory to shuffle them; a source with random
             access shuffles the whole epoch and needs none.
+          transform: what becomes of each example. It runs where the example is read: another
+            `map` behind it would cost as much again as reading a small image.
+          calls_at_once: how many examples are read and transformed at the same time.
 
         Returns:
-          A dataset of {"position": int64, "image": string} and, with labels,
-          "label": int64 in [0, num_classes); all scalars, the image as encoded
+          A dataset of what `transform` makes of {"position": int64, "image": string} and,
+          with labels, "label": int64 in [0, num_classes); all scalars, the image as encoded
           bytes. Endless when a seed is given.
         """
-        return self.source.examples(positions, seed, shuffle_buffer)
+        records, example_of = self.source.records(positions, seed, shuffle_buffer)
+        return records.map(
+            lambda *record: transform(example_of(*record)),
+            num_parallel_calls=calls_at_once,
+            deterministic=True,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,15 +128,14 @@ class IndexedSource:
     num_examples: int
     labels: np.ndarray | None
 
-    def examples(
-        self, positions: Positions, seed: int | None, shuffle_buffer: int
-    ) -> tf.data.Dataset:
-        """See `ImageDataset.examples`; every epoch is a new permutation of all images."""
+    def records(self, positions: Positions, seed: int | None, shuffle_buffer: int) -> Records:
+        """See `Source.records`; every epoch is a new permutation of all images."""
         del shuffle_buffer
         n = self.num_examples
         labels = None if self.labels is None else tf.constant(self.labels, tf.int64)
 
-        def example(position: tf.Tensor) -> dict[str, tf.Tensor]:
+        def example_of(i: tf.Tensor) -> Example:
+            position = positions.at(i)
             index = position % n
             if seed is not None:
                 epoch_seed = tf.stack([tf.constant(seed, tf.int64), position // n])
@@ -133,9 +145,8 @@ class IndexedSource:
             found = {"position": position, "image": self.read(index)}
             return found if labels is None else found | {"label": labels[index]}
 
-        return positions.dataset(n if seed is None else None).map(
-            example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
+        count = positions.count(n) if seed is None else tf.int64.max
+        return tf.data.Dataset.range(count), example_of
 
 
 def indexed(

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf.data.sources import ImageDataset, IndexedSource, Positions, Source, indexed
+from simclr_tf.data.sources import (
+    Example,
+    ImageDataset,
+    IndexedSource,
+    Positions,
+    Records,
+    Source,
+    indexed,
+)
 from simclr_tf.errors import UserError
 
 UNLABELLED = -1
@@ -90,7 +98,7 @@ def labels_of(dataset: ImageDataset) -> np.ndarray:
     """The label (n,) int64 of every image in the data set's own order; reads sequential sources."""
     if isinstance(dataset.source, IndexedSource):
         return np.asarray(dataset.source.labels, np.int64)
-    labels = dataset.examples().map(lambda example: example["label"])
+    labels = dataset.examples(transform=lambda example: example["label"])
     return np.concatenate([batch.numpy() for batch in labels.batch(4096)])
 
 
@@ -162,13 +170,14 @@ class _WithoutLabels:
 
     source: Source
 
-    def examples(
-        self, positions: Positions, seed: int | None, shuffle_buffer: int
-    ) -> tf.data.Dataset:
-        def drop(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            return {key: value for key, value in example.items() if key != "label"}
+    def records(self, positions: Positions, seed: int | None, shuffle_buffer: int) -> Records:
+        """See `Source.records`."""
+        records, example_of = self.source.records(positions, seed, shuffle_buffer)
 
-        return self.source.examples(positions, seed, shuffle_buffer).map(drop)
+        def without_label(*record: tf.Tensor) -> Example:
+            return {key: value for key, value in example_of(*record).items() if key != "label"}
+
+        return records, without_label
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,14 +187,16 @@ class _PartlyLabelled:
     source: Source
     labelled: tf.Tensor
 
-    def examples(
-        self, positions: Positions, seed: int | None, shuffle_buffer: int
-    ) -> tf.data.Dataset:
-        def hide(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def records(self, positions: Positions, seed: int | None, shuffle_buffer: int) -> Records:
+        """See `Source.records`."""
+        records, example_of = self.source.records(positions, seed, shuffle_buffer)
+
+        def partly_labelled(*record: tf.Tensor) -> Example:
+            example = example_of(*record)
             key = _fingerprint(example["image"])
             place = tf.searchsorted(self.labelled, key[None])[0]
             known = self.labelled[tf.minimum(place, len(self.labelled) - 1)] == key
             label = tf.where(known, example["label"], tf.constant(UNLABELLED, tf.int64))
             return example | {"label": label}
 
-        return self.source.examples(positions, seed, shuffle_buffer).map(hide)
+        return records, partly_labelled

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf.data.sources import ImageDataset, Positions
+from simclr_tf.data.sources import ImageDataset, Positions, Records
 from simclr_tf.errors import UserError, did_you_mean
 
 _FILES_IN_TURNS = 16
@@ -69,10 +69,8 @@ class ShardedSource:
             self, read_shard=read_shard, starts=ends[self.starts], num_examples=int(ends[-1])
         )
 
-    def examples(
-        self, positions: Positions, seed: int | None, shuffle_buffer: int
-    ) -> tf.data.Dataset:
-        """See `ImageDataset.examples`; all hosts read all records and parse their own."""
+    def records(self, positions: Positions, seed: int | None, shuffle_buffer: int) -> Records:
+        """See `Source.records`; all hosts read all records and parse their own."""
         if seed is None:
             records = self._interleave(tf.data.Dataset.range(self.num_shards))
             records = records.skip(positions.start)
@@ -81,15 +79,9 @@ class ShardedSource:
             epochs = tf.data.Dataset.range(epoch, tf.int64.max)
             records = epochs.flat_map(lambda e: self._shuffled(e, seed, shuffle_buffer))
             records = records.skip(seen)
-        return (
-            records.enumerate(positions.start)
-            .filter(lambda position, _: positions.contain(position))
-            .map(
-                lambda position, record: {"position": position} | self.parse(record),
-                num_parallel_calls=tf.data.AUTOTUNE,
-                deterministic=True,
-            )
-        )
+        numbered = records.enumerate(positions.start)
+        wanted = numbered.filter(lambda position, _: positions.contain(position))
+        return wanted, lambda position, record: {"position": position} | self.parse(record)
 
     def _shuffled(self, epoch: tf.Tensor, seed: int, shuffle_buffer: int) -> tf.data.Dataset:
         """The records of one epoch; called where tf.data traces it."""

@@ -146,8 +146,7 @@ def _embed(
     if start == dataset.num_examples:
         return
     batches = (
-        dataset.examples(Positions(start))
-        .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        dataset.examples(Positions(start), transform=prepare)
         .batch(batch_size)
         .prefetch(tf.data.AUTOTUNE)
     )

@@ -33,7 +33,7 @@ def choose_left_out(
     left_out: list[str] = []
     for split in ("train+validation", "test"):
         dataset = task.open(split)
-        images = dataset.examples().map(lambda example: (example["position"], example["image"]))
+        images = dataset.examples(transform=lambda example: (example["position"], example["image"]))
         bad = undecodable(images, dataset.num_examples)
         if not bad:
             continue

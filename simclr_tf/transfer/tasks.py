@@ -102,9 +102,4 @@ def shown_batches(
         image = decode_image(example["image"])
         return resize_then_center_crop(image, shorter_side, image_size), example["label"]
 
-    return (
-        dataset.examples()
-        .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(batch_size)
-        .prefetch(tf.data.AUTOTUNE)
-    )
+    return dataset.examples(transform=prepare).batch(batch_size).prefetch(tf.data.AUTOTUNE)

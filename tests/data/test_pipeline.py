@@ -165,16 +165,27 @@ def test_training_epoch_counts_every_image_once(digits):
 
 def test_default_shuffle_buffer_is_the_originals(digits, monkeypatch):
     asked = []
-    examples = type(digits.source).examples
+    records = type(digits.source).records
 
     def spy(self, positions, seed, shuffle_buffer):
         asked.append(shuffle_buffer)
-        return examples(self, positions, seed, shuffle_buffer)
+        return records(self, positions, seed, shuffle_buffer)
 
-    monkeypatch.setattr(type(digits.source), "examples", spy)
+    monkeypatch.setattr(type(digits.source), "records", spy)
     for size in (32, 33):
         pipeline.training_dataset(digits, batch_size=4, image_size=size, seed=0)
     assert asked == [200, 40]
+
+
+def test_threads_of_its_own_change_nothing_about_a_stream(digits):
+    shared, own = (
+        pipeline.training_dataset(digits, batch_size=4, image_size=16, seed=0, threads=threads)
+        for threads in (None, pipeline.threads_of_this_host())
+    )
+    assert not shared.options().threading.private_threadpool_size
+    assert own.options().threading.private_threadpool_size > os.cpu_count()
+    for batch, expected in zip(own.take(3), shared.take(3), strict=True):
+        tf.nest.map_structure(np.testing.assert_array_equal, batch, expected)
 
 
 @pytest.mark.parametrize(("batch_size", "num_hosts"), [(23, 1), (6, 1), (64, 1), (6, 3), (48, 3)])
