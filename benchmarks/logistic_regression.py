@@ -41,14 +41,18 @@ def read(features: str | None, rows: int) -> tuple[np.ndarray, np.ndarray]:
 
 def path(contestant: str, x: np.ndarray, y: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Weights (d, classes) and bias of each l2, from the strongest."""
-    from simclr_tf.evaluation.logistic_regression import L2_VALUES, fit_logistic_regression
+    from simclr_tf.evaluation.logistic_regression import (
+        L2_VALUES,
+        fit_logistic_regression,
+        principal_axes,
+    )
 
     tolerance, fits = CONTESTANTS[contestant], []
     if contestant.startswith("ours"):
-        last, num_classes = None, int(y.max()) + 1
+        last, num_classes, axes = None, int(y.max()) + 1, principal_axes(x)
         for l2 in map(float, L2_VALUES):
             last = fit_logistic_regression(
-                x, y, num_classes=num_classes, l2=l2, start=last, tolerance=tolerance
+                x, y, num_classes=num_classes, l2=l2, start=last, axes=axes, tolerance=tolerance
             )
             fits.append((last.weights, last.bias))
         return fits

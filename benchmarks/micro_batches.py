@@ -1,7 +1,7 @@
 """A training step on a large batch: at once, with recomputed blocks, and in slices.
 
 python benchmarks/micro_batches.py [--batch_size 1024] [--slices 32 64 128 256]
-    [--skip_whole] [--repetitions 5]
+    [--skip_whole] [--no_bfloat16] [--repetitions 5]
 
 ResNet-18 with the CIFAR stem on 32-pixel images, the linear probe, LARS. The first row is a
 plain step of 128 images, with which time an image is compared. --skip_whole leaves out what
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=1024)
     parser.add_argument("--slices", type=int, nargs="*", default=[32, 64, 128, 256])
     parser.add_argument("--skip_whole", action="store_true")
+    parser.add_argument("--no_bfloat16", action="store_true")
     arguments = side_by_side.parse(parser, worker)
     whole = {"batch_size": arguments.batch_size}
     contestants = {f"plain, {REFERENCE} images": {"batch_size": REFERENCE}}
@@ -59,7 +60,7 @@ def main() -> None:
         contestants["recompute"] = whole | {"recompute": True}
     for size in arguments.slices:
         contestants[f"slices of {size}"] = whole | {"slices": size}
-    for size in arguments.slices[-2:]:
+    for size in [] if arguments.no_bfloat16 else arguments.slices[-2:]:
         contestants[f"slices of {size}, bfloat16"] = whole | {"slices": size, "bf16": True}
     print(f"\n{arguments.batch_size} images\n")
     side_by_side.measure(__file__, contestants, arguments.repetitions)

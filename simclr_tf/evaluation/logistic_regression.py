@@ -35,6 +35,32 @@ class LinearClassifier:
         return float(np.mean(self.logits(features).argmax(axis=1) == labels))
 
 
+@dataclasses.dataclass(frozen=True)
+class PrincipalAxes:
+    """Where features of width d vary.
+
+    Attributes:
+      mean: (d,) float64.
+      axes: (d, d) float64, in columns, each of length 1.
+      variances: (d,) float64, along the axes.
+    """
+
+    mean: np.ndarray
+    axes: np.ndarray
+    variances: np.ndarray
+
+
+def principal_axes(features: np.ndarray) -> PrincipalAxes:
+    """The principal axes of features (n, d)."""
+    mean = features.mean(axis=0, dtype=np.float64)
+    products = np.zeros((len(mean), len(mean)))
+    for first in range(0, len(features), BLOCK):
+        rows = features[first : first + BLOCK] - mean
+        products += rows.T @ rows
+    variances, axes = np.linalg.eigh(products / len(features))
+    return PrincipalAxes(mean, axes, np.maximum(variances, 0.0))
+
+
 def fit_logistic_regression(
     features: np.ndarray,
     labels: np.ndarray,
@@ -42,6 +68,7 @@ def fit_logistic_regression(
     num_classes: int,
     l2: float,
     start: LinearClassifier | None = None,
+    axes: PrincipalAxes | None = None,
     tolerance: float = OPTIMUM_TOLERANCE,
     max_iterations: int = 5000,
 ) -> LinearClassifier:
@@ -49,9 +76,10 @@ def fit_logistic_regression(
 
     The loss is convex, so the result depends on nothing but the data and l2. It is computed
     in float64: float32 gradients end the search before the optimum when l2 is weak. The
-    search runs on centred features (which moves the bias alone) and on parameters that are
-    multiplied by the square root of their curvature where all classes are equally likely,
-    so that it takes few iterations whatever the features' scales and l2 are.
+    search runs on centred features (which moves the bias alone) and on the weights' components
+    along the principal axes, multiplied by the square root of their curvature where all classes
+    are equally likely, so that it takes few iterations whatever the features' scales, their
+    correlations and l2 are.
 
     Args:
       features: (n, d) float; their scale matters to l2, and none is applied here.
@@ -59,18 +87,20 @@ def fit_logistic_regression(
       num_classes: number of classes.
       l2: strength of the penalty of the weights (not of the bias); 0 or above.
       start: where to begin, for instance the solution of a neighbouring l2.
+      axes: `principal_axes` of these features or similar ones, when several fits share them.
       tolerance: the search ends with the first step that lowers the loss by less.
       max_iterations: bound on the iterations of L-BFGS.
     """
     d = features.shape[1]
-    mean = features.mean(axis=0, dtype=np.float64)
+    if axes is None:
+        axes = principal_axes(features)
     x, y = tf.constant(features, tf.float32), tf.constant(labels, tf.int32)
     if features.size <= MOST_IN_FLOAT64:
-        x = tf.cast(x, tf.float64) - mean
+        x = tf.cast(x, tf.float64) - axes.mean
     curvature = (1 - 1 / num_classes) / num_classes
-    scale = np.sqrt(curvature * features.var(axis=0, dtype=np.float64, keepdims=True).T + l2)
-    scale = np.maximum(scale, 1e-6)  # (d, 1)
-    constants = [tf.constant(value, tf.float64) for value in (mean, scale, l2)]
+    scale = np.maximum(np.sqrt(curvature * axes.variances + l2), 1e-6)
+    basis = axes.axes / scale  # (d, d), from what is searched to weights
+    constants = [tf.constant(value, tf.float64) for value in (axes.mean, basis, l2)]
 
     def evaluate(parameters):
         results = _loss_and_gradient(tf.constant(parameters, tf.float64), x, y, *constants)
@@ -78,8 +108,8 @@ def fit_logistic_regression(
 
     begin = np.zeros(d * num_classes + num_classes)
     if start is not None:
-        bias = start.bias + mean @ start.weights
-        begin = np.concatenate([(start.weights * scale).ravel(), bias])
+        components = scale[:, None] * (axes.axes.T @ start.weights)
+        begin = np.concatenate([components.ravel(), start.bias + axes.mean @ start.weights])
     solution = scipy.optimize.minimize(
         evaluate,
         begin,
@@ -88,20 +118,20 @@ def fit_logistic_regression(
         options={"maxiter": max_iterations, "maxfun": 2 * max_iterations}
         | {"ftol": tolerance, "gtol": 1e-8},
     ).x
-    weights = solution[: d * num_classes].reshape(d, num_classes) / scale
-    bias = solution[d * num_classes :] - mean @ weights
+    weights = basis @ solution[: d * num_classes].reshape(d, num_classes)
+    bias = solution[d * num_classes :] - axes.mean @ weights
     return LinearClassifier(weights.astype(np.float32), bias.astype(np.float32))
 
 
 @tf.function(reduce_retracing=True)
-def _loss_and_gradient(parameters, x, y, mean, scale, l2):
-    """The objective and its gradient, in float64, with respect to the scaled parameters.
+def _loss_and_gradient(parameters, x, y, mean, basis, l2):
+    """The objective and its gradient, in float64, with respect to what is searched.
 
     `x` are the features in float32, or centred in float64.
     """
     n, d = tf.unstack(tf.shape(x))
     num_classes = tf.size(parameters) // (d + 1)
-    weights = tf.reshape(parameters[: d * num_classes], [d, num_classes]) / scale
+    weights = tf.matmul(basis, tf.reshape(parameters[: d * num_classes], [d, num_classes]))
     bias = parameters[d * num_classes :]
     total = tf.constant(0.0, tf.float64)
     weights_gradient, bias_gradient = tf.zeros_like(weights), tf.zeros_like(bias)
@@ -117,8 +147,9 @@ def _loss_and_gradient(parameters, x, y, mean, scale, l2):
         bias_gradient += tf.reduce_sum(error, axis=0)
     examples = tf.cast(n, tf.float64)
     loss = total / examples + l2 * tf.nn.l2_loss(weights)
-    weights_gradient = (weights_gradient / examples + l2 * weights) / scale
-    return loss, tf.concat([tf.reshape(weights_gradient, [-1]), bias_gradient / examples], axis=0)
+    weights_gradient = weights_gradient / examples + l2 * weights
+    gradient = tf.matmul(basis, weights_gradient, transpose_a=True)
+    return loss, tf.concat([tf.reshape(gradient, [-1]), bias_gradient / examples], axis=0)
 
 
 def fit_with_best_l2(
@@ -145,6 +176,7 @@ def fit_with_best_l2(
       The classifier, its l2, and the path: the held-out accuracy by l2.
     """
     path, solutions, classifier = {}, {}, None
+    axes = principal_axes(features[~held_out])
     for l2 in map(float, l2_values):
         classifier = fit_logistic_regression(
             features[~held_out],
@@ -152,12 +184,13 @@ def fit_with_best_l2(
             num_classes=num_classes,
             l2=l2,
             start=classifier,
+            axes=axes,
             tolerance=ACCURACY_TOLERANCE,
         )
         path[l2] = classifier.accuracy(features[held_out], labels[held_out])
         solutions[l2] = classifier
     best = max(path, key=path.get)
     classifier = fit_logistic_regression(
-        features, labels, num_classes=num_classes, l2=best, start=solutions[best]
+        features, labels, num_classes=num_classes, l2=best, start=solutions[best], axes=axes
     )
     return classifier, best, path

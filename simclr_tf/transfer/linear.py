@@ -10,7 +10,9 @@ from simclr_tf.data.sources import ImageDataset
 from simclr_tf.evaluation.logistic_regression import (
     OPTIMUM_TOLERANCE,
     LinearClassifier,
+    PrincipalAxes,
     fit_logistic_regression,
+    principal_axes,
 )
 from simclr_tf.models import Network
 from simclr_tf.transfer.tasks import shown_batches
@@ -73,6 +75,7 @@ def fit(
     num_classes: int,
     l2: float,
     start: LinearClassifier | None = None,
+    axes: PrincipalAxes | None = None,
     tolerance: float = OPTIMUM_TOLERANCE,
 ) -> LinearClassifier:
     """Multinomial logistic regression; one against the rest where images have several labels.
@@ -83,15 +86,17 @@ def fit(
       num_classes: number of classes.
       l2: strength of the penalty, see `fit_logistic_regression`.
       start: where to begin.
+      axes: of these features or similar ones, see `fit_logistic_regression`.
       tolerance: the search ends with the first step that lowers the loss by less.
     """
+    search = {"axes": principal_axes(features) if axes is None else axes, "tolerance": tolerance}
     if labels.ndim == 1:
         return fit_logistic_regression(
-            features, labels, num_classes=num_classes, l2=l2, start=start, tolerance=tolerance
+            features, labels, num_classes=num_classes, l2=l2, start=start, **search
         )
     columns = [
         _one_against_rest(
-            features, labels[:, c], l2, start and (start.weights[:, c], start.bias[c]), tolerance
+            features, labels[:, c], l2, start and (start.weights[:, c], start.bias[c]), search
         )
         for c in range(num_classes)
     ]
@@ -99,7 +104,7 @@ def fit(
     return LinearClassifier(np.stack(weights, axis=1), np.array(bias, np.float32))
 
 
-def _one_against_rest(features, labels, l2, start, tolerance):
+def _one_against_rest(features, labels, l2, start, search):
     """Weights (d,) and bias of the logit of one class."""
     if start is not None:
         weights, bias = start
@@ -107,11 +112,6 @@ def _one_against_rest(features, labels, l2, start, tolerance):
     counted = labels >= 0
     # Two classes with weights of opposite sign: half the penalty of each is that of both.
     found = fit_logistic_regression(
-        features[counted],
-        labels[counted],
-        num_classes=2,
-        l2=2 * l2,
-        start=start,
-        tolerance=tolerance,
+        features[counted], labels[counted], num_classes=2, l2=2 * l2, start=start, **search
     )
     return found.weights[:, 1] - found.weights[:, 0], found.bias[1] - found.bias[0]

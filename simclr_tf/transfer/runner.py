@@ -14,6 +14,8 @@ from simclr_tf.evaluation.logistic_regression import (
     ACCURACY_TOLERANCE,
     OPTIMUM_TOLERANCE,
     LinearClassifier,
+    PrincipalAxes,
+    principal_axes,
 )
 from simclr_tf.models import Architecture, Network
 from simclr_tf.transfer import finetuning, linear
@@ -76,6 +78,7 @@ class Runner:
         self._stored = stored
         self._network: Network | None = None
         self._features: tuple[str, dict[str, linear.Features]] = ("", {})
+        self._axes: tuple[str, PrincipalAxes | None] = ("", None)
         self._num_classes = 0
         self._progress = Progress(self.tasks)
 
@@ -191,6 +194,7 @@ class Runner:
             num_classes=self._num_classes,
             l2=point["l2"],
             start=start,
+            axes=self._axes_of(fit.dataset),
             tolerance=OPTIMUM_TOLERANCE if fit.point is None else ACCURACY_TOLERANCE,
         )
         if fit.point is not None:
@@ -222,6 +226,12 @@ class Runner:
             if is_new:
                 self._progress.show(dataset.num_examples, time.monotonic() - began)
         return held[split]
+
+    def _axes_of(self, name: str) -> PrincipalAxes:
+        """Of the features for training; those of one data set are held in memory."""
+        if self._axes[0] != name:
+            self._axes = (name, principal_axes(self._features_of(name, "train")[0]))
+        return self._axes[1]
 
     def _encoder(self) -> Network:
         if self._network is None:

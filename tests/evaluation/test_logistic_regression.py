@@ -11,6 +11,7 @@ from simclr_tf.evaluation.logistic_regression import (
     LinearClassifier,
     fit_logistic_regression,
     fit_with_best_l2,
+    principal_axes,
 )
 
 DIGITS = load_digits()
@@ -70,6 +71,39 @@ def test_features_that_never_change_get_no_weight():
     assert loss(classifier, 0.1, x) == pytest.approx(
         loss(fit_logistic_regression(X, Y, num_classes=10, l2=0.1), 0.1), rel=1e-7
     )
+
+
+def test_principal_axes_diagonalise_the_covariance(monkeypatch):
+    monkeypatch.setattr(logistic_regression, "BLOCK", 256)
+    found = principal_axes(X)
+    covariance = found.axes @ np.diag(found.variances) @ found.axes.T
+    np.testing.assert_allclose(covariance, np.cov(X.T.astype(np.float64), bias=True), atol=1e-12)
+    np.testing.assert_allclose(found.axes.T @ found.axes, np.eye(X.shape[1]), atol=1e-12)
+    np.testing.assert_allclose(found.mean, X.mean(axis=0, dtype=np.float64))
+
+
+def test_axes_of_other_features_lead_to_the_same_optimum():
+    others = principal_axes(X[:200] + 0.1)
+    found = fit_logistic_regression(X, Y, num_classes=10, l2=0.01, axes=others)
+    own = fit_logistic_regression(X, Y, num_classes=10, l2=0.01)
+    assert loss(found, 0.01) == pytest.approx(loss(own, 0.01), rel=1e-9)
+    np.testing.assert_allclose(found.weights, own.weights, atol=1e-5)
+
+
+def test_the_search_is_no_longer_for_features_that_are_correlated(monkeypatch):
+    evaluate, counts = logistic_regression._loss_and_gradient, []
+    monkeypatch.setattr(
+        logistic_regression, "_loss_and_gradient", lambda *a: counts.append(1) or evaluate(*a)
+    )
+
+    def evaluations(x):
+        counts.clear()
+        fit_logistic_regression(x, Y, num_classes=10, l2=1e-3, tolerance=1e-8)
+        return len(counts)
+
+    apart = X @ principal_axes(X).axes
+    rotation, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(X.shape[1], X.shape[1])))
+    assert evaluations(apart @ rotation) < 1.2 * evaluations(apart)
 
 
 def test_the_grid_is_that_of_the_paper():
