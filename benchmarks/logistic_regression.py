@@ -4,9 +4,9 @@ python benchmarks/logistic_regression.py [--features FILE.npz] [--rows 5000]
     [--contestants NAME ...]   all without it
 
 FILE.npz is what `python -m simclr_tf.features` writes; without it the pixels of scikit-learn's
-digits are the features. All fit the same 45 values of l2, each from the solution before it, by L-BFGS
-where no other solver is named. After the times, a second table has how far the losses are from the
-lowest that any contestant found.
+digits are the features. All fit the same 45 values of l2, each from the solution before it, by
+L-BFGS where no other solver is named. After the times, a second table has how far the losses are
+from the lowest that any contestant found.
 """
 
 import argparse
