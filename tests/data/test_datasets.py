@@ -39,6 +39,7 @@ def test_positions_of_a_host():
     positions = Positions(start=12, period=6, offset=2, length=3)
     first = [positions.at(i) for i in range(5)]
     assert first == [14, 15, 16, 20, 21]
+    assert [positions.at(i) for i in range(positions.count(21))] == [14, 15, 16, 20]
     expected = {12: 0, 14: 0, 15: 1, 17: 3, 18: 3, 20: 3, 21: 4}
     assert {stop: positions.count(stop) for stop in expected} == expected
     kept = [p for p in range(12, 22) if positions.contain(tf.constant(p, tf.int64))]
