@@ -176,18 +176,20 @@ def fit_with_best_l2(
       The classifier, its l2, and the path: the held-out accuracy by l2.
     """
     path, solutions, classifier = {}, {}, None
-    axes = principal_axes(features[~held_out])
+    train_features, train_labels = features[~held_out], labels[~held_out]
+    unseen, unseen_labels = features[held_out], labels[held_out]
+    axes = principal_axes(train_features)
     for l2 in map(float, l2_values):
         classifier = fit_logistic_regression(
-            features[~held_out],
-            labels[~held_out],
+            train_features,
+            train_labels,
             num_classes=num_classes,
             l2=l2,
             start=classifier,
             axes=axes,
             tolerance=ACCURACY_TOLERANCE,
         )
-        path[l2] = classifier.accuracy(features[held_out], labels[held_out])
+        path[l2] = classifier.accuracy(unseen, unseen_labels)
         solutions[l2] = classifier
     best = max(path, key=path.get)
     classifier = fit_logistic_regression(

@@ -52,6 +52,16 @@ class Settings:
     rescale_v1_weights: bool = False
 
 
+@dataclasses.dataclass
+class _Held:
+    """What is held in memory of one data set."""
+
+    name: str
+    num_classes: int = 0
+    features: dict[str, linear.Features] = dataclasses.field(default_factory=dict)  # by split
+    axes: PrincipalAxes | None = None
+
+
 class Runner:
     """Makes fits; the network and the data of the fit before are kept.
 
@@ -77,9 +87,7 @@ class Runner:
         self.weights = _digest(stored.arrays)
         self._stored = stored
         self._network: Network | None = None
-        self._features: tuple[str, dict[str, linear.Features]] = ("", {})
-        self._axes: tuple[str, PrincipalAxes | None] = ("", None)
-        self._num_classes = 0
+        self._held = _Held("")
         self._progress = Progress(self.tasks)
 
     @property
@@ -191,7 +199,7 @@ class Runner:
         found = linear.fit(
             features,
             labels,
-            num_classes=self._num_classes,
+            num_classes=self._held.num_classes,
             l2=point["l2"],
             start=start,
             axes=self._axes_of(fit.dataset),
@@ -206,12 +214,12 @@ class Runner:
 
     def _features_of(self, name: str, split: str) -> linear.Features:
         """The features of a split; those of one data set are held in memory."""
-        if self._features[0] != name:
-            self._features = (name, {})
-        held = self._features[1]
+        if self._held.name != name:
+            self._held = _Held(name)
+        held = self._held.features
         if split not in held:
             dataset = self.tasks[name].open(split)
-            self._num_classes = dataset.num_classes
+            self._held.num_classes = dataset.num_classes
             facts = f"{self.weights}/{dataset.num_examples}/{self.settings}/{self.tasks[name]}"
             file = f"features/{name.replace('/', '_')}-{split}-{_key(facts)}"
             is_new, began = not self.sweep.arrays(file).exists(), time.monotonic()
@@ -228,10 +236,11 @@ class Runner:
         return held[split]
 
     def _axes_of(self, name: str) -> PrincipalAxes:
-        """Of the features for training; those of one data set are held in memory."""
-        if self._axes[0] != name:
-            self._axes = (name, principal_axes(self._features_of(name, "train")[0]))
-        return self._axes[1]
+        """Of the features for training, which they are computed from once."""
+        features, _ = self._features_of(name, "train")
+        if self._held.axes is None:
+            self._held.axes = principal_axes(features)
+        return self._held.axes
 
     def _encoder(self) -> Network:
         if self._network is None:
