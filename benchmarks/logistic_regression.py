@@ -10,12 +10,12 @@ from the lowest that any contestant found.
 """
 
 import argparse
-import json
 import pathlib
 import sys
 from collections.abc import Iterable
 
 import numpy as np
+import side_by_side
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
@@ -98,6 +98,12 @@ def compare_losses(x: np.ndarray, y: np.ndarray, contestants: Iterable[str]) -> 
         print(f"| {name} | {distance[strong].max():.1e} | {distance[~strong].max():.1e} |")
 
 
+def worker(contestant: str, **data) -> None:
+    """Measure one contestant; see side_by_side."""
+    x, y = read(**data)
+    side_by_side.serve(lambda: path(contestant, x, y), 45)
+
+
 def main() -> None:
     """Measure, then compare what was found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -106,23 +112,11 @@ def main() -> None:
     parser.add_argument(
         "--contestants", nargs="+", default=list(CONTESTANTS), choices=list(CONTESTANTS)
     )
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--worker", type=json.loads)
-    arguments = parser.parse_args()
-    import side_by_side
-
-    if arguments.worker:
-        contestant, *data = arguments.worker
-        x, y = read(*data)
-        side_by_side.serve(lambda: path(contestant, x, y), 45)
-        return
-
+    arguments = side_by_side.parse(parser, worker)
     x, y = read(arguments.features, arguments.rows)
-    print(side_by_side.describe_machine())
     print(f"\n{x.shape[0]:,} rows of {x.shape[1]} features, {y.max() + 1} classes, 45 fits\n")
-    contestants = {
-        name: [name, arguments.features, arguments.rows] for name in arguments.contestants
-    }
+    data = {"features": arguments.features, "rows": arguments.rows}
+    contestants = {name: {"contestant": name} | data for name in arguments.contestants}
     side_by_side.measure(__file__, contestants, arguments.repetitions)
     compare_losses(x, y, arguments.contestants)
 

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-Contestants = dict[str, dict | list]
+Contestants = dict[str, dict]
 
 
 def peak_megabytes() -> float:
