@@ -251,13 +251,12 @@ def export(
 ) -> None:
     """Write saved_model/STEP and remove the oldest beyond --keep_hub_module_max."""
     exported = directory / "saved_model"
-    if (exported / str(step)).exists():
-        return  # of a run that was killed right after its export
-    export_saved_model(
-        checkpoints.load(directory.path),  # read back: work of one host, whatever the strategy
-        exported / str(step),
-        image_size=config.view.image_size,
-        class_names=dataset.class_names,
-        card={"step": step, "dataset": dataset.name, "train_mode": config.train.train_mode},
-    )
+    if not (exported / str(step) / "saved_model.pb").exists():  # not killed right after it
+        export_saved_model(
+            checkpoints.load(directory.path),  # read back: work of one host, whatever the strategy
+            exported / str(step),
+            image_size=config.view.image_size,
+            class_names=dataset.class_names,
+            card={"step": step, "dataset": dataset.name, "train_mode": config.train.train_mode},
+        )
     keep_newest(exported, config.run.keep_hub_module_max)

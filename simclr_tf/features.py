@@ -19,7 +19,7 @@ from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.config import flag
 from simclr_tf.data import datasets
 from simclr_tf.errors import UserError
-from simclr_tf.evaluation.embeddings import read_about, write_embeddings
+from simclr_tf.evaluation.embeddings import read_about, require_output, write_embeddings
 from simclr_tf.models import Network
 from simclr_tf.pretrain import CIFAR_SIZE
 
@@ -36,7 +36,9 @@ class Features:
         None, "The image folder, or where TensorFlow Datasets keeps its files."
     )
     split: str = flag("train", "Split; `all` is the whole of an image folder without splits.")
-    output: str | None = flag(None, "FILE.npz, or a directory for TFRecord files.")
+    output: str | None = flag(
+        None, "FILE.npz, or a directory for TFRecord files; local, or a URL such as gs://."
+    )
     image_size: int = flag(
         0,
         "Height and width of the images that the network is shown. 0 is what SOURCE was trained "
@@ -69,6 +71,7 @@ def extract(source: str, flags: Features) -> str:
             f"{flags.batch_size} and {flags.image_size}."
         )
     earlier = read_about(flags.output) or {}
+    require_output(flags.output)
     stored = checkpoints.read(source)
     network = network_of(stored, source)
     print(stored.found(source), flush=True)

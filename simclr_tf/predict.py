@@ -10,7 +10,6 @@ number, its path where images are files, and its --top_k classes with their prob
 import csv
 import dataclasses
 import json
-import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +26,8 @@ from simclr_tf.data import datasets, pipeline
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
 from simclr_tf.models import Network
+from simclr_tf.outputs import complete_file, reason, require_writable
+from simclr_tf.paths import as_path, is_local
 from simclr_tf.pretrain import CIFAR_SIZE
 
 Prediction = list[tuple[str, float]]  # class and probability, the most probable first
@@ -45,7 +46,9 @@ class Predictions:
         None, "The image folder, or where TensorFlow Datasets keeps its files."
     )
     split: str = flag("train", "Split; `all` is the whole of an image folder without splits.")
-    output: str | None = flag(None, "FILE.csv or FILE.jsonl.")
+    output: str | None = flag(
+        None, "FILE.csv or FILE.jsonl; local, or a URL such as gs://. Written once it is complete."
+    )
     top_k: int = flag(5, "How many classes are named for each image.")
     image_size: int = flag(
         0,
@@ -71,9 +74,12 @@ def predict(source: str, flags: Predictions) -> int:
     Raises:
       UserError: something that was given cannot work.
     """
-    output = pathlib.Path(flags.output or "").expanduser()
+    output = as_path(flags.output or "")
     if output.suffix not in WRITERS:
         raise UserError(f"--output is FILE.csv or FILE.jsonl. Received: {flags.output}.")
+    if is_local(output) and not output.parent.is_dir():
+        raise UserError(f"--output={output} cannot be written: {output.parent} is no directory.")
+    require_writable(output, f"--output={output}", suffix=".part")
     if flags.batch_size < 1 or flags.top_k < 1 or flags.image_size < 0:
         raise UserError(
             "--batch_size and --top_k are at least 1 and --image_size at least 0. Received: "
@@ -99,15 +105,19 @@ def predict(source: str, flags: Predictions) -> int:
         top_k=flags.top_k,
     )
     paths = dataset.file_names or [None] * dataset.num_examples
-    part = output.with_name(output.name + ".part")
     try:
-        with part.open("w", newline="") as file:
+        with (
+            complete_file(output) as part,
+            part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+        ):
             write = WRITERS[output.suffix](file)
             for index, (path, row) in enumerate(zip(paths, rows, strict=True)):
                 write(index, path, row)
-        os.replace(part, output)
     except OSError as error:
-        raise UserError(f"--output={output} cannot be written: {error.strerror}.") from None
+        raise UserError(
+            f"--output={output} cannot be written: {reason(error)}. What was there before is "
+            "kept; the same command starts again."
+        ) from None
     return dataset.num_examples
 
 
@@ -149,7 +159,10 @@ def predictions(
 
 
 def _csv_writer(file: TextIO) -> Write:
-    """Columns index, path, class_1, probability_1, class_2, ..."""
+    """Columns index, path, class_1, probability_1, class_2, ...
+
+    Names that are no UTF-8 become the bytes that they are.
+    """
     writer = csv.writer(file)
 
     def write(index, path, prediction):
@@ -164,7 +177,11 @@ def _csv_writer(file: TextIO) -> Write:
 
 
 def _json_writer(file: TextIO) -> Write:
-    """One object a line: index, path, classes, probabilities."""
+    """One object a line: index, path, classes, probabilities.
+
+    Bytes of names that are no UTF-8 become \\udc80 to \\udcff, as json.loads and os.fsencode
+    expect them.
+    """
 
     def write(index, path, prediction):
         classes, probabilities = zip(*prediction, strict=True)

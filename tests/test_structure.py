@@ -52,6 +52,8 @@ FLOORS = (
         "simclr_tf.models",
         "simclr_tf.optimizers",
     ),
+    ("simclr_tf.labels", "simclr_tf.outputs"),
+    ("simclr_tf.paths",),
     ("simclr_tf.backend", "simclr_tf.errors", "simclr_tf.unfinished"),
 )
 # The faces of packages: they only hand on names from below, so they stand on no floor.

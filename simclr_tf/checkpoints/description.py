@@ -7,11 +7,10 @@ import dataclasses
 import json
 from typing import Any
 
-from etils import epath
-
 from simclr_tf.checkpoints.run_directory import write_json
 from simclr_tf.errors import UserError
 from simclr_tf.models import Architecture
+from simclr_tf.paths import AnyPath, as_path
 
 KERAS_ENDING = ".weights.h5"
 TORCH_ENDINGS = (".safetensors", ".pt", ".pth")
@@ -27,11 +26,11 @@ class Description:
     source: str | None = None
 
 
-def description_path(path: str) -> epath.Path:
+def description_path(path: str) -> AnyPath:
     """The JSON file that belongs to a file of weights."""
     for ending in (KERAS_ENDING, *TORCH_ENDINGS):
         path = path.removesuffix(ending)
-    return epath.Path(path + ".json")
+    return as_path(path + ".json")
 
 
 def write_description(path: str, description: Description) -> None:
@@ -49,7 +48,7 @@ def read_description(path: str) -> Description | None:
     return parse_description(file) if file.is_file() else None
 
 
-def parse_description(file: epath.Path) -> Description:
+def parse_description(file: AnyPath) -> Description:
     """Read a JSON file with an `architecture`; entries that mean nothing here are left out.
 
     Raises:

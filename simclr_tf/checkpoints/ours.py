@@ -1,11 +1,9 @@
 """Reading what this package writes: run directories, exported SavedModels, Keras weights."""
 
 import json
-import os
 import re
 
 import tensorflow as tf
-from etils import epath
 
 from simclr_tf.checkpoints.description import (
     Description,
@@ -21,6 +19,7 @@ from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step
 from simclr_tf.checkpoints.stored import StoredNetwork
 from simclr_tf.errors import UserError
 from simclr_tf.models import Network
+from simclr_tf.paths import AnyPath, as_path, local_copy
 
 RUN_DIRECTORY = "run directory"
 RUN_CHECKPOINT = "checkpoint of a run directory"
@@ -40,8 +39,8 @@ def find_run(path: str) -> tuple[RunDirectory, str | None] | None:
     if directory.holds_model():
         return directory, directory.latest_checkpoint
     prefix = path.removesuffix(".index").partition(".data-")[0]
-    directory = RunDirectory(os.path.dirname(prefix))
-    if directory.holds_model() and os.path.basename(prefix) in directory.checkpoints():
+    directory = RunDirectory(as_path(prefix).parent)
+    if directory.holds_model() and as_path(prefix).name in directory.checkpoints():
         return directory, prefix
     return None
 
@@ -70,7 +69,7 @@ def read_run(
             key.removeprefix(_NETWORK).removesuffix(VALUE): reader.get_tensor(key)
             for key in weights
         }
-    kind = RUN_DIRECTORY if os.path.isdir(os.path.expanduser(path)) else RUN_CHECKPOINT
+    kind = RUN_DIRECTORY if as_path(path).is_dir() else RUN_CHECKPOINT
     return chosen(
         kind if directory.holds_run() else CONVERTED,
         Description(
@@ -84,9 +83,9 @@ def read_run(
     )
 
 
-def model_card(path: str) -> epath.Path:
+def model_card(path: str) -> AnyPath:
     """The file that tells a SavedModel of ours from others."""
-    return epath.Path(path) / "assets" / "model_card.json"
+    return as_path(path) / "assets" / "model_card.json"
 
 
 def read_exported(path: str, schema: re.Pattern) -> StoredNetwork:
@@ -114,7 +113,8 @@ def read_keras_weights(path: str, schema: re.Pattern) -> StoredNetwork:
     Raises:
       UserError: a file is missing or damaged, or they do not belong together.
     """
-    if not tf.io.gfile.exists(path):
+    file = as_path(path)
+    if not file.is_file():
         raise UserError(f"There is no file {path}.")
     description = read_description(path)
     if description is None:
@@ -124,7 +124,8 @@ def read_keras_weights(path: str, schema: re.Pattern) -> StoredNetwork:
         )
     network = Network(description.architecture)
     try:
-        network.load_weights(path)
+        with local_copy(file) as local:
+            network.load_weights(str(local))
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(

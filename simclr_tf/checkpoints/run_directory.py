@@ -14,6 +14,7 @@ probe.json         a linear probe and kNN beside those of random weights
 """
 
 import dataclasses
+import fnmatch
 import json
 import os
 import re
@@ -21,10 +22,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
-from etils import epath
 
 from simclr_tf.errors import UserError
 from simclr_tf.models import Architecture
+from simclr_tf.outputs import require_writable
+from simclr_tf.paths import AnyPath, as_path
 
 CONFIG = "run.json"
 MODEL = "model.json"
@@ -49,7 +51,7 @@ FILES = (
 )
 
 
-def write_json(path: epath.Path, values: Mapping[str, Any]) -> None:
+def write_json(path: AnyPath, values: Mapping[str, Any]) -> None:
     """Write a JSON file so that readers see the old file or the new one, never a part."""
     temporary = path.with_name(path.name + ".part")
     temporary.write_text(json.dumps(values, indent=2) + "\n")
@@ -67,9 +69,9 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.path = epath.Path(path).expanduser()
+        self.path = as_path(path)
 
-    def __truediv__(self, name: str) -> epath.Path:
+    def __truediv__(self, name: str) -> AnyPath:
         return self.path / name
 
     @property
@@ -84,8 +86,8 @@ class RunDirectory:
 
     def checkpoints(self) -> list[str]:
         """Names of the checkpoints that are there, such as ckpt-120."""
-        names = [path.name.removesuffix(".index") for path in self.path.glob("ckpt-*.index")]
-        return [name for name in names if re.fullmatch(r"ckpt-\d+", name)]
+        names = [path.name for path in self.path.iterdir()] if self.path.is_dir() else []
+        return [n.removesuffix(".index") for n in names if re.fullmatch(r"ckpt-\d+\.index", n)]
 
     @property
     def latest_step(self) -> int:
@@ -139,11 +141,7 @@ class RunDirectory:
         Raises:
           UserError: the directory may not be used; the message names each difference.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"--model_dir must be a directory. Received: the file {self.path}.")
-        local = "://" not in str(self.path)
-        if local and not os.access(_nearest_that_exists(self.path), os.W_OK | os.X_OK):
-            raise UserError(f"--model_dir={self.path} cannot be written.")
+        require_writable(self / CONFIG, f"--model_dir={self.path}", suffix=".part")
         if not self.holds_run():
             if tf.train.latest_checkpoint(str(self.path)):
                 raise UserError(
@@ -174,7 +172,8 @@ class RunDirectory:
     def claim(self, flags: Mapping[str, Any], architecture: Architecture, overwrite: bool) -> None:
         """Make this the directory of a run; call `check` first. Removes a run if told to."""
         if overwrite and self.holds_run():
-            for path in [path for pattern in FILES for path in self.path.glob(pattern)]:
+            found = list(self.path.iterdir())
+            for path in [p for pattern in FILES for p in found if fnmatch.fnmatch(p.name, pattern)]:
                 path.rmtree() if path.is_dir() else path.unlink()
         self.hold_model(architecture)
         write_json(self / CONFIG, flags)
@@ -186,11 +185,6 @@ class RunDirectory:
             write_json(self / MODEL, dataclasses.asdict(architecture))
         except OSError as error:
             raise UserError(f"The directory {self.path} cannot be written: {error}.") from None
-
-
-def _nearest_that_exists(path: epath.Path) -> epath.Path:
-    absolute = epath.Path(os.path.abspath(path))
-    return next(p for p in (absolute, *absolute.parents) if p.exists())
 
 
 def checkpoint_step(prefix: str) -> int:

@@ -4,6 +4,7 @@ Preprocessing is that of evaluation. No Keras object is saved, so nothing of thi
 is needed to load it.
 """
 
+import os
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
@@ -127,7 +128,7 @@ def _answer(endpoints: dict[str, tf.Tensor], class_names: Sequence[str]) -> dict
     indices = tf.argmax(logits, axis=-1)
     return {
         "probabilities": tf.nn.softmax(logits),
-        "classes": tf.gather(tf.constant(class_names), indices),
+        "classes": tf.gather(tf.constant([os.fsencode(name) for name in class_names]), indices),
         "class_indices": indices,
         "logits": logits,
     }
