@@ -58,7 +58,7 @@ def _require_writable_locally(file: LocalPath, suffix: str) -> None:
 
 
 def _require_writable_remotely(file: RemotePath, suffix: str) -> None:
-    if file.is_dir():
+    if file.is_dir() and any(file.iterdir()):  # some take the beginning of a name for one
         raise IsADirectoryError(errno.EISDIR, f"{file} is a directory")
     probe = file.with_name(file.name + (suffix or ".part"))
     probe.write_bytes(b"")

@@ -103,17 +103,23 @@ class RemotePath(os.PathLike):
 
     def exists(self) -> bool:
         """Whether there is a file or directory."""
-        with tensorflow_file_errors():
-            return tf.io.gfile.exists(self._url)
+        return self._is_directory() is not None
 
     def is_dir(self) -> bool:
         """Whether it is a directory."""
-        # tf.io.gfile.isdir takes every error for "no".
-        return self.exists() and tf.io.gfile.isdir(self._url)
+        return self._is_directory() is True
 
     def is_file(self) -> bool:
-        """Whether it is there and no directory."""
-        return self.exists() and not tf.io.gfile.isdir(self._url)
+        """Whether it is a file."""
+        return self._is_directory() is False
+
+    def _is_directory(self) -> bool | None:
+        """None where nothing is; tf.io.gfile.isdir would take every error for "no"."""
+        try:
+            with tensorflow_file_errors():
+                return tf.io.gfile.stat(self._url).is_directory
+        except FileNotFoundError:
+            return None
 
     def iterdir(self) -> Iterator["RemotePath"]:
         """What lies in the directory."""

@@ -62,7 +62,7 @@ def read_run(
     if prefix is None:
         raise UserError(f"The run directory {path} has no checkpoint yet.")
     with reading(prefix):
-        reader = tf.train.load_checkpoint(prefix)
+        reader = tf.compat.v1.train.NewCheckpointReader(prefix)
         keys = [k for k in reader.get_variable_to_shape_map() if k.endswith(VALUE)]
         weights = [key for key in keys if key.startswith(_NETWORK)]
         arrays = {
@@ -98,7 +98,7 @@ def read_exported(path: str, schema: re.Pattern) -> StoredNetwork:
     names = json.loads(model_card(path).read_text()).get("variables", [])
     prefix = find_prefix(path)
     with reading(path):
-        reader = tf.train.load_checkpoint(prefix)
+        reader = tf.compat.v1.train.NewCheckpointReader(prefix)
         arrays = {
             name: reader.get_tensor(f"variables/{i}{VALUE}")
             for i, name in enumerate(names)
