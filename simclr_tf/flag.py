@@ -35,6 +35,15 @@ class Range:
         """Whether a number lies in the range; NaN and infinity do not."""
         return self.at_least <= value <= self.at_most and self.above < value < self.below
 
+    def of_integers(self) -> "Range":
+        """The range with bounds that no integer of use is beyond, where it has none."""
+        low, high = max(self.at_least, self.above), min(self.at_most, self.below)
+        return dataclasses.replace(
+            self,
+            at_least=self.at_least if low > -math.inf else -LARGEST_INTEGER,
+            at_most=self.at_most if high < math.inf else LARGEST_INTEGER,
+        )
+
     def __str__(self) -> str:
         opening, low = ("[", self.at_least) if self.above < self.at_least else ("(", self.above)
         closing, high = ("]", self.at_most) if self.below > self.at_most else (")", self.below)
@@ -90,7 +99,7 @@ def flag_fields(config_class: type) -> Iterator[tuple[str, dataclasses.Field]]:
 
 
 def check_ranges(config: Any) -> None:
-    """Refuse numbers outside of the ranges of their flags.
+    """Refuse values that are none of their flags' choices, or outside of their ranges.
 
     Args:
       config: the flags of any program.
@@ -99,13 +108,17 @@ def check_ranges(config: Any) -> None:
       UserError: a number is outside, is NaN or infinite, or is larger than any that has a use.
     """
     for group, field in flag_fields(type(config)):
-        value = getattr(getattr(config, group), field.name)
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        value, choices = getattr(getattr(config, group), field.name), field.metadata["choices"]
+        if value is None or isinstance(value, bool):
             continue
+        if choices and value not in choices:
+            raise UserError(
+                f"--{field.name} is one of {', '.join(map(str, choices))}. Received: {value}."
+            )
         allowed = field.metadata["range"]
-        if isinstance(value, int) and allowed.at_most == allowed.below == math.inf:
-            allowed = dataclasses.replace(allowed, at_most=LARGEST_INTEGER)
-        if not allowed.holds(value):
+        if isinstance(value, int):
+            allowed = allowed.of_integers()
+        if isinstance(value, int | float) and not allowed.holds(value):
             raise UserError(f"--{field.name} {allowed}. Received: {value}.")
 
 

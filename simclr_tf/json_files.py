@@ -56,7 +56,22 @@ def parse_object(content: bytes, source: str, needed: Kinds | None = None) -> di
         raise UserError(
             f"{source} is damaged: it should hold a JSON object, and holds {_shown(values)}."
         )
-    for name, kinds in (needed or {}).items():
+    check_entries(values, needed or {}, source)
+    return values
+
+
+def check_entries(values: Mapping[str, Any], needed: Kinds, source: str) -> None:
+    """Refuse an object that lacks entries, or has them of another type; see `read_object`.
+
+    Args:
+      values: the object.
+      needed: the entries.
+      source: the file, for messages.
+
+    Raises:
+      UserError: an entry is missing or of another type.
+    """
+    for name, kinds in needed.items():
         kinds = kinds if isinstance(kinds, tuple) else (kinds,)
         if name not in values:
             raise UserError(f"{source} is damaged or of another version: it has no {name!r}.")
@@ -64,7 +79,6 @@ def parse_object(content: bytes, source: str, needed: Kinds | None = None) -> di
             raise UserError(
                 f"{source} is damaged or of another version: {name!r} is {_shown(values[name])}."
             )
-    return values
 
 
 def _fits(value: Any, kinds: tuple[type, ...]) -> bool:

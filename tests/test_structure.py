@@ -26,6 +26,7 @@ FLOORS = (
     ("simclr_tf.protocols", "simclr_tf.transfer.program"),
     ("simclr_tf.logistic",),
     ("simclr_tf.experiment",),
+    ("simclr_tf.inputs",),
     ("simclr_tf.evaluate", "simclr_tf.pretrain", "simclr_tf.finetune", "simclr_tf.transfer"),
     ("simclr_tf.assemble",),
     ("simclr_tf.evaluation", "simclr_tf.export", "simclr_tf.reports"),
@@ -33,6 +34,7 @@ FLOORS = (
     ("simclr_tf.methods",),
     ("simclr_tf.callbacks", "simclr_tf.plan", "simclr_tf.data.pipeline", "simclr_tf.data.datasets"),
     (
+        "simclr_tf.data.classes",
         "simclr_tf.data.digits",
         "simclr_tf.data.image_folder",
         "simclr_tf.data.subsets",

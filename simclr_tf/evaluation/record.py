@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
+from etils import epath
 
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step, write_json
 
@@ -18,7 +19,7 @@ def record_result(
     name: str | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write result.json, result_STEP.json, flags.json, and TensorBoard's eval/NAME.
+    """Write TensorBoard's eval/NAME, flags.json, result_STEP.json and, last, result.json.
 
     Args:
       directory: the run directory.
@@ -28,14 +29,19 @@ def record_result(
       name: of the evaluation; with one, all goes below eval_NAME/.
       about: what else result.json says.
     """
-    place = directory.path if name is None else directory / f"eval_{name}"
-    place.mkdir(parents=True, exist_ok=True)
+    file = result_file(directory, name)
+    file.parent.mkdir(parents=True, exist_ok=True)
     row = {f"eval/{name}": value for name, value in result.items()}
     row |= {"global_step": step, **(about or {})}
-    write_json(place / "result.json", row)
-    write_json(place / f"result_{step}.json", row)
-    write_json(place / "flags.json", flags)
     write_scalars(directory / (f"eval_{name}" if name else "eval"), result, step)
+    write_json(file.with_name("flags.json"), flags)
+    write_json(file.with_name(f"result_{step}.json"), row)
+    write_json(file, row)
+
+
+def result_file(directory: RunDirectory, name: str | None) -> epath.Path:
+    """Where the latest result of an evaluation is, which is there once all of it is."""
+    return (directory / f"eval_{name}" if name else directory.path) / "result.json"
 
 
 def write_scalars(folder: pathlib.Path, values: Mapping[str, float], step: int) -> None:
