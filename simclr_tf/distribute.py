@@ -4,13 +4,14 @@ The functions for replicas may be called anywhere: outside of a strategy, and
 while a model is being built, there is one replica and they are identities.
 """
 
-import json
 import os
+import re
 from collections.abc import Callable
 
 import tensorflow as tf
 
 from simclr_tf.errors import UserError
+from simclr_tf.json_files import parse_object
 
 
 def choose_strategy(
@@ -78,12 +79,40 @@ def _find_strategy(use_tpu: bool | None, tpu_name: str | None) -> str:
 
 
 def _workers() -> list[str]:
-    """Addresses of the workers (the chief among them) that TF_CONFIG names."""
-    try:
-        cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
-    except json.JSONDecodeError as error:
-        raise UserError(f"The environment variable TF_CONFIG is not JSON: {error}.") from None
-    return cluster.get("chief", []) + cluster.get("worker", [])
+    """Addresses of the workers (the chief among them) that TF_CONFIG names.
+
+    Raises:
+      UserError: TF_CONFIG is set and does not name them, and this one among them.
+    """
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return []
+    values = parse_object(text.encode(errors="surrogateescape"), "The variable TF_CONFIG")
+    cluster, task = values.get("cluster", {}), values.get("task", {})
+    if not isinstance(cluster, dict) or not isinstance(task, dict):
+        raise _no_cluster("`cluster` and `task` are objects")
+    for job, addresses in cluster.items():
+        if not isinstance(addresses, list) or not all(isinstance(a, str) for a in addresses):
+            raise _no_cluster(f"the job {job!r} is a list of HOST:PORT")
+        if not all(re.fullmatch(r".+:\d{1,5}", address) for address in addresses):
+            raise _no_cluster(f"each address of the job {job!r} is HOST:PORT")
+    workers = cluster.get("chief", []) + cluster.get("worker", [])
+    if len(set(workers)) < len(workers):
+        raise _no_cluster("each worker has an address of its own")
+    if workers:
+        job, index = task.get("type"), task.get("index")
+        if isinstance(index, bool) or not isinstance(index, int):
+            raise _no_cluster("`task` has a whole number `index`")
+        if job not in ("chief", "worker") or not 0 <= index < len(cluster.get(job, [])):
+            raise _no_cluster(f"`task`, which is {job!r} {index}, is one of the workers")
+    return workers
+
+
+def _no_cluster(rule: str) -> UserError:
+    return UserError(
+        f"The environment variable TF_CONFIG does not describe a cluster: {rule}. "
+        "docs/distributed.md has an example."
+    )
 
 
 def _multi_worker_strategy(communication: str) -> tf.distribute.Strategy:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from simclr_tf.errors import UserError
+from simclr_tf.errors import UserError, require_utf8
 
 # What TensorFlow's errors about files are among those of the system; others are EIO.
 _NUMBERS = {
@@ -142,6 +142,10 @@ class RemotePath(os.PathLike):
             if not missing_ok:
                 raise
 
+    def rmdir(self) -> None:
+        """Remove the directory, in which nothing is."""
+        self.rmtree()
+
     def rmtree(self) -> None:
         """Remove the directory and all that is in it."""
         with tensorflow_file_errors():
@@ -247,11 +251,7 @@ def as_path(text: str | os.PathLike) -> AnyPath:
       UserError: the scheme is unknown, or TensorFlow cannot open such a name.
     """
     text = os.fsdecode(os.fspath(text))
-    if "\0" in text or text != text.encode("utf-8", "ignore").decode():
-        shown = os.fsencode(text).decode("utf-8", "backslashreplace").replace("\0", "\\x00")
-        raise UserError(
-            f"The path {shown} is not UTF-8, and TensorFlow opens no other. Give another name."
-        )
+    require_utf8(text, "A path")
     scheme, separator, rest = text.partition("://")
     if separator and "/" not in scheme:
         known = sorted({*filter(None, map(tf.compat.as_str, _registered())), "file"})

@@ -9,12 +9,15 @@ the screen and to probe.json in the run directory.
 
 import sys
 
+import numpy as np
 from absl import app
 
 from simclr_tf import assemble, checkpoints, cli
 from simclr_tf.backend import keras
-from simclr_tf.checkpoints.run_directory import RunDirectory, write_json
+from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step, write_json
 from simclr_tf.config import ExperimentConfig
+from simclr_tf.data.classes import with_classes_of
+from simclr_tf.data.sources import ImageDataset, naming_bad_images
 from simclr_tf.errors import UserError
 from simclr_tf.evaluate import completed
 from simclr_tf.evaluation.features import extract_features
@@ -23,6 +26,7 @@ from simclr_tf.evaluation.logistic_regression import (
     ACCURACY_TOLERANCE,
     fit_logistic_regression,
 )
+from simclr_tf.flag import check_ranges
 from simclr_tf.models import Network
 
 L2 = 1e-4  # of features that are scaled to unit variance
@@ -36,10 +40,15 @@ def probe(config: ExperimentConfig, network: Network) -> dict[str, float]:
     """
     bank = assemble.open_dataset(config, config.data.train_split)
     queries = assemble.open_dataset(config, config.data.eval_split)
-    if bank.num_classes is None:
-        raise UserError(f"A probe needs labels, and the data set {bank.name} has none.")
-    features, labels = extract_features(network, assemble.evaluation_batches(config, bank))
-    unseen, unseen_labels = extract_features(network, assemble.evaluation_batches(config, queries))
+    for dataset in (bank, queries):
+        if dataset.num_classes is None:
+            raise UserError(
+                f"A probe needs labels, and split {dataset.split!r} of {dataset.name} has none "
+                "that can be used."
+            )
+    queries = with_classes_of(queries, bank.class_names, bank.num_classes, "the training data")
+    features, labels = _features(config, network, bank)
+    unseen, unseen_labels = _features(config, network, queries)
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
     classifier = fit_logistic_regression(
         (features - mean) / scale,
@@ -62,19 +71,34 @@ def probe(config: ExperimentConfig, network: Network) -> dict[str, float]:
     }
 
 
+def _features(
+    config: ExperimentConfig, network: Network, dataset: ImageDataset
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features and labels of the images that have a label."""
+    with naming_bad_images(dataset):
+        features, labels = extract_features(network, assemble.evaluation_batches(config, dataset))
+    known = labels >= 0
+    return features[known], labels[known]
+
+
 def compare(run_dir: str, config: ExperimentConfig, explicit: frozenset[str]) -> str:
     """Probe the encoder of a run and a random one, write probe.json, and return the table.
 
     Flags that were not given are those of the run.
     """
+    check_ranges(config)
     directory = RunDirectory(run_dir)
     config = completed(config, directory.config(), explicit)
-    trained = checkpoints.load(run_dir)
+    prefix = directory.latest_checkpoint  # read once: the run may go on beside
+    if prefix is None:
+        raise UserError(f"The run directory {directory.path} has no checkpoint yet.")
+    step = checkpoint_step(prefix)
+    trained = checkpoints.load(prefix)
     keras.utils.set_random_seed(config.train.seed)
     random = Network(trained.architecture)
     results = {"pretrained": probe(config, trained), "random weights": probe(config, random)}
-    write_json(directory / "probe.json", {"step": directory.latest_step, **results})
-    exported = directory / "saved_model" / str(directory.latest_step)
+    write_json(directory / "probe.json", {"step": step, **results})
+    exported = directory / "saved_model" / str(step)
     lines = [
         f"{'encoder':<16}{'linear probe':>14}{'kNN':>9}",
         *(
@@ -84,7 +108,7 @@ def compare(run_dir: str, config: ExperimentConfig, explicit: frozenset[str]) ->
         ),
         "",
         f"run directory   {directory.path}",
-        f"checkpoint      {directory.latest_checkpoint}",
+        f"checkpoint      {prefix}",
         f"SavedModel      {exported if exported.exists() else 'none'}",
     ]
     return "\n".join(lines)

@@ -24,7 +24,7 @@ FINETUNED = training.SMALL | {"train_mode": "finetune", "learning_rate": 0.01}
 
 @pytest.fixture(scope="module", autouse=True)
 def empty(tmp_path_factory):
-    """An empty working directory, which stays empty: what is meant for a URL does not land in it."""
+    """An empty working directory, which stays empty: nothing that is meant for a URL lands in it."""
     before, directory = os.getcwd(), tmp_path_factory.mktemp("empty")
     os.chdir(directory)
     yield directory
@@ -78,7 +78,7 @@ def test_a_finished_run_has_nothing_to_do_and_is_overwritten(run, capsys):
     assert training.run(run, **FINETUNED) == 0
     assert "Nothing to do" in capsys.readouterr().out
     url = "ram://bucket/runs/b"
-    assert training.run(url, **FINETUNED, train_steps=3) == 0
+    assert training.run(url, **(FINETUNED | {"train_steps": 3})) == 0
     as_path(f"{url}/eval_notes.md").write_text("mine")
     assert training.run(url, **(FINETUNED | {"train_steps": 2}), overwrite=True) == 0
     assert "ckpt-3.index" not in names(url) and "ckpt-2.index" in names(url)
@@ -188,8 +188,11 @@ def interrupt(*_):
 
 def test_a_probe(run):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probe, "probe", lambda *_: {"linear_probe_top_1_accuracy": 0.5,
-                                                  "knn_top_1_accuracy": 0.5})
+        patch.setattr(
+            probe,
+            "probe",
+            lambda *_: {"linear_probe_top_1_accuracy": 0.5, "knn_top_1_accuracy": 0.5},
+        )
         config = experiment.configuration.from_dict({})
         assert f"SavedModel      {run}/saved_model/6" in probe.compare(run, config, frozenset())
     assert json.loads(as_path(f"{run}/probe.json").read_text())["step"] == 6

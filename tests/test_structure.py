@@ -26,6 +26,7 @@ FLOORS = (
     ("simclr_tf.protocols", "simclr_tf.transfer.program"),
     ("simclr_tf.logistic",),
     ("simclr_tf.experiment",),
+    ("simclr_tf.inputs",),
     ("simclr_tf.evaluate", "simclr_tf.pretrain", "simclr_tf.finetune", "simclr_tf.transfer"),
     ("simclr_tf.assemble",),
     ("simclr_tf.evaluation", "simclr_tf.export", "simclr_tf.reports"),
@@ -33,6 +34,7 @@ FLOORS = (
     ("simclr_tf.methods",),
     ("simclr_tf.callbacks", "simclr_tf.plan", "simclr_tf.data.pipeline", "simclr_tf.data.datasets"),
     (
+        "simclr_tf.data.classes",
         "simclr_tf.data.digits",
         "simclr_tf.data.image_folder",
         "simclr_tf.data.subsets",
@@ -54,7 +56,8 @@ FLOORS = (
     ),
     ("simclr_tf.labels", "simclr_tf.outputs"),
     ("simclr_tf.paths",),
-    ("simclr_tf.backend", "simclr_tf.errors", "simclr_tf.unfinished"),
+    ("simclr_tf.backend", "simclr_tf.flag", "simclr_tf.json_files", "simclr_tf.unfinished"),
+    ("simclr_tf.errors",),
 )
 # The faces of packages: they only hand on names from below, so they stand on no floor.
 FACES = {"simclr_tf", "simclr_tf.data"}

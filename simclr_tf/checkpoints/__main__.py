@@ -58,7 +58,14 @@ def _run(source: str, to: Sequence[str] | None, **options: Any) -> int:
         return 0
     network = network_of(stored, source, **options)
     origin = f"{stored.kind} {source}"
-    about = Description(network.architecture, stored.step, stored.image_size, origin)
+    about = Description(
+        network.architecture,
+        stored.step,
+        stored.image_size,
+        origin,
+        stored.class_names,
+        stored.data,
+    )
     convert(network, *to, about)
     print(f"Converted the {origin} to {to[0]}: {to[1]}.")
     return 0

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from simclr_tf.checkpoints import torch_files
 from simclr_tf.checkpoints.description import (
+    CONVERTED_DESCRIPTION,
     KERAS_ENDING,
     TORCH_ENDINGS,
     Description,
@@ -16,14 +17,16 @@ from simclr_tf.checkpoints.description import (
     write_description,
 )
 from simclr_tf.checkpoints.restore import variable_paths
-from simclr_tf.checkpoints.run_directory import MODEL, RunDirectory
+from simclr_tf.checkpoints.run_directory import MODEL, RunDirectory, write_json
 from simclr_tf.checkpoints.torch_names import to_torch
 from simclr_tf.errors import UserError
+from simclr_tf.json_files import read_object
 from simclr_tf.models import Network
 from simclr_tf.outputs import publish, reason, require_new, require_writable, scratch
 from simclr_tf.paths import AnyPath, as_path, tensorflow_file_errors
 
-_OTHERS = r"checkpoint|ckpt-\d+\..*"  # what a directory holds besides model.json, its marker
+# What a directory holds besides model.json, its marker.
+_OTHERS = r"checkpoint|converted\.json|ckpt-\d+\..*"
 _ANOTHER = "Give another destination."
 
 
@@ -95,8 +98,9 @@ def _require_same(beside: AnyPath, description: Description) -> None:
     try:
         if not beside.exists():
             return
-        same = json.loads(beside.read_bytes()) == dataclasses.asdict(description)
-    except (OSError, ValueError):
+        described = json.loads(json.dumps(dataclasses.asdict(description)))
+        same = read_object(beside) == described
+    except (OSError, UserError):
         same = False
     if not same:
         raise UserError(f"{beside} exists already, and describes something else. {_ANOTHER}")
@@ -104,6 +108,7 @@ def _require_same(beside: AnyPath, description: Description) -> None:
 
 def _write_run_directory(network: Network, path: str, description: Description) -> None:
     RunDirectory(path).hold_model(network.architecture)
+    write_json(RunDirectory(path) / CONVERTED_DESCRIPTION, dataclasses.asdict(description))
     checkpoint = tf.train.Checkpoint(method=tf.train.Checkpoint(network=network))
     manager = tf.train.CheckpointManager(checkpoint, path, max_to_keep=1, checkpoint_name="ckpt")
     manager.save(checkpoint_number=description.step or 0)

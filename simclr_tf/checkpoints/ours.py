@@ -1,12 +1,15 @@
 """Reading what this package writes: run directories, exported SavedModels, Keras weights."""
 
-import json
+import dataclasses
 import re
 
 import tensorflow as tf
 
 from simclr_tf.checkpoints.description import (
+    CONVERTED_DESCRIPTION,
     Description,
+    TrainingData,
+    description_from,
     description_path,
     parse_description,
     read_description,
@@ -18,6 +21,8 @@ from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step
 from simclr_tf.checkpoints.stored import StoredNetwork
 from simclr_tf.errors import UserError
+from simclr_tf.json_files import read_object
+from simclr_tf.labels import read_labels
 from simclr_tf.models import Network
 from simclr_tf.paths import AnyPath, as_path, local_copy
 
@@ -72,14 +77,26 @@ def read_run(
     kind = RUN_DIRECTORY if as_path(path).is_dir() else RUN_CHECKPOINT
     return chosen(
         kind if directory.holds_run() else CONVERTED,
-        Description(
-            directory.architecture(),
-            checkpoint_step(prefix),
-            directory.config().get("image_size") if directory.holds_run() else None,
-        ),
+        dataclasses.replace(_described(directory), step=checkpoint_step(prefix)),
         arrays,
         schema,
         ignored=sorted(key.removesuffix(VALUE) for key in set(keys) - set(weights)),
+    )
+
+
+def _described(directory: RunDirectory) -> Description:
+    """What a run directory, or one that the converter wrote, says about its network."""
+    if not directory.holds_run():
+        converted = directory / CONVERTED_DESCRIPTION
+        known = parse_description(converted) if converted.is_file() else None
+        return known or Description(directory.architecture())
+    run = directory.config()
+    names = run["class_names"]
+    return Description(
+        directory.architecture(),
+        image_size=run["image_size"],
+        class_names=None if names is None else tuple(names),
+        data=TrainingData(**{f.name: run[f.name] for f in dataclasses.fields(TrainingData)}),
     )
 
 
@@ -94,8 +111,11 @@ def read_exported(path: str, schema: re.Pattern) -> StoredNetwork:
     Raises:
       UserError: it is damaged.
     """
-    description = parse_description(model_card(path))
-    names = json.loads(model_card(path).read_text()).get("variables", [])
+    card = read_object(model_card(path), {"architecture": dict, "variables": list})
+    description = description_from(card, str(model_card(path)))
+    if description.class_names is None:
+        description = dataclasses.replace(description, class_names=_labels(path))
+    names = card["variables"]
     prefix = find_prefix(path)
     with reading(path):
         reader = tf.compat.v1.train.NewCheckpointReader(prefix)
@@ -105,6 +125,15 @@ def read_exported(path: str, schema: re.Pattern) -> StoredNetwork:
             if reader.has_tensor(f"variables/{i}{VALUE}")
         }
     return chosen(EXPORTED, description, arrays, schema)
+
+
+def _labels(path: str) -> tuple[str, ...] | None:
+    """The class names of a SavedModel of ours; None where numbers stand for them."""
+    file = as_path(path) / "assets" / "labels.txt"
+    if not file.is_file():
+        return None
+    names = tuple(read_labels(file, str(file)))
+    return None if names == tuple(str(i) for i in range(len(names))) else names
 
 
 def read_keras_weights(path: str, schema: re.Pattern) -> StoredNetwork:
@@ -164,4 +193,6 @@ def chosen(
         excluded=tuple(excluded),
         step=description.step,
         image_size=description.image_size,
+        class_names=description.class_names,
+        data=description.data,
     )

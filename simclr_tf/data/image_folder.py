@@ -41,7 +41,8 @@ def load(
     *,
     data_dir: str | None,
     holdout_fraction: float = 0.1,
-    seed: int = 0,
+    split_seed: int = 0,
+    upright: bool = True,
     cache: bool = False,
     max_bad_images: int = 100,
     known_bad: Sequence[str] | None = None,
@@ -56,7 +57,7 @@ def load(
       data_dir: the folder.
       holdout_fraction: share of every class that is held out, in (0, 1), where the
         folder has no splits of its own.
-      seed: seed of the choice of what is held out.
+      split_seed: seed of the choice of what is held out.
       cache: hold the encoded images in memory.
       max_bad_images: how many files may be left out.
       known_bad: `skipped_files` of an earlier load; given it, no file is checked.
@@ -69,7 +70,7 @@ def load(
         raise UserError("Data set image_folder needs --data_dir=FOLDER, the folder of the images.")
     if not 0 < holdout_fraction < 1:
         raise UserError(f"--holdout_fraction must lie between 0 and 1, not {holdout_fraction}.")
-    found = _splits(data_dir, holdout_fraction, seed)
+    found = _splits(data_dir, holdout_fraction, split_seed)
     if split not in found:
         raise UserError(
             f"Image folder {data_dir} has no split {split!r}; it has {', '.join(found)}."

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from simclr_tf import checkpoints
 from simclr_tf.checkpoints.loading import network_of
-from simclr_tf.checkpoints.ours import find_run
 from simclr_tf.cli import exit_status
 from simclr_tf.errors import UserError
 from simclr_tf.export import export_saved_model
@@ -59,25 +58,19 @@ def _export(source: str, directory: str, image_size: int | None, labels: str | N
             f"--image_size={image_size} contradicts {source}, which was trained with {known}."
         )
     class_names = (
-        read_labels(as_path(labels), f"--labels={labels}") if labels else _classes_of_run(source)
+        read_labels(as_path(labels), f"--labels={labels}") if labels else stored.class_names
     )
     network = network_of(stored, source)
-    image_size = image_size or known or (32 if network.architecture.cifar_stem else 224)
+    image_size = image_size or stored.shown_size
     export_saved_model(
         network,
         directory,
         image_size=image_size,
         class_names=class_names,
-        card={"source": f"{stored.kind} {source}", "step": stored.step},
+        card=stored.about() | {"source": f"{stored.kind} {source}"},
     )
     print(f"Exported the {stored.kind} {source} for {image_size}x{image_size} to {directory}.")
     return 0
-
-
-def _classes_of_run(source: str) -> list[str] | None:
-    """The names of classes of the run that `source` is the directory or a checkpoint of."""
-    run = find_run(source)
-    return run[0].config().get("class_names") if run and run[0].holds_run() else None
 
 
 if __name__ == "__main__":

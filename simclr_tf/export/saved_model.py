@@ -73,7 +73,8 @@ def export_saved_model(
     names = _class_names(network, class_names)
     model, signatures = servable(_float32_copy(network), image_size, names)
     card = _model_card(network, image_size, signatures) | dict(card or {})
-    card |= {"class_names": names} if names else {}
+    if class_names is not None:
+        card["class_names"] = names
     try:
         with scratch(directory, ".export-") as part:
             model.model_card = _asset(part / "model_card.json", _json(card))
