@@ -21,13 +21,12 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
 
-def require_writable(file: AnyPath, given: str, suffix: str = "") -> None:
+def require_writable(file: AnyPath, given: str) -> None:
     """Find out before the work whether a file can be written; nothing of it stays behind.
 
     Args:
       file: what will be written, or replaced. Directories above it may be missing.
       given: what the user gave, for the message.
-      suffix: the longest ending that its name gets on the way.
 
     Raises:
       UserError: it cannot be written: it is a directory, lies below a file or where nobody may
@@ -35,34 +34,31 @@ def require_writable(file: AnyPath, given: str, suffix: str = "") -> None:
     """
     try:
         if is_local(file):
-            _require_writable_locally(file, suffix)
+            _require_writable_locally(file)
         else:
-            _require_writable_remotely(file, suffix)
+            _part(file).write_bytes(b"")
+            _part(file).unlink()
     except OSError as error:
         raise UserError(f"{given} cannot be written: {reason(error)}.") from None
 
 
-def _require_writable_locally(file: LocalPath, suffix: str) -> None:
+def _require_writable_locally(file: LocalPath) -> None:
     place = next((path for path in file.parents if os.path.lexists(path)), file)
     if not stat.S_ISDIR(os.stat(place).st_mode):
         raise NotADirectoryError(errno.ENOTDIR, f"{place} is not a directory")
     if os.path.isdir(file):
         raise IsADirectoryError(errno.EISDIR, f"{file} is a directory")
-    last = file.name + suffix
-    names = (last, *file.parent.relative_to(place).parts)
-    for path in (file.parent / last, *(place / name for name in names)):
+    names = (_part(file).name, *file.parent.relative_to(place).parts)
+    for path in (_part(file), *(place / name for name in names)):
         with contextlib.suppress(FileNotFoundError):
             os.lstat(path)  # tells names that are too long
     with tempfile.TemporaryFile(dir=place):
         pass
 
 
-def _require_writable_remotely(file: RemotePath, suffix: str) -> None:
-    if file.is_dir() and any(file.iterdir()):  # some take the beginning of a name for one
-        raise IsADirectoryError(errno.EISDIR, f"{file} is a directory")
-    probe = file.with_name(file.name + (suffix or ".part"))
-    probe.write_bytes(b"")
-    probe.unlink()
+def _part(file: AnyPath) -> AnyPath:
+    """Where a file is while it is unfinished."""
+    return file.with_name(file.name + ".part")
 
 
 @contextlib.contextmanager
@@ -74,7 +70,7 @@ def complete_file(file: AnyPath) -> Iterator[AnyPath]:
     Raises:
       OSError: it cannot be renamed.
     """
-    part = file.with_name(file.name + ".part")
+    part = _part(file)
     try:
         yield part
         part.replace(file)

@@ -8,6 +8,7 @@ import errno
 import io
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ _NUMBERS = {
     tf.errors.ResourceExhaustedError: errno.ENOSPC,
 }
 
+_NODES = re.compile(r"\{\{.*?\}\}|\[Op:\w+\]")  # where in a graph they come from
+
 
 @contextlib.contextmanager
 def tensorflow_file_errors() -> Iterator[None]:
@@ -36,8 +39,9 @@ def tensorflow_file_errors() -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        words = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise OSError(_NUMBERS.get(type(error), errno.EIO), words) from None
+        words = _NODES.sub("", str(error)).strip() or type(error).__name__
+        number = _NUMBERS.get(type(error), errno.EIO)
+        raise OSError(number, words.splitlines()[0]) from None
 
 
 class LocalPath(type(pathlib.Path())):
@@ -147,8 +151,8 @@ class RemotePath(os.PathLike):
         self.rmtree()
 
     def rmtree(self) -> None:
-        """Remove the directory and all that is in it."""
-        with tensorflow_file_errors():
+        """Remove the directory and all that is in it; what is gone meanwhile is no error."""
+        with contextlib.suppress(FileNotFoundError), tensorflow_file_errors():
             tf.io.gfile.rmtree(self._url)
 
     def replace(self, target: os.PathLike) -> None:

@@ -93,7 +93,7 @@ def predict(source: str, flags: Predictions) -> int:
         raise UserError(f"--output is FILE.csv or FILE.jsonl. Received: {flags.output}.")
     if is_local(output) and not output.parent.is_dir():
         raise UserError(f"--output={output} cannot be written: {output.parent} is no directory.")
-    require_writable(output, f"--output={output}", suffix=".part")
+    require_writable(output, f"--output={output}")
     check_ranges(PredictConfig(flags))
     trained = open_trained(source)
     network = trained.network

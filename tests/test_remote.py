@@ -24,7 +24,7 @@ FINETUNED = training.SMALL | {"train_mode": "finetune", "learning_rate": 0.01}
 
 @pytest.fixture(scope="module", autouse=True)
 def empty(tmp_path_factory):
-    """An empty working directory, which stays empty: nothing that is meant for a URL lands in it."""
+    """An empty working directory, which stays so: nothing that is meant for a URL lands in it."""
     before, directory = os.getcwd(), tmp_path_factory.mktemp("empty")
     os.chdir(directory)
     yield directory

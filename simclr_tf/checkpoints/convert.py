@@ -1,8 +1,9 @@
 """Writing a network in a format of ours, of PyTorch, or of Keras."""
 
 import dataclasses
-import errno
 import json
+import os
+import tempfile
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -27,6 +28,7 @@ from simclr_tf.paths import AnyPath, as_path, tensorflow_file_errors
 
 # What a directory holds besides model.json, its marker.
 _OTHERS = r"checkpoint|converted\.json|ckpt-\d+\..*"
+_H5_ENTRY = 4096  # bytes of an HDF5 file for each variable, besides its values
 _ANOTHER = "Give another destination."
 
 
@@ -50,9 +52,11 @@ def require_destination(to: str, destination: str) -> AnyPath:
         raise UserError(
             f"A file in format {to} ends in {' or '.join(endings)}. Received: {destination}."
         )
+    if to == "torch":
+        torch_files.require_library(destination)
     target = as_path(destination)
     require_new(target, "" if endings else _OTHERS, _ANOTHER)
-    require_writable(target if endings else target / MODEL, destination, suffix=".part")
+    require_writable(target if endings else target / MODEL, destination)
     return target
 
 
@@ -120,10 +124,11 @@ def _write_torch(network: Network, path: str, description: Description) -> None:
 
 
 def _write_keras(network: Network, path: str, description: Description) -> None:
-    try:
-        network.save_weights(path)
-    except RuntimeError as error:  # h5py's, when a file cannot be closed
-        raise OSError(errno.EIO, str(error)) from None
+    # h5py tells of a full disk, and then once more, past everybody, when it lets go of the file.
+    size = sum(variable.numpy().nbytes + _H5_ENTRY for variable in network.variables)
+    with tempfile.TemporaryFile(dir=os.path.dirname(path)) as room:
+        os.posix_fallocate(room.fileno(), 0, size)
+    network.save_weights(path)
 
 
 # Name -> (how files end, or () for a directory; how it is written).

@@ -186,7 +186,7 @@ class RunDirectory:
         Raises:
           UserError: the directory may not be used; the message names each difference.
         """
-        require_writable(self / CONFIG, f"--model_dir={self.path}", suffix=".part")
+        require_writable(self / CONFIG, f"--model_dir={self.path}")
         if not self.holds_run():
             if any(
                 name == "checkpoint" or name.endswith(".index")

@@ -51,6 +51,15 @@ def read(path: str, schema: re.Pattern) -> StoredNetwork:
     return chosen(STATE_DICT, description, arrays, schema, ignored=counters)
 
 
+def require_library(path: str) -> None:
+    """Find out whether a file with this ending can be read and written.
+
+    Raises:
+      UserError: what is needed for it is not installed.
+    """
+    _numpy_of_safetensors(path) if path.endswith(SAFETENSORS) else _torch(path)
+
+
 def write(path: str, state: Mapping[str, np.ndarray]) -> None:
     """Write a state dict to a local path, whose ending says in which format.
 

@@ -137,9 +137,9 @@ def require_output(output: str) -> None:
     if output.endswith(".npz") and as_path(output).is_file():
         return
     first = part_files(output, 1, 1)[0]
-    require_writable(first, f"--output={output}", suffix=".part")
+    require_writable(first, f"--output={output}")
     if output.endswith(".npz"):
-        require_writable(as_path(output), f"--output={output}", suffix=".part")
+        require_writable(as_path(output), f"--output={output}")
 
 
 def part_files(output: str, num_examples: int, part_size: int) -> list[AnyPath]:

@@ -37,7 +37,7 @@ def require_new_version(directory: AnyPath) -> None:
         cannot be written.
     """
     require_new(directory, _OTHERS, "Export to another version.")
-    require_writable(directory / MARKER, str(directory), suffix=".part")
+    require_writable(directory / MARKER, str(directory))
 
 
 def export_saved_model(
