@@ -193,16 +193,13 @@ class RunDirectory:
             local = "://" not in str(self.path)
             if local and not os.access(_nearest_that_exists(self.path), os.W_OK | os.X_OK):
                 raise UserError(f"--model_dir={self.path} cannot be written.")
-            holds_run = self.holds_run()
+            holds_run, names = self.holds_run(), run_files.names_in(self.path)
         except OSError as error:  # a name that is too long, links in a circle
             raise UserError(
                 f"--model_dir={self.path} cannot be used: {error.strerror or error}."
             ) from None
         if not holds_run:
-            if any(
-                name == "checkpoint" or name.endswith(".index")
-                for name in run_files.names_in(self.path)
-            ):
+            if any(name == "checkpoint" or name.endswith(".index") for name in names):
                 raise UserError(
                     f"--model_dir={self.path} holds checkpoints of another program. "
                     "Give a new directory, or load them with --checkpoint."
