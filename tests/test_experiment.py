@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 import training
 
-from simclr_tf import checkpoints, experiment
+from simclr_tf import checkpoints, evaluate, experiment
 from simclr_tf import config as configuration
 from simclr_tf.backend import keras
 from simclr_tf.callbacks import NonFiniteLossError
@@ -193,6 +193,30 @@ def test_eval_mode_waits_for_the_run_and_ends_with_its_last_checkpoint(tmp_path)
     assert "step 6: " in output
     result = json.loads((tmp_path / "run" / "eval_beside" / "result.json").read_text())
     assert result["global_step"] == 6
+
+
+@pytest.mark.parametrize("kind", ["file", "other directory", "empty directory"])
+def test_eval_mode_does_not_wait_for_what_will_never_be_a_run(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(evaluate, "POLL_SECONDS", 0.01)
+    path = tmp_path / "run"
+    if kind == "file":
+        path.write_text("x")
+    else:
+        path.mkdir()
+    if kind == "other directory":
+        (path / "notes.txt").write_text("x")
+    given = {"model_dir": str(path), "mode": "eval"}
+    with pytest.raises(UserError, match="--model_dir=.* is (a file|no run directory)"):
+        experiment.run(configuration.from_dict(given), frozenset(given))
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "/tmp/x", "a/b", ".", "..", "", "x" * 200, "-x", "a\nb"]
+)
+def test_the_name_of_an_evaluation_stays_in_the_run_directory(finished, name):
+    given = {"model_dir": str(finished), "mode": "eval", "eval_name": name}
+    with pytest.raises(UserError, match="--eval_name is a name of letters"):
+        experiment.run(configuration.from_dict(given), frozenset(given))
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path):

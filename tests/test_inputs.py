@@ -184,13 +184,13 @@ class TestImageSize:
     def test_the_stem_is_not_tied_to_the_size(self, stem, size, source, expected):
         config = configuration.from_dict({"cifar_stem": stem, "image_size": size})
         for builder in experiment.BUILDERS.values():
-            assert builder.architecture_of(config, 10, source).cifar_stem is expected
+            assert builder.architecture_of(config, 10, source=source).cifar_stem is expected
 
     def test_a_stem_that_contradicts_the_checkpoint_is_refused(self):
         config = configuration.from_dict({"cifar_stem": "false", "train_mode": "finetune"})
         with pytest.raises(UserError, match="--cifar_stem=false, but the checkpoint has the CIFAR"):
             experiment.BUILDERS["finetune"].architecture_of(
-                config, 10, stored_with(), frozenset({"cifar_stem"})
+                config, 10, frozenset({"cifar_stem"}), stored_with()
             )
 
 
