@@ -147,7 +147,6 @@ def test_of_equal_models_no_more_are_below_a_threshold_than_it_says():
     """With 19 samples p is 1/20, 2/20, ...; without the one, 1/19 would happen to 2 of 20."""
     random = np.random.default_rng(0)
     found = [
-        metrics.permutation_p_value(random.normal(size=30), samples=19, seed=i)
-        for i in range(2000)
+        metrics.permutation_p_value(random.normal(size=30), samples=19, seed=i) for i in range(2000)
     ]
     assert np.mean(np.array(found) <= 1 / 19 + 1e-9) == pytest.approx(0.05, abs=0.015)
