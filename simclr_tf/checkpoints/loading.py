@@ -68,7 +68,41 @@ def load_into(
     Raises:
       UserError: there is nothing to load, or it does not fit; then nothing is changed.
     """
-    stored = read(path, variable_schema)
+    return load_stored_into(
+        network,
+        read(path, variable_schema),
+        path,
+        variable_schema,
+        supervised_head=supervised_head,
+        rescale_v1_weights=rescale_v1_weights,
+    )
+
+
+def load_stored_into(
+    network: Network,
+    stored: StoredNetwork,
+    path: str | os.PathLike,
+    variable_schema: str | None = None,
+    *,
+    supervised_head: bool = True,
+    rescale_v1_weights: bool = False,
+) -> RestoreReport:
+    """Load weights that were read into a network; what lies at `path` now plays no part.
+
+    Args:
+      network: see `load_into`.
+      stored: what `read` found, with the same schema.
+      path: where, for messages.
+      variable_schema: see `read`.
+      supervised_head: see `load_into`.
+      rescale_v1_weights: see `rescale.rescale_v1_weights`.
+
+    Returns:
+      What was found, and what became of every variable.
+
+    Raises:
+      UserError: it does not fit; then nothing is changed.
+    """
     schema = compile_schema(variable_schema)
     variables = network_variables(network.architecture)
     excluded = [v.path for v in variables if not schema.match(v.tf1)]
