@@ -231,10 +231,9 @@ def _words(name: str, text: str) -> list[str]:
 
 
 def _numbers(name: str, text: str) -> list[float]:
+    words = _words(name, text)
     try:
-        return [float(word) for word in _words(name, text)]
-    except UserError:
-        raise
+        return [float(word) for word in words]
     except ValueError:
         raise UserError(
             f"--{name} is a list of numbers such as 1e-3,1e-2. Received: {text}."

@@ -132,8 +132,8 @@ def _by_folder(images, parts, *, ending="", names=None) -> Listing:
         for key in keys:
             if os.path.dirname(key) not in label_of:
                 raise UserError(
-                    f"The official lists name {key} for {split}, in a folder that is no class. Get "
-                    "them again."
+                    f"The official lists name {key} for {split}, in a folder of {images} that is "
+                    "no class. Get them again."
                 )
     return Listing(
         tuple(names),
