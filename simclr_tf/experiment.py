@@ -265,16 +265,14 @@ def export(inputs: Inputs, step: int) -> None:
     """Write saved_model/STEP and remove the oldest beyond --keep_hub_module_max."""
     config, directory = inputs.config, inputs.directory
     exported = directory / "saved_model"
-    if (exported / str(step)).exists():
-        return  # of a run that was killed right after its export
-    trained = open_trained(
-        str(directory.path)
-    )  # read back: work of one host, whatever the strategy
-    export_saved_model(
-        trained.network,
-        exported / str(step),
-        image_size=config.view.image_size,
-        class_names=trained.stored.class_names,
-        card=trained.stored.about() | {"train_mode": config.train.train_mode},
-    )
+    if not (exported / str(step) / "saved_model.pb").is_file():  # not killed right after it
+        # Read back: that is work of one host, whatever the strategy.
+        trained = open_trained(str(directory.path))
+        export_saved_model(
+            trained.network,
+            exported / str(step),
+            image_size=config.view.image_size,
+            class_names=trained.stored.class_names,
+            card=trained.stored.about() | {"train_mode": config.train.train_mode},
+        )
     keep_newest(exported, config.run.keep_hub_module_max)

@@ -16,7 +16,7 @@ from absl import app
 from simclr_tf import cli
 from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.errors import UserError
-from simclr_tf.evaluation.embeddings import read_about, write_embeddings
+from simclr_tf.evaluation.embeddings import read_about, require_output, write_embeddings
 from simclr_tf.evaluation.trained import open_trained
 from simclr_tf.flag import LARGEST_SEED, check_ranges, flag
 from simclr_tf.models import Network
@@ -47,7 +47,9 @@ class Features:
         at_least=0,
         at_most=LARGEST_SEED,
     )
-    output: str | None = flag(None, "FILE.npz, or a directory for TFRecord files.")
+    output: str | None = flag(
+        None, "FILE.npz, or a directory for TFRecord files; local, or a URL such as gs://."
+    )
     image_size: int = flag(
         0,
         "Height and width of the images that the network is shown. 0 is what SOURCE was trained "
@@ -80,6 +82,7 @@ def extract(source: str, flags: Features) -> str:
         raise UserError("--output is missing: give FILE.npz, or a directory for TFRecord files.")
     check_ranges(FeaturesConfig(flags))
     earlier = read_about(flags.output) or {}
+    require_output(flags.output)
     trained = open_trained(source)
     network = trained.network
     print(trained.stored.found(source), flush=True)

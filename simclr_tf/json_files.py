@@ -10,7 +10,7 @@ Kinds = Mapping[str, type | tuple[type, ...]]
 
 
 class Readable(Protocol):
-    """A path of the standard library, or one of `epath`."""
+    """A path of the standard library, or one of `paths`."""
 
     def __fspath__(self) -> str:
         """The path as a string."""

@@ -10,8 +10,6 @@ number, its path where images are files, and its --top_k classes with their prob
 import csv
 import dataclasses
 import json
-import os
-import pathlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
@@ -26,6 +24,8 @@ from simclr_tf.errors import UserError
 from simclr_tf.evaluation.trained import open_trained
 from simclr_tf.flag import LARGEST_SEED, check_ranges, flag
 from simclr_tf.models import Network
+from simclr_tf.outputs import complete_file, reason, require_writable
+from simclr_tf.paths import as_path, is_local
 
 Prediction = list[tuple[str, float]]  # class and probability, the most probable first
 Write = Callable[[int, str | None, Prediction], Any]
@@ -56,7 +56,9 @@ class Predictions:
         at_least=0,
         at_most=LARGEST_SEED,
     )
-    output: str | None = flag(None, "FILE.csv or FILE.jsonl.")
+    output: str | None = flag(
+        None, "FILE.csv or FILE.jsonl; local, or a URL such as gs://. Written once it is complete."
+    )
     top_k: int = flag(5, "How many classes are named for each image.", at_least=1)
     image_size: int = flag(
         0,
@@ -86,9 +88,12 @@ def predict(source: str, flags: Predictions) -> int:
     Raises:
       UserError: something that was given cannot work.
     """
-    output = pathlib.Path(flags.output or "").expanduser()
+    output = as_path(flags.output or "")
     if output.suffix not in WRITERS:
         raise UserError(f"--output is FILE.csv or FILE.jsonl. Received: {flags.output}.")
+    if is_local(output) and not output.parent.is_dir():
+        raise UserError(f"--output={output} cannot be written: {output.parent} is no directory.")
+    require_writable(output, f"--output={output}")
     check_ranges(PredictConfig(flags))
     trained = open_trained(source)
     network = trained.network
@@ -111,15 +116,19 @@ def predict(source: str, flags: Predictions) -> int:
         top_k=flags.top_k,
     )
     paths = dataset.file_names or [None] * dataset.num_examples
-    part = output.with_name(output.name + ".part")
     try:
-        with part.open("w", newline="") as file:
+        with (
+            complete_file(output) as part,
+            part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+        ):
             write = WRITERS[output.suffix](file)
             for index, (path, row) in enumerate(zip(paths, rows, strict=True)):
                 write(index, path, row)
-        os.replace(part, output)
     except OSError as error:
-        raise UserError(f"--output={output} cannot be written: {error.strerror}.") from None
+        raise UserError(
+            f"--output={output} cannot be written: {reason(error)}. What was there before is "
+            "kept; the same command starts again."
+        ) from None
     return dataset.num_examples
 
 
@@ -152,7 +161,10 @@ def predictions(
 
 
 def _csv_writer(file: TextIO) -> Write:
-    """Columns index, path, class_1, probability_1, class_2, ..."""
+    """Columns index, path, class_1, probability_1, class_2, ...
+
+    Names that are no UTF-8 become the bytes that they are.
+    """
     writer = csv.writer(file)
 
     def write(index, path, prediction):
@@ -167,7 +179,11 @@ def _csv_writer(file: TextIO) -> Write:
 
 
 def _json_writer(file: TextIO) -> Write:
-    """One object a line: index, path, classes, probabilities."""
+    """One object a line: index, path, classes, probabilities.
+
+    Bytes of names that are no UTF-8 become \\udc80 to \\udcff, as json.loads and os.fsencode
+    expect them.
+    """
 
     def write(index, path, prediction):
         classes, probabilities = zip(*prediction, strict=True)

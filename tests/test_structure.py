@@ -54,12 +54,9 @@ FLOORS = (
         "simclr_tf.models",
         "simclr_tf.optimizers",
     ),
-    (
-        "simclr_tf.backend",
-        "simclr_tf.flag",
-        "simclr_tf.json_files",
-        "simclr_tf.unfinished",
-    ),
+    ("simclr_tf.labels", "simclr_tf.outputs"),
+    ("simclr_tf.paths",),
+    ("simclr_tf.backend", "simclr_tf.flag", "simclr_tf.json_files", "simclr_tf.unfinished"),
     ("simclr_tf.errors",),
 )
 # The faces of packages: they only hand on names from below, so they stand on no floor.

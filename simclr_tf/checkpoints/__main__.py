@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from simclr_tf import checkpoints
-from simclr_tf.checkpoints.convert import FORMATS, convert
+from simclr_tf.checkpoints.convert import FORMATS, convert, require_destination
 from simclr_tf.checkpoints.description import Description
 from simclr_tf.checkpoints.loading import network_of
 from simclr_tf.checkpoints.rescale import convolution_norms
@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(source: str, to: Sequence[str] | None, **options: Any) -> int:
+    if to is not None:
+        require_destination(*to)
     stored = checkpoints.read(source)
     if to is None:
         print(table(source, stored))

@@ -8,12 +8,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from etils import epath
-
 from simclr_tf.checkpoints.run_directory import architecture_from, write_json
 from simclr_tf.errors import UserError
 from simclr_tf.json_files import Kinds, check_entries, read_object
 from simclr_tf.models import Architecture
+from simclr_tf.paths import AnyPath, as_path
 
 KERAS_ENDING = ".weights.h5"
 CONVERTED_DESCRIPTION = "converted.json"
@@ -75,11 +74,11 @@ class Description:
     data: TrainingData | None = None
 
 
-def description_path(path: str) -> epath.Path:
+def description_path(path: str) -> AnyPath:
     """The JSON file that belongs to a file of weights."""
     for ending in (KERAS_ENDING, *TORCH_ENDINGS):
         path = path.removesuffix(ending)
-    return epath.Path(path + ".json")
+    return as_path(path + ".json")
 
 
 def write_description(path: str, description: Description) -> None:
@@ -97,7 +96,7 @@ def read_description(path: str) -> Description | None:
     return parse_description(file) if file.is_file() else None
 
 
-def parse_description(file: epath.Path) -> Description:
+def parse_description(file: AnyPath) -> Description:
     """Read a JSON file with an `architecture`; entries that mean nothing here are left out.
 
     Raises:

@@ -11,8 +11,9 @@ from simclr_tf.checkpoints.rescale import rescale_v1_weights as rescale
 from simclr_tf.checkpoints.restore import RestoreReport, assign
 from simclr_tf.checkpoints.schema import compile_schema
 from simclr_tf.checkpoints.stored import StoredNetwork
-from simclr_tf.errors import UserError, require_utf8
+from simclr_tf.errors import UserError
 from simclr_tf.models import Network
+from simclr_tf.paths import as_path
 
 RESCALED = "--rescale_v1_weights: convolution weights are divided by 16.8, the function stays."
 NOT_LIKE_V1 = "They were not as large as SimCLRv1's."
@@ -31,8 +32,7 @@ def read(path: str | os.PathLike, variable_schema: str | None = None) -> StoredN
     Raises:
       UserError: there is nothing to load, or it cannot be read.
     """
-    require_utf8(path, "The path of a checkpoint")
-    path = os.path.expanduser(os.fspath(path))
+    path = str(as_path(path))
     schema = compile_schema(variable_schema)
     if run := ours.find_run(path):
         return ours.read_run(path, *run, schema)

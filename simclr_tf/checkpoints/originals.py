@@ -49,7 +49,7 @@ def read(path: str, variable_schema: str | None = None) -> StoredNetwork:
     schema = compile_schema(variable_schema)
     prefix = find_prefix(path)
     with reading(path), without_patterns(prefix) as plain:
-        reader = tf.train.load_checkpoint(plain)
+        reader = tf.compat.v1.train.NewCheckpointReader(plain)
         key_shapes = reader.get_variable_to_shape_map()
         is_tf2 = OBJECT_GRAPH in key_shapes
         keys = _tf2_weights(reader) if is_tf2 else _tf1_weights(key_shapes)

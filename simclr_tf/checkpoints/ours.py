@@ -1,11 +1,9 @@
 """Reading what this package writes: run directories, exported SavedModels, Keras weights."""
 
 import dataclasses
-import os
 import re
 
 import tensorflow as tf
-from etils import epath
 
 from simclr_tf.checkpoints.description import (
     CONVERTED_DESCRIPTION,
@@ -25,7 +23,9 @@ from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step
 from simclr_tf.checkpoints.stored import StoredNetwork
 from simclr_tf.errors import UserError
 from simclr_tf.json_files import read_object
+from simclr_tf.labels import read_labels
 from simclr_tf.models import Network
+from simclr_tf.paths import AnyPath, as_path, local_copy
 
 RUN_DIRECTORY = "run directory"
 RUN_CHECKPOINT = "checkpoint of a run directory"
@@ -45,8 +45,8 @@ def find_run(path: str) -> tuple[RunDirectory, str | None] | None:
     if directory.holds_model():
         return directory, directory.latest_checkpoint
     prefix = path.removesuffix(".index").partition(".data-")[0]
-    directory = RunDirectory(os.path.dirname(prefix))
-    if directory.holds_model() and os.path.basename(prefix) in directory.checkpoints():
+    directory = RunDirectory(as_path(prefix).parent)
+    if directory.holds_model() and as_path(prefix).name in directory.checkpoints():
         return directory, prefix
     return None
 
@@ -68,14 +68,14 @@ def read_run(
     if prefix is None:
         raise UserError(f"The run directory {path} has no checkpoint yet.")
     with reading(prefix), without_patterns(prefix) as plain:
-        reader = tf.train.load_checkpoint(plain)
+        reader = tf.compat.v1.train.NewCheckpointReader(plain)
         keys = [k for k in reader.get_variable_to_shape_map() if k.endswith(VALUE)]
         weights = [key for key in keys if key.startswith(_NETWORK)]
         arrays = {
             key.removeprefix(_NETWORK).removesuffix(VALUE): reader.get_tensor(key)
             for key in weights
         }
-    kind = RUN_DIRECTORY if os.path.isdir(os.path.expanduser(path)) else RUN_CHECKPOINT
+    kind = RUN_DIRECTORY if as_path(path).is_dir() else RUN_CHECKPOINT
     return chosen(
         kind if directory.holds_run() else CONVERTED,
         dataclasses.replace(_described(directory), step=checkpoint_step(prefix)),
@@ -101,9 +101,9 @@ def _described(directory: RunDirectory) -> Description:
     )
 
 
-def model_card(path: str) -> epath.Path:
+def model_card(path: str) -> AnyPath:
     """The file that tells a SavedModel of ours from others."""
-    return epath.Path(path) / "assets" / "model_card.json"
+    return as_path(path) / "assets" / "model_card.json"
 
 
 def read_exported(path: str, schema: re.Pattern) -> StoredNetwork:
@@ -119,7 +119,7 @@ def read_exported(path: str, schema: re.Pattern) -> StoredNetwork:
     names = card["variables"]
     prefix = find_prefix(path)
     with reading(path), without_patterns(prefix) as plain:
-        reader = tf.train.load_checkpoint(plain)
+        reader = tf.compat.v1.train.NewCheckpointReader(plain)
         arrays = {
             name: reader.get_tensor(f"variables/{i}{VALUE}")
             for i, name in enumerate(names)
@@ -130,10 +130,10 @@ def read_exported(path: str, schema: re.Pattern) -> StoredNetwork:
 
 def _labels(path: str) -> tuple[str, ...] | None:
     """The class names of a SavedModel of ours; None where numbers stand for them."""
-    file = epath.Path(path) / "assets" / "labels.txt"
+    file = as_path(path) / "assets" / "labels.txt"
     if not file.is_file():
         return None
-    names = tuple(os.fsdecode(line) for line in file.read_bytes().splitlines())
+    names = tuple(read_labels(file, str(file)))
     return None if names == tuple(str(i) for i in range(len(names))) else names
 
 
@@ -143,7 +143,8 @@ def read_keras_weights(path: str, schema: re.Pattern) -> StoredNetwork:
     Raises:
       UserError: a file is missing or damaged, or they do not belong together.
     """
-    if not tf.io.gfile.exists(path):
+    file = as_path(path)
+    if not file.is_file():
         raise UserError(f"There is no file {path}.")
     description = read_description(path)
     if description is None:
@@ -153,7 +154,8 @@ def read_keras_weights(path: str, schema: re.Pattern) -> StoredNetwork:
         )
     network = Network(description.architecture)
     try:
-        network.load_weights(path)
+        with local_copy(file) as local:
+            network.load_weights(str(local))
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(

@@ -24,13 +24,13 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from etils import epath
-
 from simclr_tf.checkpoints import run_files
 from simclr_tf.checkpoints.run_files import checkpoint_step
-from simclr_tf.errors import UserError, require_utf8
+from simclr_tf.errors import UserError
 from simclr_tf.json_files import Kinds, check_entries, read_object
 from simclr_tf.models import Architecture
+from simclr_tf.outputs import require_writable
+from simclr_tf.paths import AnyPath, as_path
 
 CONFIG = run_files.CONFIG
 MODEL = "model.json"
@@ -56,7 +56,7 @@ _REMEMBERED: Kinds = {
 }
 
 
-def write_json(path: epath.Path, values: Mapping[str, Any]) -> None:
+def write_json(path: AnyPath, values: Mapping[str, Any]) -> None:
     """Write a JSON file so that readers see the old file or the new one, never a part."""
     temporary = path.with_name(path.name + ".part")
     temporary.write_text(json.dumps(values, indent=2) + "\n")
@@ -99,10 +99,9 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | os.PathLike):
-        require_utf8(path, "The path of a run directory")
-        self.path = epath.Path(path).expanduser()
+        self.path = as_path(path)
 
-    def __truediv__(self, name: str) -> epath.Path:
+    def __truediv__(self, name: str) -> AnyPath:
         return self.path / name
 
     @property
@@ -187,18 +186,9 @@ class RunDirectory:
         Raises:
           UserError: the directory may not be used; the message names each difference.
         """
-        try:
-            if self.path.exists() and not self.path.is_dir():
-                raise UserError(f"--model_dir must be a directory. Received: the file {self.path}.")
-            local = "://" not in str(self.path)
-            if local and not os.access(_nearest_that_exists(self.path), os.W_OK | os.X_OK):
-                raise UserError(f"--model_dir={self.path} cannot be written.")
-            holds_run, names = self.holds_run(), run_files.names_in(self.path)
-        except OSError as error:  # a name that is too long, links in a circle
-            raise UserError(
-                f"--model_dir={self.path} cannot be used: {error.strerror or error}."
-            ) from None
-        if not holds_run:
+        require_writable(self / CONFIG, f"--model_dir={self.path}")
+        if not self.holds_run():
+            names = run_files.names_in(self.path)
             if any(name == "checkpoint" or name.endswith(".index") for name in names):
                 raise UserError(
                     f"--model_dir={self.path} holds checkpoints of another program. "
@@ -288,8 +278,3 @@ _BATCH_HINT = (
     " With another batch, epochs have other steps: to go on from its weights, give --checkpoint "
     "with its directory, and another --model_dir."
 )
-
-
-def _nearest_that_exists(path: epath.Path) -> epath.Path:
-    absolute = epath.Path(os.path.abspath(path))
-    return next(p for p in (absolute, *absolute.parents) if p.exists())

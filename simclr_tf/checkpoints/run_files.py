@@ -10,9 +10,8 @@ import re
 import socket
 from collections.abc import Iterator
 
-from etils import epath
-
 from simclr_tf.errors import UserError
+from simclr_tf.paths import AnyPath, is_local
 
 CONFIG = "run.json"
 LOCK = "run.lock"
@@ -32,7 +31,7 @@ _EXPORTED = re.compile(r"\d+|\.export-.*")
 _UNFINISHED_CHECKPOINT = re.compile(r"ckpt-\d+_temp")
 
 
-def names_in(folder: epath.Path) -> list[str]:
+def names_in(folder: AnyPath) -> list[str]:
     """Names of all files and folders in a folder, sorted; none where it is none."""
     try:
         return sorted(path.name for path in folder.iterdir())
@@ -45,13 +44,13 @@ def checkpoint_step(prefix: str) -> int:
     return int(prefix.rsplit("-", 1)[1])
 
 
-def checkpoints(folder: epath.Path) -> list[str]:
+def checkpoints(folder: AnyPath) -> list[str]:
     """Names of the checkpoints that are there, such as ckpt-120."""
     names = [name.removesuffix(".index") for name in names_in(folder) if name.endswith(".index")]
     return [name for name in names if re.fullmatch(r"ckpt-\d+", name)]
 
 
-def keep_checkpoints(folder: epath.Path, number: int) -> None:
+def keep_checkpoints(folder: AnyPath, number: int) -> None:
     """Remove all checkpoints but the newest, and what killed processes left of others.
 
     The file `checkpoint`, by which other programs find the latest, is written anew.
@@ -77,7 +76,7 @@ def keep_checkpoints(folder: epath.Path, number: int) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: epath.Path) -> Iterator[None]:
+def locked(folder: AnyPath) -> Iterator[None]:
     """Keep other processes from training in a folder, which is made if it is not there.
 
     The lock ends with its process, however that ends. File systems that cannot lock files,
@@ -86,7 +85,7 @@ def locked(folder: epath.Path) -> Iterator[None]:
     Raises:
       UserError: another process trains there, or the folder cannot be written.
     """
-    if "://" in str(folder):
+    if not is_local(folder):
         yield
         return
     try:
@@ -114,7 +113,7 @@ def locked(folder: epath.Path) -> Iterator[None]:
         yield
 
 
-def remove_run(folder: epath.Path) -> None:
+def remove_run(folder: AnyPath) -> None:
     """Remove what a run writes, and nothing else."""
     for name in names_in(folder):
         path = folder / name
@@ -134,11 +133,11 @@ def _step_of_file(name: str) -> int:
     return checkpoint_step(name.partition(".")[0])
 
 
-def _remove(path: epath.Path) -> None:
+def _remove(path: AnyPath) -> None:
     path.rmtree() if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _remove_matching(folder: epath.Path, names: re.Pattern) -> None:
+def _remove_matching(folder: AnyPath, names: re.Pattern) -> None:
     """Remove what has such a name, and then the folder, if nothing else is in it."""
     for path in folder.iterdir():
         if names.fullmatch(path.name):

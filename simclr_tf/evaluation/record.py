@@ -1,14 +1,13 @@
 """Evaluating the checkpoints of a run, and writing down what came out."""
 
-import pathlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
-from etils import epath
 
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step, write_json
+from simclr_tf.paths import AnyPath
 
 
 def record_result(
@@ -39,12 +38,12 @@ def record_result(
     write_json(file, row)
 
 
-def result_file(directory: RunDirectory, name: str | None) -> epath.Path:
+def result_file(directory: RunDirectory, name: str | None) -> AnyPath:
     """Where the latest result of an evaluation is, which is there once all of it is."""
     return (directory / f"eval_{name}" if name else directory.path) / "result.json"
 
 
-def write_scalars(folder: pathlib.Path, values: Mapping[str, float], step: int) -> None:
+def write_scalars(folder: AnyPath, values: Mapping[str, float], step: int) -> None:
     """Write values to TensorBoard as eval/NAME."""
     writer = tf.summary.create_file_writer(str(folder))
     with writer.as_default(step):

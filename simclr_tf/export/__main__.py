@@ -1,7 +1,6 @@
 """The command line: see `python -m simclr_tf.export --help`."""
 
 import argparse
-import pathlib
 import sys
 from collections.abc import Sequence
 
@@ -10,6 +9,9 @@ from simclr_tf.checkpoints.loading import network_of
 from simclr_tf.cli import exit_status
 from simclr_tf.errors import UserError
 from simclr_tf.export import export_saved_model
+from simclr_tf.export.saved_model import require_new_version
+from simclr_tf.labels import read_labels
+from simclr_tf.paths import as_path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,11 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _export(source: str, directory: str, image_size: int | None, labels: str | None) -> int:
-    if not pathlib.Path(directory).name.isdecimal():
+    target = as_path(directory)
+    if not target.name.isdecimal():
         raise UserError(
             "The last part of OUT_DIR/VERSION must be a whole number: TensorFlow Serving loads no "
             f"other directories. Received: {directory}."
         )
+    require_new_version(target)
     if image_size is not None and image_size < 1:
         raise UserError(f"--image_size is a whole number from 1. Received: {image_size}.")
     stored = checkpoints.read(source)
@@ -53,7 +57,9 @@ def _export(source: str, directory: str, image_size: int | None, labels: str | N
         raise UserError(
             f"--image_size={image_size} contradicts {source}, which was trained with {known}."
         )
-    class_names = _read_labels(labels) if labels else stored.class_names
+    class_names = (
+        read_labels(as_path(labels), f"--labels={labels}") if labels else stored.class_names
+    )
     network = network_of(stored, source)
     image_size = image_size or stored.shown_size
     export_saved_model(
@@ -65,13 +71,6 @@ def _export(source: str, directory: str, image_size: int | None, labels: str | N
     )
     print(f"Exported the {stored.kind} {source} for {image_size}x{image_size} to {directory}.")
     return 0
-
-
-def _read_labels(path: str) -> list[str]:
-    try:
-        return pathlib.Path(path).read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--labels={path} cannot be read: {error}.") from None
 
 
 if __name__ == "__main__":
