@@ -45,7 +45,7 @@ def define_flags(config_class: type, flag_values: flags.FlagValues = flags.FLAGS
 
     A notebook may run a program, or several of them, again and again.
     """
-    for flag in flag_values.flags_by_module_dict().get(__name__, []):
+    for flag in list(flag_values.flags_by_module_dict().get(__name__, [])):
         delattr(flag_values, flag.name)
     define = {
         bool: flags.DEFINE_boolean,

@@ -4,6 +4,7 @@ The functions for replicas may be called anywhere: outside of a strategy, and
 while a model is being built, there is one replica and they are identities.
 """
 
+import json
 import os
 import re
 from collections.abc import Callable
@@ -11,7 +12,6 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from simclr_tf.errors import UserError
-from simclr_tf.json_files import parse_object
 
 
 def choose_strategy(
@@ -87,7 +87,12 @@ def _workers() -> list[str]:
     text = os.environ.get("TF_CONFIG")
     if not text:
         return []
-    values = parse_object(text.encode(errors="surrogateescape"), "The variable TF_CONFIG")
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"The environment variable TF_CONFIG is not JSON: {error}.") from None
+    if not isinstance(values, dict):
+        raise _no_cluster("it is an object")
     cluster, task = values.get("cluster", {}), values.get("task", {})
     if not isinstance(cluster, dict) or not isinstance(task, dict):
         raise _no_cluster("`cluster` and `task` are objects")
@@ -103,8 +108,9 @@ def _workers() -> list[str]:
         job, index = task.get("type"), task.get("index")
         if isinstance(index, bool) or not isinstance(index, int):
             raise _no_cluster("`task` has a whole number `index`")
-        if job not in ("chief", "worker") or not 0 <= index < len(cluster.get(job, [])):
-            raise _no_cluster(f"`task`, which is {job!r} {index}, is one of the workers")
+        others = workers if job is None else cluster.get(str(job))
+        if not isinstance(others, list) or not 0 <= index < len(others):
+            raise _no_cluster(f"`task`, which is {job!r} {index}, is one of the cluster")
     return workers
 
 
@@ -123,7 +129,10 @@ def _multi_worker_strategy(communication: str) -> tf.distribute.Strategy:
         )
     implementation = tf.distribute.experimental.CommunicationImplementation[communication.upper()]
     options = tf.distribute.experimental.CommunicationOptions(implementation=implementation)
-    return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    except ValueError as error:
+        raise _no_cluster(f"TensorFlow says that {str(error).splitlines()[0]}") from None
 
 
 def _tpu_strategy(

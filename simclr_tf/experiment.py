@@ -136,7 +136,7 @@ def _method(
     if inputs.saved:
         architecture = inputs.directory.architecture()
     else:
-        architecture = builder.architecture_of(config, inputs.num_classes, inputs.source, explicit)
+        architecture = builder.architecture_of(config, inputs.num_classes, explicit, inputs.source)
     with strategy.scope():
         method = builder.build(config, architecture, inputs.source, inputs.teacher)
         method.compile(

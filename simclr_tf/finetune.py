@@ -19,8 +19,8 @@ AUGMENTATIONS = {"crop_flip": "finetune", "pretrain": "pretrain", "none": "none"
 def architecture_of(
     config: ExperimentConfig,
     num_classes: int | None,
-    source: StoredNetwork | None = None,
     explicit: frozenset[str] = frozenset(),
+    source: StoredNetwork | None = None,
 ) -> Architecture:
     """The architecture of the fine-tuned network.
 
@@ -30,8 +30,8 @@ def architecture_of(
     Args:
       config: the flags.
       num_classes: classes of the data set, or of the teacher; None without labels.
-      source: what --checkpoint holds.
       explicit: names of the flags that were given and not left at their defaults.
+      source: what --checkpoint holds.
 
     Raises:
       UserError: there are no labels, or a flag contradicts the checkpoint.
@@ -42,7 +42,7 @@ def architecture_of(
             "that can be used. Sort the images into a folder for each class, of which there are "
             "two at least."
         )
-    architecture = architecture_of_flags(config, num_classes, source)
+    architecture = architecture_of_flags(config, num_classes, source=source)
     if source is not None:
         _refuse_contradictions(architecture, source.architecture, explicit)
         architecture = dataclasses.replace(

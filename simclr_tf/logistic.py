@@ -66,7 +66,7 @@ def run(config: FinetuneConfig, explicit: frozenset[str]) -> int:
         raise UserError(f"Split {test.split!r} of {test.name} has no labels that can be used.")
     test = with_classes_of(test, inputs.class_names, inputs.num_classes, "the training data")
     source = inputs.source or checkpoints.read(config.train.checkpoint)
-    architecture = finetune.architecture_of(config, inputs.num_classes, source, explicit)
+    architecture = finetune.architecture_of(config, inputs.num_classes, explicit, source)
     keras.utils.set_random_seed(config.train.seed)
     with strategy.scope():
         method = finetune.build(config, architecture, source)

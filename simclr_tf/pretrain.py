@@ -16,16 +16,16 @@ RECOMMENDED_SLICE = 64  # images; docs/large_batches.md has what was measured
 def architecture_of(
     config: ExperimentConfig,
     num_classes: int | None,
-    source: StoredNetwork | None = None,
     explicit: frozenset[str] = frozenset(),
+    source: StoredNetwork | None = None,
 ) -> Architecture:
     """The architecture that the flags describe.
 
     Args:
       config: the flags.
       num_classes: of the linear probe; None without labels.
-      source: what --checkpoint holds, whose stem is taken where the flags leave it open.
       explicit: names of the flags that were given; here all count, given or not.
+      source: what --checkpoint holds, whose stem is taken where the flags leave it open.
     """
     del explicit
     model = config.model

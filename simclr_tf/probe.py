@@ -5,6 +5,13 @@
 Both are frozen; exact logistic regression and kNN are fitted to the features of the
 training split, without augmentation, and measured on --eval_split. The table goes to
 the screen and to probe.json in the run directory.
+
+The random encoder has the weights that training begins with, but gamma 1 in all of its batch
+norm layers, and for their moving statistics those of up to 2,048 images of the training split:
+as training begins, with gamma 0 at the end of every residual branch and statistics of no
+images, an encoder is no more than its stem and shortcuts. Its weights depend on the run's
+--seed alone. probe.json holds `step`, the step of the checkpoint, and under `pretrained` and
+`random weights` what `probe` returns for each encoder.
 """
 
 import sys
@@ -13,7 +20,6 @@ import numpy as np
 from absl import app
 
 from simclr_tf import assemble, checkpoints, cli
-from simclr_tf.backend import keras
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step, write_json
 from simclr_tf.config import ExperimentConfig
 from simclr_tf.data.classes import with_classes_of
@@ -26,6 +32,7 @@ from simclr_tf.evaluation.logistic_regression import (
     ACCURACY_TOLERANCE,
     fit_logistic_regression,
 )
+from simclr_tf.evaluation.random_twin import IMAGES, random_twin
 from simclr_tf.flag import check_ranges
 from simclr_tf.models import Network
 
@@ -94,8 +101,10 @@ def compare(run_dir: str, config: ExperimentConfig, explicit: frozenset[str]) ->
         raise UserError(f"The run directory {directory.path} has no checkpoint yet.")
     step = checkpoint_step(prefix)
     trained = checkpoints.load(prefix)
-    keras.utils.set_random_seed(config.train.seed)
-    random = Network(trained.architecture)
+    images = assemble.evaluation_batches(
+        config, assemble.open_dataset(config, config.data.train_split)
+    )
+    random = random_twin(trained.architecture, images, seed=config.train.seed)
     results = {"pretrained": probe(config, trained), "random weights": probe(config, random)}
     write_json(directory / "probe.json", {"step": step, **results})
     exported = directory / "saved_model" / str(step)
@@ -106,6 +115,9 @@ def compare(run_dir: str, config: ExperimentConfig, explicit: frozenset[str]) ->
             f"{result['knn_top_1_accuracy']:>9.1%}"
             for name, result in results.items()
         ),
+        "",
+        "random weights: gamma 1 in batch norm, whose statistics are those of up to "
+        f"{IMAGES:,} training images",
         "",
         f"run directory   {directory.path}",
         f"checkpoint      {prefix}",

@@ -144,6 +144,24 @@ def importers(name):
     }
 
 
+def test_every_program_that_python_runs_by_name_is_known():
+    """simclr_tf/__init__.py names them, and refuses all others."""
+    tree = TREES[PACKAGE]
+    named = {
+        element
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AugAssign) and "_PROGRAMS" in ast.unparse(node)
+        for element in ast.literal_eval(node.value)
+    }
+    found = {
+        module.removeprefix(f"{PACKAGE}.").removesuffix(".__main__")
+        for module, tree in TREES.items()
+        if module.startswith(f"{PACKAGE}.")
+        and (module.endswith("__main__") or "__name__ == '__main__'" in ast.unparse(tree))
+    }
+    assert named == found
+
+
 def test_flags_are_read_at_the_door():
     assert importers("absl.flags") == {"simclr_tf.cli"}
 

@@ -88,13 +88,18 @@ def load_stored_into(
     supervised_head: bool = True,
     rescale_v1_weights: bool = False,
 ) -> RestoreReport:
-    """Load weights that were read from `path` into a network; see `load_into`.
+    """Load weights that were read into a network; what lies at `path` now plays no part.
 
     Args:
-      network: what to load into.
-      stored: what `read` gave, with the same variable schema.
-      path: where it was read, for messages.
-      variable_schema, supervised_head, rescale_v1_weights: see `load_into`.
+      network: see `load_into`.
+      stored: what `read` found, with the same schema.
+      path: where, for messages.
+      variable_schema: see `read`.
+      supervised_head: see `load_into`.
+      rescale_v1_weights: see `rescale.rescale_v1_weights`.
+
+    Returns:
+      What was found, and what became of every variable.
 
     Raises:
       UserError: it does not fit; then nothing is changed.

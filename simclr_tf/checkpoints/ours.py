@@ -17,6 +17,7 @@ from simclr_tf.checkpoints.description import (
 from simclr_tf.checkpoints.files import find_prefix, reading
 from simclr_tf.checkpoints.layout import network_variables
 from simclr_tf.checkpoints.originals import VALUE
+from simclr_tf.checkpoints.plain_path import without_patterns
 from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step
 from simclr_tf.checkpoints.stored import StoredNetwork
@@ -66,8 +67,8 @@ def read_run(
     """
     if prefix is None:
         raise UserError(f"The run directory {path} has no checkpoint yet.")
-    with reading(prefix):
-        reader = tf.compat.v1.train.NewCheckpointReader(prefix)
+    with reading(prefix), without_patterns(prefix) as plain:
+        reader = tf.compat.v1.train.NewCheckpointReader(plain)
         keys = [k for k in reader.get_variable_to_shape_map() if k.endswith(VALUE)]
         weights = [key for key in keys if key.startswith(_NETWORK)]
         arrays = {
@@ -117,8 +118,8 @@ def read_exported(path: str, schema: re.Pattern) -> StoredNetwork:
         description = dataclasses.replace(description, class_names=_labels(path))
     names = card["variables"]
     prefix = find_prefix(path)
-    with reading(path):
-        reader = tf.compat.v1.train.NewCheckpointReader(prefix)
+    with reading(path), without_patterns(prefix) as plain:
+        reader = tf.compat.v1.train.NewCheckpointReader(plain)
         arrays = {
             name: reader.get_tensor(f"variables/{i}{VALUE}")
             for i, name in enumerate(names)

@@ -188,10 +188,8 @@ class RunDirectory:
         """
         require_writable(self / CONFIG, f"--model_dir={self.path}")
         if not self.holds_run():
-            if any(
-                name == "checkpoint" or name.endswith(".index")
-                for name in run_files.names_in(self.path)
-            ):
+            names = run_files.names_in(self.path)
+            if any(name == "checkpoint" or name.endswith(".index") for name in names):
                 raise UserError(
                     f"--model_dir={self.path} holds checkpoints of another program. "
                     "Give a new directory, or load them with --checkpoint."

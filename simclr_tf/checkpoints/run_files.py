@@ -142,5 +142,5 @@ def _remove_matching(folder: AnyPath, names: re.Pattern) -> None:
     for path in folder.iterdir():
         if names.fullmatch(path.name):
             _remove(path)
-    if not any(folder.iterdir()):
+    with contextlib.suppress(OSError, ValueError):  # there is something else in it
         folder.rmdir()

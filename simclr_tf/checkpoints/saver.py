@@ -5,6 +5,7 @@ import os
 import tensorflow as tf
 
 from simclr_tf.callbacks import require_finite
+from simclr_tf.checkpoints.plain_path import without_patterns
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step
 from simclr_tf.errors import UserError
 from simclr_tf.methods import Method
@@ -56,7 +57,9 @@ class Saver:
                 "that all hosts share."
             )
         try:
-            self._checkpoint.restore(path).assert_existing_objects_matched().assert_consumed()
+            with without_patterns(path) as plain:
+                status = self._checkpoint.restore(plain)
+                status.assert_existing_objects_matched().assert_consumed()
         except (AssertionError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
             raise UserError(
                 f"The checkpoint {path} cannot be restored: {str(error).splitlines()[0]} "
