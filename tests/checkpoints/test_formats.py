@@ -40,10 +40,7 @@ def same(found, expected):
 
 
 def write_run(path, network, step=7, image_size=28):
-    RunDirectory(path).claim({"image_size": image_size}, network.architecture, False)
-    checkpoint = tf.train.Checkpoint(method=tf.train.Checkpoint(network=network))
-    manager = tf.train.CheckpointManager(checkpoint, str(path), None, checkpoint_name="ckpt")
-    manager.save(checkpoint_number=step)
+    training.write_run(path, network, step, image_size=image_size)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +84,7 @@ def written(network, tmp_path_factory):
 def test_every_format_holds_the_same_network(written, network, kind):
     stored = checkpoints.read(written[kind])
     assert (stored.kind, stored.architecture, stored.step) == (kind, SMALL, 7)
-    assert stored.image_size == (None if kind == "converted checkpoint" else 28)
+    assert stored.image_size == 28
     assert stored.unused == stored.excluded == ()
     same(stored.arrays, values(network))
     without_heads = checkpoints.read(written[kind], "(?!global_step|head)")
@@ -294,7 +291,7 @@ def test_large_weights_are_reported_and_rescaled(tmp_path, network):
 def test_the_flag_reaches_both_kinds_of_training(written, builder, capsys):
     flags = {"checkpoint": str(written["run directory"]), "rescale_v1_weights": True}
     config = configuration.from_dict(training.SMALL | flags)
-    method = builder.build(config, SMALL)
+    method = builder.build(config, SMALL, checkpoints.read(written["run directory"]))
     assert "convolution weights are divided by 16.8" in capsys.readouterr().out
     loaded = values(method.network)
     path = "encoder/stem/convolutions/0/kernel"
@@ -307,8 +304,7 @@ def test_contradictions_name_both_values():
     asked = Architecture(50, cifar_stem=False, num_proj_layers=3, sk_ratio=0.1 + 1e-9)
     assert contradictions(asked, stored, ENCODER_FLAGS + PROJECTION_FLAGS) == [
         "--resnet_depth=50, but the checkpoint has 18",
-        "--image_size asks for the ImageNet stem, but the checkpoint has the CIFAR stem (up to 32 "
-        "pixels)",
+        "--cifar_stem=false, but the checkpoint has the CIFAR stem",
         "--num_proj_layers=3, but the checkpoint has 2",
     ]
     assert contradictions(asked, stored, {"proj_out_dim", "sk_ratio"}) == []
@@ -361,7 +357,9 @@ def test_what_cannot_be_read_is_said_in_one_line(written, tmp_path, capsys):
     (tmp_path / "k.json").write_bytes((written["Keras weights"].parent / "k.json").read_bytes())
     assert_refused(capsys, main, [keras], "cannot be read")
     (tmp_path / "k.json").write_text('{"architecture": {"depth": 5}}')
-    assert_refused(capsys, main, [keras], "k.json should describe an architecture")
+    assert_refused(
+        capsys, main, [keras], "k.json describes a network that this version does not know"
+    )
     run = tmp_path / "run"
     RunDirectory(run).claim({}, SMALL, False)
     assert_refused(capsys, main, [run], "has no checkpoint yet")
@@ -533,13 +531,13 @@ def limited(size):
     ids=["simclr_tf", "torch", "keras", "export"],
 )
 def test_a_full_disk_is_one_line_and_the_command_starts_again(
-    written, network, tmp_path, capfd, program, name
+    written, network, tmp_path, capsys, program, name
 ):
     pytest.importorskip("safetensors")
     run = str(written["run directory"])
     with limited(2**20):
         assert program(run, str(tmp_path / name)) == 2
-    printed = capfd.readouterr().err
+    printed = capsys.readouterr().err
     assert printed.count("\n") == 1 and "File too large" in printed and "unharmed" in printed
     assert list(tmp_path.iterdir()) == []
     assert program(run, str(tmp_path / name)) == 0
