@@ -91,9 +91,9 @@ def predict(source: str, flags: Predictions) -> int:
     output = as_path(flags.output or "")
     if output.suffix not in WRITERS:
         raise UserError(f"--output is FILE.csv or FILE.jsonl. Received: {flags.output}.")
+    require_writable(output, f"--output={output}")
     if is_local(output) and not output.parent.is_dir():
         raise UserError(f"--output={output} cannot be written: {output.parent} is no directory.")
-    require_writable(output, f"--output={output}")
     check_ranges(PredictConfig(flags))
     trained = open_trained(source)
     network = trained.network
