@@ -93,7 +93,7 @@ class Sweep:
         Raises:
           UserError: they cannot be read, or the path is that of a file.
         """
-        if self.path.is_file():
+        if os.path.isfile(self.path):
             raise UserError(f"{self.path} is a file. Give the directory of a sweep, or a new one.")
         try:
             return _read(self.path / SETTINGS)
