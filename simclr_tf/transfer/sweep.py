@@ -1,6 +1,7 @@
 """The directory of a sweep: results, and who is at work on which fit.
 
     sweep.json                          the settings that all fits share
+    at_work.claim                       locked by every process that takes part
     DATASET/PROTOCOL/NAME.json          the result of a finished fit, written last
     DATASET/PROTOCOL/NAME.claim         locked by the process that makes the fit
     DATASET/PROTOCOL/NAME.npz           what it found: a linear classifier, or predictions

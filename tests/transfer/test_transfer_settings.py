@@ -11,7 +11,6 @@ import official_archives
 import pytest
 
 from simclr_tf import checkpoints
-from simclr_tf.backend import keras
 from simclr_tf.errors import UserError
 from simclr_tf.models import Network
 from simclr_tf.transfer import finetuning, linear, plan, runner, table
@@ -173,7 +172,7 @@ def test_the_same_weights_at_another_path_go_on(flags, quick, checkpoint, tmp_pa
 
 
 def test_a_sweep_of_an_earlier_version_goes_on(flags, quick, checkpoint, tmp_path):
-    """Its settings, results and names of features are what they were."""
+    """Its settings and results are what they were."""
     place = tmp_path / "sweep"
     made = Runner(Sweep(place), Settings(checkpoint, 8, 64), {})
     settings = {
@@ -358,4 +357,3 @@ def test_a_checkpoint_is_read_once(flags, checkpoint, tmp_path, monkeypatch):
         checkpoints.loading.load_stored_into(same, checkpoints.read(checkpoint), checkpoint)
         for path, variable in checkpoints.restore.variable_paths(same).items():
             np.testing.assert_array_equal(variables[path], variable.numpy())
-    keras.backend.clear_session()
