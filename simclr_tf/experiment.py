@@ -216,11 +216,12 @@ def _fit(
         append_row(own / "metrics.jsonl", {"step": step} | result)
         write_scalars(own / "eval", result, step)
 
+    progress = ProgressBar(start_step, plan.train_steps, shown=hosts.is_chief)
     stop = callbacks.StopOnSignal(start_step, saver.save, hosts.any)
     rows = config.run.train_summary_steps
     every = [
         callbacks.StopOnNonFiniteLoss(start_step),
-        ProgressBar(start_step, plan.train_steps, shown=hosts.is_chief),
+        progress,
         MetricsLog(start_step, own, rows, plan),
         callbacks.RunEvery(start_step, plan.checkpoint_steps, plan.train_steps, saver.save),
         stop,
@@ -231,7 +232,7 @@ def _fit(
     if config.eval.knn_every_epochs:  # before the checkpoint, so that a kill loses no row
         interval = config.eval.knn_every_epochs * plan.epoch_steps
         every.insert(-2, callbacks.RunEvery(start_step, interval, plan.train_steps, record_knn))
-    with naming_bad_images(dataset), stop.listening():
+    with naming_bad_images(dataset), contextlib.closing(progress), stop.listening():
         method.fit(
             distribute.distribute_batches(strategy, make_batches),
             steps_per_epoch=plan.train_steps - start_step,

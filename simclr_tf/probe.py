@@ -17,11 +17,13 @@ images, an encoder is no more than its stem and shortcuts. Its weights depend on
 import sys
 
 import numpy as np
+import tensorflow as tf
 from absl import app
 
 from simclr_tf import assemble, checkpoints, cli
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step, write_json
 from simclr_tf.config import ExperimentConfig
+from simclr_tf.data import pipeline
 from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.sources import ImageDataset, naming_bad_images
 from simclr_tf.errors import UserError
@@ -88,6 +90,25 @@ def _features(
     return features[known], labels[known]
 
 
+def shuffled_images(config: ExperimentConfig) -> tf.data.Dataset:
+    """Batches of training images as evaluation shows them, in random order, as `random_twin` wants.
+
+    In the order of an image folder, the first ones might all be of one class.
+    """
+    dataset = assemble.open_dataset(config, config.data.train_split)
+    batch_size = min(config.eval.eval_batch_size, dataset.num_examples)
+    batches = pipeline.training_dataset(
+        dataset,
+        batch_size=batch_size,
+        image_size=config.view.image_size,
+        seed=config.train.seed,
+        augmentation="none",
+    )
+    no_labels, counted = -tf.ones(batch_size, tf.int64), tf.ones(batch_size)
+    whole = batches.take(dataset.num_examples // batch_size)
+    return whole.map(lambda views, *labels: (views[0], no_labels, counted))
+
+
 def compare(run_dir: str, config: ExperimentConfig, explicit: frozenset[str]) -> str:
     """Probe the encoder of a run and a random one, write probe.json, and return the table.
 
@@ -101,10 +122,7 @@ def compare(run_dir: str, config: ExperimentConfig, explicit: frozenset[str]) ->
         raise UserError(f"The run directory {directory.path} has no checkpoint yet.")
     step = checkpoint_step(prefix)
     trained = checkpoints.load(prefix)
-    images = assemble.evaluation_batches(
-        config, assemble.open_dataset(config, config.data.train_split)
-    )
-    random = random_twin(trained.architecture, images, seed=config.train.seed)
+    random = random_twin(trained.architecture, shuffled_images(config), seed=config.train.seed)
     results = {"pretrained": probe(config, trained), "random weights": probe(config, random)}
     write_json(directory / "probe.json", {"step": step, **results})
     exported = directory / "saved_model" / str(step)

@@ -24,7 +24,7 @@ def test_a_run_beside_its_random_twin(tmp_path):
     trained = checkpoints.load(tmp_path / "run")
     for a, b in zip(weights, trained.weights, strict=True):
         np.testing.assert_array_equal(a, b)
-    images = assemble.evaluation_batches(config, assemble.open_dataset(config, "train"))
+    images = probe.shuffled_images(config)
     twin = random_twin(trained.architecture, images, seed=config.train.seed)
     for name, network in (("pretrained", trained), ("random weights", twin)):
         for metric, value in probe.probe(config, network).items():
@@ -32,3 +32,23 @@ def test_a_run_beside_its_random_twin(tmp_path):
             assert f"{written[name][metric]:.1%}" in table
     assert "random weights: gamma 1 in batch norm, whose statistics are those of up to " in table
     assert written["random weights"]["linear_probe_top_1_accuracy"] > 0.5
+
+
+def test_the_twin_is_shown_images_of_all_classes_in_random_order():
+    config = configuration.from_dict(
+        {"dataset": "digits", "image_size": 8, "eval_batch_size": 100, "seed": 4}
+    )
+    batches = list(probe.shuffled_images(config))
+    assert len(batches) == 14  # of 1438 images; the last 38 are left out
+    shown = np.concatenate([images.numpy() for images, _, _ in batches])
+    everything = np.concatenate(
+        [
+            images.numpy()[weights.numpy() > 0]
+            for images, _, weights in assemble.evaluation_batches(
+                config, assemble.open_dataset(config, "train")
+            )
+        ]
+    )
+    rows = {image.tobytes() for image in everything}
+    assert all(image.tobytes() in rows for image in shown)
+    assert not np.array_equal(shown[:100], everything[:100])

@@ -100,6 +100,7 @@ class ProgressBar(StepCallback):
         super().__init__(start_step)
         self.last_step = last_step
         self.shown = shown
+        self.bar = tqdm(disable=True)
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
@@ -118,4 +119,8 @@ class ProgressBar(StepCallback):
         self.bar.update(step - before)
 
     def on_train_end(self, logs=None):
+        self.close()
+
+    def close(self) -> None:
+        """Leave the bar as it is, also when training ends with an error."""
         self.bar.close()

@@ -12,9 +12,9 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from simclr_tf.config import flag
 from simclr_tf.data.transfer.registry import REGISTRY
 from simclr_tf.errors import UserError
+from simclr_tf.flag import LARGEST_SEED, check_ranges, flag
 from simclr_tf.transfer import plan, table
 from simclr_tf.transfer.plan import FINETUNE, LINEAR, PROTOCOLS, RANDOM_INIT
 from simclr_tf.transfer.progress import Progress, duration
@@ -48,11 +48,15 @@ class Transfer:
     l2: str | None = flag(None, "Only these values of the grid of `linear`.")
     learning_rate: str | None = flag(None, "Only these values of the grids of the others.")
     weight_decay: str | None = flag(None, "Only these values of the grids of the others.")
-    finetune_steps: int = flag(20_000, "Training steps of `finetune`.")
-    random_init_steps: int = flag(40_000, "Training steps of `random_init`.")
-    batch_size: int = flag(256, "Images of a training step, and shown at a time.")
-    image_size: int = flag(224, "Height and width of what the network sees.")
-    seed: int = flag(0, "Seed of everything random.")
+    finetune_steps: int = flag(20_000, "Training steps of `finetune`.", at_least=1)
+    random_init_steps: int = flag(40_000, "Training steps of `random_init`.", at_least=1)
+    batch_size: int = flag(
+        256, "Images of a training step, and shown at a time.", at_least=1, at_most=2**24
+    )
+    image_size: int = flag(
+        224, "Height and width of what the network sees.", at_least=8, at_most=8192
+    )
+    seed: int = flag(0, "Seed of everything random.", at_least=0, at_most=LARGEST_SEED)
     rescale_v1_weights: bool = flag(
         False, "Divide the convolution weights of SimCLRv1's checkpoints by 16.8."
     )
@@ -60,7 +64,7 @@ class Transfer:
         False, "Take data that are not the official ones, by their sizes and checksums."
     )
     max_bad_images: int = flag(
-        10, "How many images of a data set that cannot be decoded may be left out."
+        10, "How many images of a data set that cannot be decoded may be left out.", at_least=0
     )
     dry_run: bool = flag(False, "Print the plan and what it costs, and do nothing.")
     compare: str | None = flag(
@@ -93,11 +97,7 @@ def transfer(sweep_dir: str, flags: Transfer) -> str:
     Raises:
       UserError: something that was given cannot work.
     """
-    for name in ("finetune_steps", "random_init_steps", "batch_size", "image_size"):
-        if getattr(flags, name) < 1:
-            raise UserError(f"--{name} is at least 1. Received: {getattr(flags, name)}.")
-    if flags.max_bad_images < 0:
-        raise UserError(f"--max_bad_images is not negative. Received: {flags.max_bad_images}.")
+    check_ranges(TransferConfig(flags))
     tasks = tasks_of(flags)
     protocols = PROTOCOLS if flags.protocols == "all" else _words("protocols", flags.protocols)
     training = {

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from simclr_tf import checkpoints
+from simclr_tf.checkpoints.description import TrainingData
 from simclr_tf.checkpoints.loading import network_of
 from simclr_tf.evaluation.logistic_regression import (
     ACCURACY_TOLERANCE,
@@ -81,9 +82,9 @@ class Runner:
     ):
         self.sweep = sweep
         self.settings = settings
-        self.tasks = dict(tasks)
-        self.max_bad_images = max_bad_images
         stored = checkpoints.read(settings.checkpoint)
+        self.tasks = {name: _as_trained(task, stored.data) for name, task in tasks.items()}
+        self.max_bad_images = max_bad_images
         self.weights = _digest(stored.arrays)
         self._stored = stored
         self._first_path: str | None = settings.checkpoint  # what the sweep calls these weights
@@ -297,6 +298,18 @@ class Runner:
             **point,
         )
         return finetuning.predict(network, task.open(test), recipe)
+
+
+def _as_trained(task: Task, data: TrainingData | None) -> Task:
+    """A task divided and read as the network's own run did, if it was trained on this data set."""
+    if data is None or data.dataset != task.name:
+        return task
+    return dataclasses.replace(
+        task,
+        holdout_fraction=data.holdout_fraction,
+        split_seed=data.split_seed,
+        upright=data.upright,
+    )
 
 
 def _key(facts: str) -> str:

@@ -1,6 +1,7 @@
 """The directory of a sweep: results, and who is at work on which fit.
 
     sweep.json                          the settings that all fits share
+    at_work.claim                       locked by every process that takes part
     DATASET/PROTOCOL/NAME.json          the result of a finished fit, written last
     DATASET/PROTOCOL/NAME.claim         locked by the process that makes the fit
     DATASET/PROTOCOL/NAME.npz           what it found: a linear classifier, or predictions
@@ -93,7 +94,7 @@ class Sweep:
         Raises:
           UserError: they cannot be read, or the path is that of a file.
         """
-        if self.path.is_file():
+        if os.path.isfile(self.path):
             raise UserError(f"{self.path} is a file. Give the directory of a sweep, or a new one.")
         try:
             return _read(self.path / SETTINGS)
