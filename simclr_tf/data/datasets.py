@@ -20,7 +20,8 @@ def load(
     *,
     data_dir: str | None = None,
     holdout_fraction: float = 0.1,
-    seed: int = 0,
+    split_seed: int = 0,
+    upright: bool = True,
     cache: bool = False,
     max_bad_images: int = 100,
     known_bad: Sequence[str] | None = None,
@@ -34,7 +35,8 @@ def load(
       data_dir: directory of the data, where the data set needs one.
       holdout_fraction: share of every class that is held out for evaluation, where
         the data have no splits of their own.
-      seed: seed of the choice of what is held out.
+      split_seed: seed of the choice of what is held out.
+      upright: whether JPEGs of image folders are shown as their EXIF orientation says.
       cache: hold the encoded images in memory.
       max_bad_images: how many files that cannot be decoded are left out.
       known_bad: `skipped_files` of an earlier load of the same split; given it, the
@@ -45,7 +47,7 @@ def load(
     """
     if name.startswith(transfer.PREFIX):
         name = name.removeprefix(transfer.PREFIX)
-        found = transfer.load(name, split, data_dir=data_dir, seed=seed, cache=cache)
+        found = transfer.load(name, split, data_dir=data_dir, seed=split_seed, cache=cache)
         several = REGISTRY[name].metric == MEAN_AVERAGE_PRECISION
         return subsets.without_labels(found) if several else found
     if name not in DATASETS:
@@ -56,7 +58,8 @@ def load(
         split,
         data_dir=data_dir,
         holdout_fraction=holdout_fraction,
-        seed=seed,
+        split_seed=split_seed,
+        upright=upright,
         cache=cache,
         max_bad_images=max_bad_images,
         known_bad=known_bad,

@@ -19,7 +19,7 @@ IMAGES_UINT8 = tf.TensorSpec([None, None, None, 3], tf.uint8, "images")
 
 
 def servable(
-    network: Network, image_size: int, class_names: Sequence[str]
+    network: Network, image_size: int, class_names: Sequence[str], upright: bool = True
 ) -> tuple[tf.train.Checkpoint, dict[str, Callable]]:
     """Wrap a network for tf.saved_model.save.
 
@@ -49,6 +49,7 @@ def servable(
       network: in float32; its variables become the object's.
       image_size: height and width of preprocessed images.
       class_names: by index; empty without a supervised head.
+      upright: whether encoded JPEGs are turned as their EXIF orientation says.
 
     Returns:
       (object, signatures by name).
@@ -56,7 +57,9 @@ def servable(
 
     @tf.function
     def preprocess(images):
-        decode = decode_image if images.dtype == tf.string else tf.identity
+        def decode(image):
+            return decode_image(image, upright) if images.dtype == tf.string else image
+
         view = tf.TensorSpec([image_size, image_size, 3], tf.float32)
         return tf.map_fn(
             lambda image: evaluation_view(decode(image), image_size),

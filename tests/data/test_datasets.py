@@ -124,7 +124,7 @@ def test_digits():
     assert (np.bincount(labels["train"]) + tested).tolist() == everything
     images = np.stack([decode_image(e["image"]) for e in test.examples()])
     assert images.shape == (359, 8, 8, 3) and images.max() == 255 and images.min() == 0
-    validation = datasets.load("digits", "validation", seed=5)
+    validation = datasets.load("digits", "validation", split_seed=5)
     again = np.stack([decode_image(e["image"]) for e in validation.examples()])
     np.testing.assert_array_equal(images, again)
 
