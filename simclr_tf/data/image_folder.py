@@ -222,7 +222,8 @@ def _check(data_dir: str, files: np.ndarray, limit: int, upright: bool) -> tuple
     if len(bad) > limit:
         raise UserError(
             f"{len(bad)} of {len(files)} image files below {printable(data_dir)} cannot be "
-            f"decoded, more than --max_bad_images={limit}: {', '.join(map(printable, bad[: limit + 10]))}"
+            f"decoded, more than --max_bad_images={limit}: "
+            f"{', '.join(map(printable, bad[: limit + 10]))}"
             + (", ..." if len(bad) > limit + 10 else ".")
         )
     if upright and findings.turned:
