@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from simclr_tf.errors import UserError
-from simclr_tf.paths import AnyPath, LocalPath, RemotePath, is_local, tensorflow_file_errors
+from simclr_tf.paths import AnyPath, LocalPath, is_local
+from simclr_tf.remote import RemotePath, tensorflow_file_errors
 from simclr_tf.unfinished import unfinished_directory
 
 

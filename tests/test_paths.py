@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf.errors import UserError
-from simclr_tf.paths import as_path, is_local, local_copy, tensorflow_file_errors
+from simclr_tf.paths import as_path, is_local, local_copy
+from simclr_tf.remote import tensorflow_file_errors
 
 
 @pytest.fixture(params=["local", "remote"])

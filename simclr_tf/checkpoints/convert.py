@@ -24,7 +24,8 @@ from simclr_tf.errors import UserError
 from simclr_tf.json_files import read_object
 from simclr_tf.models import Network
 from simclr_tf.outputs import publish, reason, require_new, require_writable, scratch
-from simclr_tf.paths import AnyPath, as_path, tensorflow_file_errors
+from simclr_tf.paths import AnyPath, as_path
+from simclr_tf.remote import tensorflow_file_errors
 
 # What a directory holds besides model.json, its marker.
 _OTHERS = r"checkpoint|converted\.json|ckpt-\d+\..*"

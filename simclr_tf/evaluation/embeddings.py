@@ -28,7 +28,8 @@ from simclr_tf.data.views import evaluation_view
 from simclr_tf.errors import UserError
 from simclr_tf.models import Network
 from simclr_tf.outputs import complete_file, reason, require_writable, write_complete
-from simclr_tf.paths import AnyPath, as_path, tensorflow_file_errors
+from simclr_tf.paths import AnyPath, as_path
+from simclr_tf.remote import tensorflow_file_errors
 
 PART_SIZE = 8192  # images
 # What NumPy and JSON raise for files of others; those of the system are OSError.

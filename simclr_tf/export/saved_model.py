@@ -23,7 +23,8 @@ from simclr_tf.export.servable import IMAGE_BYTES, IMAGES, IMAGES_UINT8, servabl
 from simclr_tf.labels import label_lines
 from simclr_tf.models import Network
 from simclr_tf.outputs import publish, reason, require_new, require_writable, scratch
-from simclr_tf.paths import AnyPath, as_path, tensorflow_file_errors
+from simclr_tf.paths import AnyPath, as_path
+from simclr_tf.remote import tensorflow_file_errors
 
 MARKER = "saved_model.pb"  # a version without it is not complete
 _OTHERS = r"assets|assets\.extra|variables|fingerprint\.pb"

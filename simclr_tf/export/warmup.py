@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 from google.protobuf.message import Message
 
-from simclr_tf.paths import tensorflow_file_errors
+from simclr_tf.remote import tensorflow_file_errors
 
 PATH = pathlib.PurePath("assets.extra", "tf_serving_warmup_requests")
 
