@@ -23,11 +23,13 @@ def did_you_mean(given: str, known: list[str], shown: int = 3) -> str:
 
 
 def printable(name: str) -> str:
-    """The name of a file or class as text that can be printed, whatever its bytes are.
+    r"""The name of a file or class as text on one line, whatever its bytes are.
 
-    What is not UTF-8 in the file system comes as surrogates, and is shown as `\\xe9`.
+    Inside Python a name is as `os.listdir` gives it: bytes that are not UTF-8 are lone
+    surrogates. They are shown as `\xe9`, and line breaks as `\n`.
     """
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def require_utf8(path: str | os.PathLike, what: str) -> None:

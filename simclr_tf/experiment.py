@@ -17,9 +17,10 @@ from simclr_tf.backend import keras
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.checkpoints.saver import Saver
 from simclr_tf.config import ExperimentConfig
+from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.pipeline import threads_of_this_host
 from simclr_tf.data.service import served_batches
-from simclr_tf.data.sources import ImageDataset, naming_bad_images
+from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
 from simclr_tf.evaluate import evaluate_knn, evaluate_run
 from simclr_tf.evaluation.record import write_scalars

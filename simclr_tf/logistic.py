@@ -19,9 +19,10 @@ from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.checkpoints.saver import Saver
 from simclr_tf.config import FinetuneConfig
+from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.holdout import held_out
-from simclr_tf.data.sources import ImageDataset, naming_bad_images
+from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
 from simclr_tf.evaluate import provenance
 from simclr_tf.evaluation.classification import top_k_accuracies

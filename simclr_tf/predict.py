@@ -19,7 +19,8 @@ from absl import app
 
 from simclr_tf import cli
 from simclr_tf.data import pipeline
-from simclr_tf.data.sources import ImageDataset, naming_bad_images
+from simclr_tf.data.broken import naming_bad_images
+from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.trained import open_trained
 from simclr_tf.flag import LARGEST_SEED, check_ranges, flag

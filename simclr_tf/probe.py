@@ -24,8 +24,9 @@ from simclr_tf import assemble, checkpoints, cli
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step, write_json
 from simclr_tf.config import ExperimentConfig
 from simclr_tf.data import pipeline
+from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.classes import with_classes_of
-from simclr_tf.data.sources import ImageDataset, naming_bad_images
+from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
 from simclr_tf.evaluate import completed
 from simclr_tf.evaluation.features import extract_features

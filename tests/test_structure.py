@@ -41,12 +41,18 @@ FLOORS = (
         "simclr_tf.data.tfds_source",
         "simclr_tf.data.transfer",
     ),
-    ("simclr_tf.data.sources", "simclr_tf.data.views", "simclr_tf.losses"),
+    ("simclr_tf.data.broken", "simclr_tf.data.sources", "simclr_tf.data.views", "simclr_tf.losses"),
     (
         "simclr_tf.config",
         "simclr_tf.data.augment",
+        "simclr_tf.data.bmp",
+        "simclr_tf.data.checking",
         "simclr_tf.data.decode",
         "simclr_tf.data.distort",
+        "simclr_tf.data.exif",
+        "simclr_tf.data.folder_scan",
+        "simclr_tf.data.gif",
+        "simclr_tf.data.graph_call",
         "simclr_tf.data.holdout",
         "simclr_tf.data.service",
         "simclr_tf.distribute",
@@ -160,7 +166,7 @@ def test_every_program_that_python_runs_by_name_is_known():
         if module.startswith(f"{PACKAGE}.")
         and (module.endswith("__main__") or "__name__ == '__main__'" in ast.unparse(tree))
     }
-    assert named == found
+    assert named == found - {"data.transfer.isolated_reader"}  # that is run by its path
 
 
 def test_flags_are_read_at_the_door():

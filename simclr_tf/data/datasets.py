@@ -36,7 +36,7 @@ def load(
       holdout_fraction: share of every class that is held out for evaluation, where
         the data have no splits of their own.
       split_seed: seed of the choice of what is held out.
-      upright: turn the images of a folder as their EXIF orientation says.
+      upright: whether JPEGs of image folders are shown as their EXIF orientation says.
       cache: hold the encoded images in memory.
       max_bad_images: how many files that cannot be decoded are left out.
       known_bad: `skipped_files` of an earlier load of the same split; given it, the

@@ -1,24 +1,27 @@
-"""From encoded bytes to pixels, and finding files for which that fails."""
+"""From encoded bytes to pixels."""
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import tensorflow as tf
-from tqdm import tqdm
 
-_CHECKED_AT_ONCE = 256
-_PROGRESS_BAR_FROM = 5_000
+from simclr_tf.data import exif
+from simclr_tf.data.bmp import decode_bmp
+from simclr_tf.data.gif import decode_gif
+from simclr_tf.data.graph_call import graph_call
+
 _JPEG_MARGIN = 2
 
 
-def decode_image(encoded: tf.Tensor) -> tf.Tensor:
+def decode_image(encoded: tf.Tensor, upright: bool = False) -> tf.Tensor:
     """Decode a JPEG, PNG, BMP or GIF image (WebP too, where TensorFlow reads it).
 
     Grey becomes RGB, a palette is looked up, an alpha channel is dropped, of 16 bits
-    the upper 8 remain, and of an animation the first frame.
+    the upper 8 remain, and of an animation the first frame, in which what is transparent
+    or lies outside of it is black.
 
     Args:
       encoded: scalar string.
+      upright: whether a JPEG is turned as its EXIF orientation says.
 
     Returns:
       (height, width, 3) uint8; height and width are known when the op runs.
@@ -26,13 +29,25 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     Raises:
       tf.errors.InvalidArgumentError: when it runs, if the bytes cannot be decoded.
     """
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+
+    def decoded() -> tf.Tensor:
+        return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+
+    def jpeg() -> tf.Tensor:
+        return exif.turned(decoded(), exif.orientation(encoded)) if upright else decoded()
+
+    def other() -> tf.Tensor:
+        return tf.cond(_begins(encoded, b"\x89PNG"), decoded, lambda: _decode_rare(encoded))
+
+    image = tf.cond(tf.io.is_jpeg(encoded), jpeg, other)
     image.set_shape((None, None, 3))
     return image
 
 
 def decode_for_crops(
-    encoded: tf.Tensor, draw: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+    encoded: tf.Tensor,
+    draw: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+    upright: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Decode what crops of an image need: of a JPEG alone the part that holds all of them.
 
@@ -40,6 +55,8 @@ def decode_for_crops(
       encoded: scalar string.
       draw: maps the height and width of the image, int32 (2,), to boxes, int32 (n, 4), as
         y, x, height, width, and to something else.
+      upright: whether a JPEG is turned as its EXIF orientation says; if it says so, the whole
+        image is decoded.
 
     Returns:
       Pixels, (height, width, 3) uint8, equal to those of `decode_image`; the boxes relative
@@ -63,60 +80,30 @@ def decode_for_crops(
         return image, boxes - tf.concat([begin, [0, 0]], axis=0), other
 
     def whole_image():
-        image = decode_image(encoded)
+        image = decode_image(encoded, upright)
         return image, *draw(tf.shape(image)[:2])
 
-    image, boxes, other = tf.cond(tf.io.is_jpeg(encoded), part_of_jpeg, whole_image)
+    in_part = tf.io.is_jpeg(encoded)
+    if upright:
+        in_part &= exif.orientation(encoded) == 1
+    image, boxes, other = tf.cond(in_part, part_of_jpeg, whole_image)
     image.set_shape((None, None, 3))
     return image, boxes, other
 
 
-def undecodable_files(paths: Sequence[str]) -> dict[int, str]:
-    """Read and decode every file once.
+@graph_call(tf.TensorSpec([], tf.string))
+def _decode_rare(encoded: tf.Tensor) -> tf.Tensor:
+    """Decode what is neither JPEG nor PNG; two forms need more than TensorFlow's decoders."""
 
-    Returns:
-      The reason (one line) for the index of each file that cannot be decoded.
-    """
-    files = tf.data.Dataset.from_tensor_slices(tf.constant(paths, tf.string)).enumerate()
-    images = files.map(
-        lambda i, path: (i, tf.io.read_file(path)), num_parallel_calls=tf.data.AUTOTUNE
-    )
-    return {i: _reason(paths[i]) for i in undecodable(images, len(paths))}
+    def other() -> tf.Tensor:
+        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        return tf.ensure_shape(image, (None, None, 3))
 
+    def gif_or_other() -> tf.Tensor:
+        return tf.cond(_begins(encoded, b"GIF8"), lambda: decode_gif(encoded), other)
 
-def undecodable(images: tf.data.Dataset, count: int) -> list[int]:
-    """Decode every image once.
-
-    Args:
-      images: of (number in [0, count), scalar int64; encoded image, scalar string). One that
-        fails to be read counts as one that cannot be decoded.
-      count: number of images.
-
-    Returns:
-      The rising numbers of those that cannot be decoded.
-    """
-    good = (
-        images.map(
-            lambda number, image: (number, tf.size(decode_image(image))),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-        .ignore_errors()
-        .batch(_CHECKED_AT_ONCE)
-    )
-    bad = set(range(count))
-    with tqdm(
-        total=count, desc="Checking images", unit="image", disable=count < _PROGRESS_BAR_FROM
-    ) as progress:
-        for numbers, _ in good:
-            bad.difference_update(numbers.numpy().tolist())
-            progress.update(len(numbers))
-    return sorted(bad)
+    return tf.cond(_begins(encoded, b"BM"), lambda: decode_bmp(encoded), gif_or_other)
 
 
-def _reason(path: str) -> str:
-    """Why a file cannot be decoded."""
-    try:
-        decode_image(tf.io.read_file(path))
-    except tf.errors.OpError as error:
-        return re.sub(r"{{.*?}} *|\[Op:.*", "", error.message).splitlines()[0].strip()
-    return "it was unreadable at first and readable when tried again"
+def _begins(encoded: tf.Tensor, beginning: bytes) -> tf.Tensor:
+    return tf.strings.substr(encoded, 0, len(beginning)) == beginning

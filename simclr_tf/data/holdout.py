@@ -1,6 +1,7 @@
 """Which examples of every class are held out for evaluation."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ def held_out(keys: Sequence[str], labels: np.ndarray, fraction: float, seed: int
     more keeps at least one on either side; a single example is not held out.
 
     Args:
-      keys: n distinct names of the examples.
+      keys: n distinct names of the examples; those of files as `os.listdir` gives them.
       labels: (n,) integers, the examples' classes.
       fraction: share to hold out, in (0, 1).
       seed: seed of the choice.
@@ -22,7 +23,7 @@ def held_out(keys: Sequence[str], labels: np.ndarray, fraction: float, seed: int
     Returns:
       (n,) bool, True where the example is held out.
     """
-    hashes = np.array([hashlib.blake2b(f"{seed}/{key}".encode()).digest() for key in keys])
+    hashes = np.array([hashlib.blake2b(os.fsencode(f"{seed}/{key}")).digest() for key in keys])
     chosen = np.zeros(len(keys), bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)

@@ -4,11 +4,13 @@ The depth of the images says which layout it is:
   image.jpg               no labels; the only split is `train`
   CLASS/image.jpg         `train`, and a held-out share of every class as `validation` or `test`
   SPLIT/CLASS/image.jpg   the splits are the upper folders
-In the first two, `all` is every image.
+In the first two, `all` is every image. A single class is as good as none: such images have no
+labels.
 """
 
 import dataclasses
 import os
+import re
 from collections.abc import Sequence
 from pathlib import PurePath
 
@@ -16,15 +18,16 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from simclr_tf.data.decode import undecodable_files
+from simclr_tf.data.checking import check_files
+from simclr_tf.data.folder_scan import DEEPEST, IMAGE_EXTENSIONS, Entries, scan
 from simclr_tf.data.holdout import held_out
 from simclr_tf.data.sources import ImageDataset, indexed
-from simclr_tf.errors import UserError, did_you_mean
+from simclr_tf.errors import UserError, did_you_mean, printable
 
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
 _LAYOUTS = "image, CLASS/image, or SPLIT/CLASS/image"
 _HELD_OUT_SPLITS = ("validation", "test")
 _COMMON_SPLITS = {"train", "val", "valid", "validation", "test"}
+_ALMOST_BLACK_BELOW = 2**14  # of 2**16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +37,11 @@ class _Split:
     files: np.ndarray  # (n,) str
     labels: np.ndarray | None  # (n,) int64
     class_names: tuple[str, ...] | None
+
+    def take(self, chosen: np.ndarray) -> "_Split":
+        """Those of the files for which `chosen`, (n,) bool, is set."""
+        labels = None if self.labels is None else self.labels[chosen]
+        return dataclasses.replace(self, files=self.files[chosen], labels=labels)
 
 
 def load(
@@ -50,7 +58,7 @@ def load(
     """Load one split of the image folder `data_dir`.
 
     Every file is decoded once to find those that cannot be; they are reported by
-    path and left out.
+    path and left out, and so is what is named like an image and is no regular file.
 
     Args:
       split: `train`, or what the layout offers (see above).
@@ -58,6 +66,7 @@ def load(
       holdout_fraction: share of every class that is held out, in (0, 1), where the
         folder has no splits of its own.
       split_seed: seed of the choice of what is held out.
+      upright: whether JPEGs are shown as their EXIF orientation says.
       cache: hold the encoded images in memory.
       max_bad_images: how many files may be left out.
       known_bad: `skipped_files` of an earlier load; given it, no file is checked.
@@ -68,21 +77,31 @@ def load(
     """
     if not data_dir:
         raise UserError("Data set image_folder needs --data_dir=FOLDER, the folder of the images.")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", data_dir):
+        raise UserError(
+            f"--data_dir={printable(data_dir)} is an address, and an image folder is read from a "
+            "directory of this machine: copy the images here or mount the bucket, and give that "
+            "directory."
+        )
     if not 0 < holdout_fraction < 1:
         raise UserError(f"--holdout_fraction must lie between 0 and 1, not {holdout_fraction}.")
-    found = _splits(data_dir, holdout_fraction, split_seed)
+    entries = scan(data_dir)
+    found = _splits(data_dir, entries, holdout_fraction, split_seed)
     if split not in found:
         raise UserError(
-            f"Image folder {data_dir} has no split {split!r}; it has {', '.join(found)}."
-            + did_you_mean(split, list(found))
+            f"Image folder {printable(data_dir)} has no split '{printable(split)}'; it has "
+            f"{', '.join(map(printable, found))}." + did_you_mean(split, list(found))
         )
     files, labels = found[split].files, found[split].labels
     if known_bad is None:
-        known_bad = _bad_files(data_dir, files, max_bad_images)
+        known_bad = _check(data_dir, files, max_bad_images, upright)
     good = ~np.isin(files, list(known_bad))
     if not good.any():
-        raise UserError(f"Split {split!r} of image folder {data_dir} has no readable images.")
-    paths = tf.constant([os.path.join(data_dir, file) for file in files[good]])
+        raise UserError(
+            f"Split '{printable(split)}' of image folder {printable(data_dir)} has no readable "
+            "images."
+        )
+    paths = [os.fsencode(_path_to_read(data_dir, file, entries)) for file in files[good].tolist()]
     class_names = found[split].class_names
     return ImageDataset(
         name="image_folder",
@@ -91,36 +110,43 @@ def load(
         num_classes=None if class_names is None else len(class_names),
         class_names=class_names,
         source=indexed(
-            paths, None if labels is None else labels[good], are_paths=True, cache=cache
+            tf.constant(paths),
+            None if labels is None else labels[good],
+            are_paths=True,
+            cache=cache,
         ),
         skipped_files=tuple(known_bad),
         file_names=tuple(files[good].tolist()),
+        folder=data_dir,
+        upright=upright,
     )
 
 
-def _splits(data_dir: str, holdout_fraction: float, seed: int) -> dict[str, _Split]:
+def _splits(
+    data_dir: str, entries: Entries, holdout_fraction: float, seed: int
+) -> dict[str, _Split]:
     """The splits of a folder by name, without looking into the files."""
-    files, folders = _scan(data_dir)
+    files = entries.files
     if not files:
         raise UserError(
-            f"Found no images below {data_dir}; looked for {' '.join(IMAGE_EXTENSIONS)}."
+            f"Found no images below {printable(data_dir)}; looked for {' '.join(IMAGE_EXTENSIONS)}."
         )
     parts = [PurePath(file).parts for file in files]
     depths = {len(p): file for p, file in zip(parts, files)}
-    if len(depths) > 1 or max(depths) > 3:
+    if len(depths) > 1 or max(depths) > DEEPEST:
         raise UserError(
-            f"Images below {data_dir} must all lie as {_LAYOUTS}; "
-            f"found {' and '.join(depths[d] for d in sorted(depths))}."
+            f"Images below {printable(data_dir)} must all lie as {_LAYOUTS}; "
+            f"found {' and '.join(printable(depths[d]) for d in sorted(depths))}."
         )
     (depth,) = depths
     files = np.array(files)
     if depth == 1:
         return dict.fromkeys(("train", "all"), _Split(files, None, None))
-    filled = {os.path.dirname(file) for file in files}
-    for folder in folders:
+    filled = {os.path.dirname(file) for file in entries.files}
+    for folder in entries.folders:
         if len(PurePath(folder).parts) == depth - 1 and folder not in filled:
             raise UserError(
-                f"Class folder {os.path.join(data_dir, folder)} has no images; "
+                f"Class folder {printable(os.path.join(data_dir, folder))} has no images; "
                 "add some or remove the folder."
             )
     classes = np.array([p[-2] for p in parts])
@@ -129,26 +155,12 @@ def _splits(data_dir: str, holdout_fraction: float, seed: int) -> dict[str, _Spl
     return _given_splits(data_dir, files, classes, np.array([p[0] for p in parts]))
 
 
-def _scan(data_dir: str) -> tuple[list[str], list[str]]:
-    """Sorted image files and folders, relative, links followed, hidden names left out."""
+def _path_to_read(data_dir: str, file: str, entries: Entries) -> str:
+    """Where a file is read, so that what is no regular file fails at once instead of never ending.
 
-    def fail(error: OSError) -> None:
-        raise UserError(f"Cannot read {error.filename}: {error.strerror}.") from error
-
-    files, folders, others = [], [], 0
-    for path, subfolders, names in os.walk(data_dir, followlinks=True, onerror=fail):
-        here = os.path.relpath(path, data_dir)
-        names = [name for name in names if not name.startswith(".")]
-        images = [name for name in names if name.lower().endswith(IMAGE_EXTENSIONS)]
-        others += len(names) - len(images)
-        files += [os.path.normpath(os.path.join(here, name)) for name in images]
-        folders.append(here)
-        deeper = [name for name in subfolders if not name.startswith(".")]
-        too_deep = len(PurePath(here).parts) > 3  # also the end of links that form a circle
-        subfolders[:] = [] if too_deep else deeper
-    if others:
-        logging.info("%d files below %s are no images and are ignored.", others, data_dir)
-    return sorted(files), sorted(folders)
+    Such a file is there only if the files were not checked.
+    """
+    return os.path.join(data_dir, file) + (os.sep if file in entries.irregular else "")
 
 
 def _held_out_splits(
@@ -158,17 +170,16 @@ def _held_out_splits(
     names, labels = np.unique(classes, return_inverse=True)
     if _COMMON_SPLITS.issuperset(names.tolist()):
         raise UserError(
-            f"The folders of {data_dir} are named like splits ({', '.join(names)}) and hold images "
-            f"directly; put these into class folders, or give --data_dir={data_dir}/{names[0]} "
-            "to use its images without labels."
+            f"The folders of {printable(data_dir)} are named like splits ({', '.join(names)}) and "
+            "hold images directly; put these into class folders, or give "
+            f"--data_dir={printable(data_dir)}/{names[0]} to use its images without labels."
         )
     out = held_out(files.tolist(), labels, fraction, seed)
-    names = tuple(names.tolist())
-    held = _Split(files[out], labels[out], names)
+    held = _labelled(data_dir, files, labels, names)
     return {
-        "train": _Split(files[~out], labels[~out], names),
-        **{split: held for split in _HELD_OUT_SPLITS},
-        "all": _Split(files, labels, names),
+        "train": held.take(~out),
+        **dict.fromkeys(_HELD_OUT_SPLITS, held.take(out)),
+        "all": held,
     }
 
 
@@ -180,29 +191,72 @@ def _given_splits(
     names = np.unique(classes[is_train] if is_train.any() else classes)
     unknown = np.flatnonzero(~np.isin(classes, names))
     if len(unknown):
+        folder = os.path.join(data_dir, os.path.dirname(files[unknown[0]]))
         raise UserError(
-            f"Class folder {os.path.join(data_dir, os.path.dirname(files[unknown[0]]))} "
-            f"has no counterpart in {os.path.join(data_dir, 'train')}."
+            f"Class folder {printable(folder)} has no counterpart in "
+            f"{printable(os.path.join(data_dir, 'train'))}."
         )
-    labels = np.searchsorted(names, classes)
-    return {
-        str(split): _Split(files[splits == split], labels[splits == split], tuple(names.tolist()))
-        for split in np.unique(splits)
-    }
+    whole = _labelled(data_dir, files, np.searchsorted(names, classes), names)
+    return {str(split): whole.take(splits == split) for split in np.unique(splits)}
 
 
-def _bad_files(data_dir: str, files: np.ndarray, limit: int) -> tuple[str, ...]:
-    """The files that cannot be decoded, after a warning for each."""
-    reasons = undecodable_files([os.path.join(data_dir, file) for file in files])
-    for index, reason in reasons.items():
-        logging.warning(
-            "Cannot decode %s and leave it out: %s", os.path.join(data_dir, files[index]), reason
-        )
-    bad = tuple(str(files[index]) for index in reasons)
+def _labelled(data_dir: str, files: np.ndarray, labels: np.ndarray, names: np.ndarray) -> _Split:
+    """All files with their labels, or without if there is a single class."""
+    if len(names) > 1:
+        return _Split(files, labels, tuple(names.tolist()))
+    logging.warning(
+        "All images of %s lie in one folder, %s, so they count as images without labels.",
+        printable(data_dir),
+        printable(str(names[0])),
+    )
+    return _Split(files, None, None)
+
+
+def _check(data_dir: str, files: np.ndarray, limit: int, upright: bool) -> tuple[str, ...]:
+    """The files that cannot be read or decoded, after a warning for each."""
+    findings = check_files([os.path.join(data_dir, file) for file in files.tolist()])
+    for index, reason in findings.reasons.items():
+        path = printable(os.path.join(data_dir, str(files[index])))
+        logging.warning("Cannot decode %s and leave it out: %s", path, reason)
+    bad = tuple(str(files[index]) for index in findings.reasons)
     if len(bad) > limit:
         raise UserError(
-            f"{len(bad)} of {len(files)} image files below {data_dir} cannot be decoded, more than "
-            f"--max_bad_images={limit}: {', '.join(bad[: limit + 10])}"
+            f"{len(bad)} of {len(files)} image files below {printable(data_dir)} cannot be "
+            f"decoded, more than --max_bad_images={limit}: "
+            f"{', '.join(map(printable, bad[: limit + 10]))}"
             + (", ..." if len(bad) > limit + 10 else ".")
         )
+    if upright and findings.turned:
+        logging.warning(
+            "%d of %d images are turned upright, as their EXIF orientation says.",
+            findings.turned,
+            len(files),
+        )
+    if findings.largest_of_16_bits:
+        _warn_of_16_bits(findings.largest_of_16_bits, len(files))
     return bad
+
+
+def _warn_of_16_bits(largest: tuple[int, ...], count: int) -> None:
+    """Say what becomes of values of 16 bits.
+
+    Args:
+      largest: the largest value of each image of 16 bits.
+      count: number of all images.
+    """
+    logging.warning(
+        "%d of %d images are PNGs of 16 bits, with values up to %d of 65535: of 16 bits the upper "
+        "8 remain.",
+        len(largest),
+        count,
+        max(largest),
+    )
+    dark = [value for value in largest if value < _ALMOST_BLACK_BELOW]
+    if dark:
+        logging.warning(
+            "%d of these are almost black: their values end at %d, as values of 10, 12 or 14 bits "
+            "do, and so at %d of 255. Scale them to 16 or to 8 bits first.",
+            len(dark),
+            max(dark),
+            max(dark) >> 8,
+        )

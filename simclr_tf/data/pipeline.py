@@ -96,7 +96,7 @@ def training_dataset(
         return tf.stack([tf.constant(seed, tf.int64), example["position"]])
 
     def one_view(example: dict[str, tf.Tensor]) -> tuple:
-        image = decode_image(example["image"])
+        image = decode_image(example["image"], dataset.upright)
         if augmentation == "none":
             view = views.evaluation_view(image, image_size)
         else:
@@ -107,7 +107,7 @@ def training_dataset(
         def draw(image_shape: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return views.draw_views(image_shape, seed_of(example), number_of_views)
 
-        image, boxes, draws = decode_for_crops(example["image"], draw)
+        image, boxes, draws = decode_for_crops(example["image"], draw, dataset.upright)
         if blur_sigma == "batch":
             batch_seed = tf.stack([tf.constant(seed, tf.int64), example["position"] // batch_size])
             batch_seed = tf.random.experimental.stateless_fold_in(batch_seed, _BATCH_STREAM)
@@ -176,7 +176,7 @@ def evaluation_dataset(
     """
 
     def prepare(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        image = views.evaluation_view(decode_image(example["image"]), image_size)
+        image = views.evaluation_view(decode_image(example["image"], dataset.upright), image_size)
         return image, example.get("label", tf.constant(-1, tf.int64)), tf.constant(1.0)
 
     share = _share(batch_size, host_index, num_hosts)

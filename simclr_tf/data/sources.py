@@ -7,8 +7,8 @@ together what one host would see. Nothing here decodes an image or knows where
 images come from.
 """
 
-import contextlib
 import dataclasses
+import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -68,7 +68,8 @@ class ImageDataset:
     None with labels too. `skipped_files` are the files, relative to the data
     directory, that were left out because they cannot be decoded. `labelled`: which
     images of the whole split, (n,) bool, were chosen to be labelled; None for all.
-    `file_names`: of every image, relative to the data directory, where images are files.
+    `file_names`: of every image, relative to `folder`, where images are files. `upright`:
+    whether JPEGs are shown as their EXIF orientation says.
     """
 
     name: str
@@ -79,7 +80,15 @@ class ImageDataset:
     source: Source
     skipped_files: tuple[str, ...] = ()
     file_names: tuple[str, ...] | None = None
+    folder: str | None = None
+    upright: bool = False
     labelled: np.ndarray | None = dataclasses.field(default=None, compare=False)
+
+    def paths(self) -> list[str]:
+        """The paths of the files of all images; empty where images are no files."""
+        if self.folder is None:
+            return []
+        return [os.path.join(self.folder, name) for name in self.file_names]
 
     def examples(
         self,
@@ -148,11 +157,6 @@ class IndexedSource:
 
         count = positions.count(n) if seed is None else tf.int64.max
         return tf.data.Dataset.range(count), example_of
-
-
-@contextlib.contextmanager
-def naming_bad_images(dataset):
-    yield
 
 
 def indexed(

@@ -177,7 +177,7 @@ def _embed(
     network: Network, dataset: ImageDataset, start: int, image_size: int, batch_size: int
 ) -> Iterator[Part]:
     def prepare(example):
-        image = evaluation_view(decode_image(example["image"]), image_size)
+        image = evaluation_view(decode_image(example["image"], dataset.upright), image_size)
         return image, example.get("label", tf.constant(-1, tf.int64))
 
     if start == dataset.num_examples:

@@ -20,7 +20,7 @@ IMAGES_UINT8 = tf.TensorSpec([None, None, None, 3], tf.uint8, "images")
 
 
 def servable(
-    network: Network, image_size: int, class_names: Sequence[str]
+    network: Network, image_size: int, class_names: Sequence[str], upright: bool = True
 ) -> tuple[tf.train.Checkpoint, dict[str, Callable]]:
     """Wrap a network for tf.saved_model.save.
 
@@ -51,6 +51,7 @@ def servable(
       image_size: height and width of preprocessed images.
       class_names: by index; empty without a supervised head. Served as bytes, which those are
         that are no UTF-8 and have surrogate escapes here.
+      upright: whether encoded JPEGs are turned as their EXIF orientation says.
 
     Returns:
       (object, signatures by name).
@@ -59,7 +60,9 @@ def servable(
 
     @tf.function
     def preprocess(images):
-        decode = decode_image if images.dtype == tf.string else tf.identity
+        def decode(image):
+            return decode_image(image, upright) if images.dtype == tf.string else image
+
         view = tf.TensorSpec([image_size, image_size, 3], tf.float32)
         return tf.map_fn(
             lambda image: evaluation_view(decode(image), image_size),

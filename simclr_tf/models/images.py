@@ -12,9 +12,9 @@ BATCH = (None, None, None, 3)
 def check_images(images: Any) -> Any:
     """Images as they are, a list of them as one tensor, if a network can take them.
 
-    What is not known before a graph runs, the rank or a size, is not checked, and neither are
-    values. Call it outside of the traced function: a tf.function that has seen batches and then
-    a single image forgets the rank, and TensorFlow ends the process in the convolution.
+    A tf.function that has seen batches and then a single image forgets the rank, and TensorFlow
+    ends the process in a convolution without rank. So this is called before one is entered;
+    inside, the graph checks a rank that is not known. Values are never checked.
 
     Args:
       images: (batch, height, width, 3) of a float type; an array, a tensor or a list.
@@ -31,6 +31,8 @@ def check_images(images: Any) -> Any:
                 f"something else ({type(images).__name__})."
             ) from None
     shape = tf.TensorShape(images.shape)
+    if shape.rank is None:
+        images = tf.ensure_shape(images, BATCH)
     if not shape.is_compatible_with(BATCH):
         single = " Give a single image as images[tf.newaxis]." if shape.rank == 3 else ""
         raise UserError(f"Images are (batch, height, width, 3). Received: {shape}.{single}")

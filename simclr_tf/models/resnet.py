@@ -5,7 +5,7 @@ import tensorflow as tf
 from simclr_tf.backend import keras
 from simclr_tf.errors import UserError
 from simclr_tf.models.blocks import BasicBlock, BottleneckBlock, Stem
-from simclr_tf.models.images import BATCH, check_images
+from simclr_tf.models.images import check_images
 from simclr_tf.models.recompute import recomputed
 
 # Depth -> (whether blocks are bottlenecks, number of blocks of each group).
@@ -93,9 +93,7 @@ class ResNet(keras.Model):
           initial_conv, initial_max_pool, block_group1 to block_group4: (batch, height,
           width, channels); final_avg_pool: h, (batch, feature_dim).
         """
-        if images.shape.rank is None:  # else TensorFlow ends the process in the convolution
-            images = tf.ensure_shape(images, BATCH)
-        first, outputs = self.stem(images, training=training)
+        first, outputs = self.stem(check_images(images), training=training)
         endpoints = {"initial_conv": first, "initial_max_pool": outputs}
         for g, blocks in enumerate(self.groups):
             if self.frozen_groups == g:

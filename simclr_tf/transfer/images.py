@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from simclr_tf.data.decode import undecodable
+from simclr_tf.data.broken import unreadable
 from simclr_tf.errors import UserError
 from simclr_tf.transfer.tasks import Task
 
@@ -33,8 +33,7 @@ def choose_left_out(
     left_out: list[str] = []
     for split in ("train+validation", "test"):
         dataset = task.open(split)
-        images = dataset.examples(transform=lambda example: (example["position"], example["image"]))
-        bad = undecodable(images, dataset.num_examples)
+        bad = unreadable(dataset)
         if not bad:
             continue
         found = f"{len(bad)} of the {dataset.num_examples:,} images for {split} of {task.name}"

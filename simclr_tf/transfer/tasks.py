@@ -115,7 +115,7 @@ def shown_batches(
     """
 
     def prepare(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        image = decode_image(example["image"])
+        image = decode_image(example["image"], dataset.upright)
         return resize_then_center_crop(image, shorter_side, image_size), example["label"]
 
     return dataset.examples(transform=prepare).batch(batch_size).prefetch(tf.data.AUTOTUNE)

@@ -65,10 +65,11 @@ def test_class_layout_holds_out_a_share_of_every_class(class_folder):
 
 def test_what_is_held_out_follows_the_seed(class_folder):
     chosen = {
-        seed: tuple(sorted(values(load(class_folder, "test", seed=seed)))) for seed in range(6)
+        seed: tuple(sorted(values(load(class_folder, "test", split_seed=seed))))
+        for seed in range(6)
     }
     assert len(set(chosen.values())) > 1
-    assert tuple(sorted(values(load(class_folder, "test", seed=3)))) == chosen[3]
+    assert tuple(sorted(values(load(class_folder, "test", split_seed=3)))) == chosen[3]
 
 
 def test_what_is_held_out_stays_so_when_a_file_is_damaged(class_folder):
@@ -251,7 +252,7 @@ def test_known_bad_files_are_not_checked_again(damaged_folder, monkeypatch):
     def fail(*_):
         raise AssertionError("checked again")
 
-    monkeypatch.setattr("simclr_tf.data.image_folder.undecodable_files", fail)
+    monkeypatch.setattr("simclr_tf.data.image_folder.check_files", fail)
     for part in checked:
         again = load(damaged_folder, part.split, holdout_fraction=0.5, known_bad=part.skipped_files)
         assert values(again) == values(part)

@@ -88,6 +88,7 @@ def load(
         source=_source(examples, cache, entry.banner),
         skipped_files=examples.missing,
         file_names=_file_names(examples, data_dir),
+        folder=None if examples.images.ndim > 1 else data_dir,
     )
 
 

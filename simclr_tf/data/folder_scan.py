@@ -1,0 +1,91 @@
+"""Which images lie below a folder, by their names alone."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import PurePath
+
+from absl import logging
+
+from simclr_tf.errors import UserError, printable
+
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
+DEEPEST = 3  # parts of an image's name
+
+
+@dataclasses.dataclass(frozen=True)
+class Entries:
+    """What is below the data directory, relative to it and sorted.
+
+    `files` are named like images; the `irregular` ones of them are no regular files.
+    """
+
+    files: list[str]
+    folders: list[str]
+    irregular: frozenset[str]
+
+
+def scan(data_dir: str) -> Entries:
+    """Look for images below a folder; links are followed, hidden names are left out.
+
+    Raises:
+      UserError: a folder cannot be read.
+    """
+    files, folders, irregular, others = [], [], [], 0
+    waiting = ["."]
+    while waiting:
+        here = waiting.pop()
+        folders.append(here)
+        for entry in _entries_of(os.path.join(data_dir, here)):
+            name = os.path.normpath(os.path.join(here, entry.name))
+            if _holds(entry.is_dir):
+                # The depth also ends links that form a circle.
+                waiting += [name] if len(PurePath(here).parts) <= DEEPEST else []
+            elif _is_named_like_an_image(name):
+                files.append(name)
+                irregular += [] if _holds(entry.is_file) else [name]
+            else:
+                others += 1
+    if others:
+        logging.info(
+            "%d files below %s are no images and are ignored.", others, printable(data_dir)
+        )
+    empty = _empty_folders_among_images(files, folders)
+    folders = sorted(set(folders).difference(empty))
+    return Entries(sorted(files + empty), folders, frozenset(irregular + empty))
+
+
+def _entries_of(folder: str) -> list[os.DirEntry]:
+    """What is in a folder and not hidden."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        folder = printable(os.path.normpath(folder))
+        raise UserError(f"Cannot read {folder}: {error.strerror}.") from error
+
+
+def _holds(question: Callable[[], bool]) -> bool:
+    """The answer to a question about a link; False where it leads nowhere or in a circle."""
+    try:
+        return question()
+    except OSError:
+        return False
+
+
+def _is_named_like_an_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_EXTENSIONS)
+
+
+def _empty_folders_among_images(files: list[str], folders: list[str]) -> list[str]:
+    """Folders that are named like images, lie where the images lie, and hold none."""
+    filled = {os.path.dirname(file) for file in files}
+    filled |= {os.path.dirname(folder) for folder in filled}
+    depths = {file.count(os.sep) for file in files}
+    return [
+        folder
+        for folder in folders
+        if _is_named_like_an_image(folder)
+        and folder not in filled
+        and {folder.count(os.sep)} == depths
+    ]
