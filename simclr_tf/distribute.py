@@ -52,6 +52,11 @@ def choose_strategy(
     return tf.distribute.get_strategy()
 
 
+def has_gpu() -> bool:
+    """Whether TensorFlow sees a GPU."""
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
 def emulates_bfloat16(cpuinfo: str = "/proc/cpuinfo") -> bool:
     """Whether training runs on an x86 processor that has no instructions for bfloat16.
 
@@ -60,7 +65,7 @@ def emulates_bfloat16(cpuinfo: str = "/proc/cpuinfo") -> bool:
     Args:
       cpuinfo: the file in which Linux describes the processor.
     """
-    if tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"):
+    if has_gpu() or tf.config.list_logical_devices("TPU"):
         return False
     try:
         with open(cpuinfo) as file:
