@@ -1,7 +1,6 @@
 """JSON files that are damaged, of another version, or something else."""
 
 import pytest
-from etils import epath
 
 from simclr_tf.errors import UserError
 from simclr_tf.json_files import read_object
@@ -11,7 +10,7 @@ GOOD = b'{"step": 3, "share": 1, "names": ["a"], "on": true, "more": {}}'
 
 
 def read(tmp_path, content):
-    path = epath.Path(tmp_path / "values.json")
+    path = tmp_path / "values.json"
     path.write_bytes(content)
     return read_object(path, KINDS)
 
@@ -47,6 +46,6 @@ def test_anything_else_is_one_line_that_names_the_file(tmp_path, content, said):
 
 def test_what_is_not_there_and_what_cannot_be_read(tmp_path):
     with pytest.raises(FileNotFoundError):
-        read_object(epath.Path(tmp_path / "nothing.json"))
+        read_object(tmp_path / "nothing.json")
     with pytest.raises(UserError, match="cannot be read: Is a directory"):
-        read_object(epath.Path(tmp_path))
+        read_object(tmp_path)

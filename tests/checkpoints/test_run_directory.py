@@ -7,7 +7,6 @@ import os
 
 import pytest
 import tensorflow as tf
-from etils import epath
 
 from simclr_tf import config as configuration
 from simclr_tf.checkpoints import run_files
@@ -15,6 +14,7 @@ from simclr_tf.checkpoints.plain_path import without_patterns
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.errors import UserError
 from simclr_tf.models import Architecture
+from simclr_tf.paths import as_path
 
 VALUE = "a/.ATTRIBUTES/VARIABLE_VALUE"
 FACTS = {
@@ -113,7 +113,7 @@ def test_overwriting_removes_exactly_what_a_run_writes(tmp_path):
     for name in own + mine:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
-    run_files.remove_run(epath.Path(tmp_path))
+    run_files.remove_run(as_path(tmp_path))
     left = {name for name in names(tmp_path) if (tmp_path / name).is_file()}
     assert left == set(mine)
     assert not directory.holds_run() and not (tmp_path / "eval").exists()
