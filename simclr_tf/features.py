@@ -15,6 +15,7 @@ from absl import app
 
 from simclr_tf import cli
 from simclr_tf.checkpoints.restore import variable_paths
+from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.embeddings import read_about, require_output, write_embeddings
 from simclr_tf.evaluation.trained import open_trained
@@ -96,20 +97,21 @@ def extract(source: str, flags: Features) -> str:
         max_bad_images=flags.max_bad_images,
         known_bad=earlier.get("skipped_files"),
     )
-    written = write_embeddings(
-        network,
-        dataset,
-        flags.output,
-        image_size=image_size,
-        batch_size=flags.batch_size,
-        about={
-            "weights": _checksum(network),
-            "dataset": flags.dataset,
-            "data_dir": flags.data_dir,
-            "split": flags.split,
-            "image_size": image_size,
-        },
-    )
+    with naming_bad_images(dataset):
+        written = write_embeddings(
+            network,
+            dataset,
+            flags.output,
+            image_size=image_size,
+            batch_size=flags.batch_size,
+            about={
+                "weights": _checksum(network),
+                "dataset": flags.dataset,
+                "data_dir": flags.data_dir,
+                "split": flags.split,
+                "image_size": image_size,
+            },
+        )
     n, width = dataset.num_examples, network.encoder.feature_dim
     if not written:
         return f"Nothing to do: {flags.output} holds the embeddings of all {n:,} images."

@@ -8,6 +8,7 @@ from simclr_tf.backend import keras
 from simclr_tf.checkpoints.loading import load_stored_into
 from simclr_tf.checkpoints.stored import StoredNetwork
 from simclr_tf.data import pipeline
+from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.methods import Supervised
 from simclr_tf.methods.multi_label import MultiLabel
@@ -101,7 +102,8 @@ def train(
         seed=recipe.seed,
         augmentation="finetune",
     )
-    method.fit(batches, epochs=1, steps_per_epoch=recipe.steps, verbose=0)
+    with naming_bad_images(dataset):
+        method.fit(batches, epochs=1, steps_per_epoch=recipe.steps, verbose=0)
     return network
 
 
@@ -118,7 +120,8 @@ def predict(
         image_size=recipe.image_size,
         batch_size=recipe.batch_size,
     )
-    found = [(network.logits(images).numpy(), labels.numpy()) for images, labels in batches]
+    with naming_bad_images(dataset):
+        found = [(network.logits(images).numpy(), labels.numpy()) for images, labels in batches]
     logits, labels = zip(*found, strict=True)
     return np.concatenate(logits), np.concatenate(labels)
 

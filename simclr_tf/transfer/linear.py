@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 from tqdm import tqdm
 
+from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.evaluation.logistic_regression import (
     OPTIMUM_TOLERANCE,
@@ -48,12 +49,15 @@ def read_or_compute(
     batches = shown_batches(
         dataset, shorter_side=image_size, image_size=image_size, batch_size=batch_size
     )
-    with tqdm(
-        total=dataset.num_examples,
-        desc=f"Features of {dataset.name}, {dataset.split}",
-        unit="image",
-        delay=_PROGRESS_BAR_AFTER,
-    ) as progress:
+    with (
+        naming_bad_images(dataset),
+        tqdm(
+            total=dataset.num_examples,
+            desc=f"Features of {dataset.name}, {dataset.split}",
+            unit="image",
+            delay=_PROGRESS_BAR_AFTER,
+        ) as progress,
+    ):
         for images, batch_labels in batches:
             features.append(network.features(images).numpy())
             labels.append(batch_labels.numpy())
