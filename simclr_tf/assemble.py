@@ -1,21 +1,34 @@
 """From flags to the parts of an experiment; below this floor there are plain arguments only."""
 
 import os
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from simclr_tf import config as configuration
-from simclr_tf import optimizers
+from simclr_tf import distribute, optimizers
 from simclr_tf.backend import keras
+from simclr_tf.checkpoints.stored import StoredNetwork
 from simclr_tf.config import ExperimentConfig
 from simclr_tf.data import datasets, pipeline, subsets
-from simclr_tf.data.augment import MAX_JITTER_STRENGTH
 from simclr_tf.data.sources import ImageDataset
-from simclr_tf.distribute import choose_strategy
 from simclr_tf.errors import UserError
+from simclr_tf.evaluation.trained import contradiction
+from simclr_tf.flag import check_ranges
 from simclr_tf.models import Network
 from simclr_tf.plan import Plan, make_plan
+
+# A run that goes on keeps its own of these where none is given: they may come from a checkpoint.
+INHERITED = (
+    "image_size",
+    "cifar_stem",
+    "holdout_fraction",
+    "split_seed",
+    "label_seed",
+    "upright",
+)
 
 
 def check_flags(config: ExperimentConfig) -> None:
@@ -26,70 +39,21 @@ def check_flags(config: ExperimentConfig) -> None:
     """
     if not config.run.model_dir:
         raise UserError("--model_dir is missing: give the directory for the results of the run.")
-    positive = {
-        "--temperature": config.loss.temperature,
-        "--knn_temperature": config.eval.knn_temperature,
-        "--learning_rate": config.optimizer.learning_rate,
-    }
-    for name, value in positive.items():
-        if not value > 0:
-            raise UserError(f"{name} is above 0. Received: {value:g}.")
-    shares = {
-        "--momentum": config.optimizer.momentum,
-        "--batch_norm_decay": config.model.batch_norm_decay,
-    }
-    for name, value in shares.items():
-        if not 0 <= value < 1:
-            raise UserError(f"{name} lies in [0, 1). Received: {value:g}.")
+    check_ranges(config)
     if config.train.train_mode == "pretrain" and config.train.train_batch_size == 1:
         raise UserError(
             "--train_batch_size is at least 2 in pretraining: an image is told from the others."
         )
-    strength = config.view.color_jitter_strength
-    if not 0 <= strength <= MAX_JITTER_STRENGTH:
+    name = config.eval.eval_name
+    if name is not None and not re.fullmatch(r"\w[\w.=,+-]{0,99}", name):
         raise UserError(
-            f"--color_jitter_strength lies in [0, {MAX_JITTER_STRENGTH}]; above, factors would be "
-            f"negative. Received: {strength}."
+            "--eval_name is a name of letters, digits and _.=,+- which begins with a letter, and "
+            f"becomes a folder of the run directory. Received: {name}."
         )
-    smallest = {
-        "--image_size": (config.view.image_size, 8),
-        "--width_multiplier": (config.model.width_multiplier, 1),
-        "--proj_out_dim": (config.model.proj_out_dim, 1),
-        "--num_proj_layers": (config.model.num_proj_layers, 1),
-        "--eval_batch_size": (config.eval.eval_batch_size, 1),
-        "--eval_steps": (config.eval.eval_steps, 0),
-        "--knn_every_epochs": (config.eval.knn_every_epochs, 0),
-        "--knn_k": (config.eval.knn_k, 1),
-        "--train_summary_steps": (config.run.train_summary_steps, 0),
-        "--steps_per_execution": (config.train.steps_per_execution, 1),
-        "--micro_batch_size": (config.train.micro_batch_size, -1),
-        "--keep_checkpoint_max": (config.run.keep_checkpoint_max, 0),
-        "--keep_hub_module_max": (config.run.keep_hub_module_max, 0),
-        "--max_bad_images": (config.data.max_bad_images, 0),
-        "--seed": (config.train.seed, 0),
-    }
-    smallest |= {
-        "--weight_decay": (config.optimizer.weight_decay, 0),
-        "--sk_ratio": (config.model.sk_ratio, 0),
-        "--se_ratio": (config.model.se_ratio, 0),
-    }
-    for name, (value, least) in smallest.items():
-        if value < least:
-            raise UserError(f"{name} is at least {least}. Received: {value}.")
     if config.train.train_mode == "pretrain":
         _refuse_flags_of_finetuning(config)
     elif config.train.micro_batch_size or config.train.recompute:
         raise UserError("--micro_batch_size and --recompute are for pretraining only.")
-    if not config.distillation.distillation_temperature > 0:
-        raise UserError(
-            "--distillation_temperature is above 0. Received: "
-            f"{config.distillation.distillation_temperature:g}."
-        )
-    if not 0 < config.distillation.distillation_alpha <= 1:
-        raise UserError(
-            "--distillation_alpha lies above 0 and is at most 1. Received: "
-            f"{config.distillation.distillation_alpha:g}."
-        )
 
 
 def _refuse_flags_of_finetuning(config: ExperimentConfig) -> None:
@@ -114,7 +78,7 @@ def make_strategy(config: ExperimentConfig) -> tf.distribute.Strategy:
     Raises:
       UserError: the hardware is not there, or --jit_compile was given for several devices.
     """
-    strategy = choose_strategy(
+    strategy = distribute.choose_strategy(
         config.run.strategy,
         use_tpu=config.run.use_tpu,
         tpu_name=config.run.tpu_name or config.run.master,
@@ -130,6 +94,54 @@ def make_strategy(config: ExperimentConfig) -> tf.distribute.Strategy:
     return strategy
 
 
+def with_values_of_run(
+    config: ExperimentConfig, stored: Mapping[str, Any], explicit: frozenset[str]
+) -> ExperimentConfig:
+    """The flags of a run that goes on; INHERITED ones are its own where none was given.
+
+    Args:
+      config: the flags.
+      stored: what the run directory remembers.
+      explicit: names of the flags that were given and not left at their defaults.
+    """
+    names = [name for name in INHERITED if name not in explicit]
+    return configuration.from_dict(
+        configuration.to_dict(config) | {name: stored[name] for name in names}, type(config)
+    )
+
+
+def with_values_of_checkpoints(
+    config: ExperimentConfig, sources: Sequence[StoredNetwork], explicit: frozenset[str]
+) -> ExperimentConfig:
+    """The flags of a new run; what was not given is as in the runs that its weights come from.
+
+    That is the size of the images, and how the data are divided and read: images that were
+    held out there must not be trained on here, nor the other way round.
+
+    Args:
+      config: the flags.
+      sources: what --checkpoint and --teacher hold.
+      explicit: names of the flags that were given and not left at their defaults.
+
+    Raises:
+      UserError: a flag divides the same data in another way.
+    """
+    values = configuration.to_dict(config)
+    for stored in sources:
+        if stored.data is not None:
+            if problem := contradiction(values, explicit, stored.data):
+                raise UserError(problem)
+            values |= {
+                name: getattr(stored.data, name)
+                for name in ("holdout_fraction", "split_seed", "upright")
+                if name not in explicit
+            }
+    if sources and "image_size" not in explicit:
+        values["image_size"] = sources[0].shown_size
+        print(f"The images have {values['image_size']} pixels, as those of the checkpoint.")
+    return configuration.from_dict(values, type(config))
+
+
 def open_dataset(
     config: ExperimentConfig, split: str, known_bad: list[str] | None = None
 ) -> ImageDataset:
@@ -139,11 +151,18 @@ def open_dataset(
         split,
         data_dir=config.data.data_dir and os.path.expanduser(config.data.data_dir),
         holdout_fraction=config.data.holdout_fraction,
-        seed=config.train.seed,
+        split_seed=config.data.split_seed,
+        upright=config.data.upright,
         cache=config.data.cache_dataset,
         max_bad_images=config.data.max_bad_images,
         known_bad=known_bad,
     )
+
+
+def label_seed(config: ExperimentConfig) -> int:
+    """--label_seed, or where it was not given, --split_seed."""
+    given = config.data.label_seed
+    return config.data.split_seed if given is None else given
 
 
 def open_training_dataset(
@@ -167,7 +186,7 @@ def open_training_dataset(
         dataset.num_classes,
         fraction=fraction,
         per_class=per_class,
-        seed=config.train.seed,
+        seed=label_seed(config),
         class_names=dataset.class_names,
     )
     keep = subsets.hide_other_labels if config.distillation.teacher else subsets.restrict
@@ -233,13 +252,31 @@ def training_batches(
 
 
 def evaluation_batches(
-    config: ExperimentConfig, dataset: ImageDataset, host: int = 0, hosts: int = 1
-) -> tf.data.Dataset:
-    """The images of a split as evaluation shows them; this host's part."""
-    return pipeline.evaluation_dataset(
-        dataset,
-        batch_size=config.eval.eval_batch_size,
-        image_size=config.view.image_size,
-        host_index=host,
-        num_hosts=hosts,
-    )
+    config: ExperimentConfig,
+    dataset: ImageDataset,
+    strategy: tf.distribute.Strategy | None = None,
+    steps: int = 0,
+) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+    """The images of a split as evaluation shows them, spread over the replicas.
+
+    Args:
+      config: the flags; --eval_batch_size is rounded up to what the replicas divide.
+      dataset: the split.
+      strategy: spreads the batches; none is one device.
+      steps: how many batches; 0 is all of them.
+    """
+    strategy = strategy or tf.distribute.get_strategy()
+    replicas = strategy.num_replicas_in_sync
+    batch_size = -(-config.eval.eval_batch_size // replicas) * replicas
+
+    def make_batches(host: int, hosts: int) -> tf.data.Dataset:
+        batches = pipeline.evaluation_dataset(
+            dataset,
+            batch_size=batch_size,
+            image_size=config.view.image_size,
+            host_index=host,
+            num_hosts=hosts,
+        )
+        return batches.take(steps or -1)
+
+    return distribute.distribute_batches(strategy, make_batches)

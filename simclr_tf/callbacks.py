@@ -4,9 +4,11 @@
 checkpoints, kNN) recurs by steps, whatever `steps_per_execution` is.
 """
 
+import contextlib
 import math
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 from absl import logging
@@ -120,6 +122,8 @@ class RunEvery(StepCallback):
 class StopOnSignal(StepCallback):
     """On SIGTERM: finish the step, call a function with the step, and end `fit`.
 
+    Signals are received in the context `listening`.
+
     Args:
       start_step: see StepCallback.
       save: called with the step that was reached.
@@ -142,9 +146,20 @@ class StopOnSignal(StepCallback):
         self.stopped = False
         self._received = False
 
-    def on_train_begin(self, logs=None):
-        super().on_train_begin(logs)
-        self._previous = signal.signal(signal.SIGTERM, self._receive)
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take SIGTERM while the context lasts, however it ends.
+
+        Only the main thread of a process can; elsewhere signals are left alone.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        previous = signal.signal(signal.SIGTERM, self._receive)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, previous)
 
     def _receive(self, number, frame):
         self._received = True
@@ -154,9 +169,6 @@ class StopOnSignal(StepCallback):
             self.stopped = True
             self.save(step)
             self.model.stop_training = True
-
-    def on_train_end(self, logs=None):
-        signal.signal(signal.SIGTERM, self._previous)
 
 
 def require_finite(variables: list[tf.Variable], step: int) -> None:

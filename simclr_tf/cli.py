@@ -1,6 +1,7 @@
 """Configuration dataclasses <-> absl flags: the only module that knows about flags."""
 
 import dataclasses
+import errno
 import os
 import sys
 import types
@@ -8,13 +9,28 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
+import tensorflow as tf
 from absl import flags
 
 from simclr_tf import config as configuration
 from simclr_tf.callbacks import NonFiniteLossError
-from simclr_tf.errors import LostHostError, UserError
+from simclr_tf.errors import LostHostError, UserError, require_utf8
 
 LOST_HOST = 75  # exit status; the customary one for "try again"
+# Of reading and writing files: the disk is full or gone, the quota is used up, no permission, ...
+STORAGE_ERRORS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.EFBIG,
+    errno.ESTALE,
+    errno.EMFILE,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+)
 
 
 def _value_type(field: dataclasses.Field) -> type:
@@ -25,7 +41,12 @@ def _value_type(field: dataclasses.Field) -> type:
 
 
 def define_flags(config_class: type, flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Define one flag for each field of a configuration class."""
+    """Define one flag for each field of a configuration class, in the place of earlier ones.
+
+    A notebook may run a program, or several of them, again and again.
+    """
+    for flag in list(flag_values.flags_by_module_dict().get(__name__, [])):
+        delattr(flag_values, flag.name)
     define = {
         bool: flags.DEFINE_boolean,
         int: flags.DEFINE_integer,
@@ -58,7 +79,7 @@ def value_of(name: str, argv: list[str]) -> str | None:
     flags.DEFINE_string(name, None, "", flag_values=alone)
     try:
         alone(argv, known_only=True)
-    except flags.Error:
+    except (flags.Error, UnicodeDecodeError, RecursionError, OSError):
         return None  # what is wrong is said when all flags are parsed
     return alone[name].value
 
@@ -66,10 +87,21 @@ def value_of(name: str, argv: list[str]) -> str | None:
 def parse_flags(argv: list[str]) -> list[str]:
     """Parse the command line; an error ends the program with one line and status 2."""
     try:
+        for word in argv:
+            require_utf8(word, "What is given on the command line")
         return flags.FLAGS(argv)
     except flags.Error as error:
         print(f"error: {error} See --helpfull.", file=sys.stderr)
-        sys.exit(2)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except UnicodeDecodeError:
+        print("error: --flagfile is no text file. See configs/ for examples.", file=sys.stderr)
+    except RecursionError:
+        print("error: Flag files include each other in a circle.", file=sys.stderr)
+    except OSError as error:
+        reason = f"{error.strerror}: {error.filename}"
+        print(f"error: --flagfile cannot be read: {reason}.", file=sys.stderr)
+    sys.exit(2)
 
 
 def refuse_arguments(argv: list[str]) -> None:
@@ -114,3 +146,25 @@ def exit_status(program: Callable[[], int]) -> int:
     except LostHostError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         os._exit(LOST_HOST)  # the usual way out waits for the host that is gone
+    except (OSError, tf.errors.OpError, RuntimeError) as error:
+        reason = _reason_of_storage(error)
+        if reason is None:
+            raise
+        print(
+            f"error: {reason} What was complete before is safe: make room, or make it reachable, "
+            "and the same command goes on.",
+            file=sys.stderr,
+        )
+        return 2
+
+
+def _reason_of_storage(error: Exception) -> str | None:
+    """What is wrong with the storage, in one line; None when the error is about something else."""
+    if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+        return f"{error.strerror}{f': {error.filename}' if error.filename else ''}."
+    message = " ".join(str(error).split())
+    if any(os.strerror(number) in message for number in STORAGE_ERRORS):
+        return f"{message[:300]}."
+    if isinstance(error, (tf.errors.UnavailableError, tf.errors.AbortedError)):
+        return f"Storage cannot be reached: {message[:300]}."
+    return None

@@ -1,23 +1,16 @@
 """The configuration of an experiment: frozen dataclasses, one field for each flag.
 
-Each field carries its help text and, where only some values are allowed, the
-choices. `simclr_tf.cli` turns the fields into absl flags and back. Fields marked
-`identity` decide what is trained: a run directory refuses to go on when one of
-them has changed. Checks here look at flags alone; what needs the data, the
-devices or a checkpoint is checked where those are opened.
+What a field carries besides its default is said in `simclr_tf.flag`. `simclr_tf.cli`
+turns the fields into absl flags and back. Fields marked `identity` decide what is
+trained: a run directory refuses to go on when one of them has changed.
 """
 
 import dataclasses
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any, ClassVar
 
-
-def flag(default: Any, help: str, *, choices: tuple = (), identity: bool = True) -> Any:
-    """A dataclass field that is also a command line flag."""
-    return dataclasses.field(
-        default=default, metadata={"help": help, "choices": choices, "identity": identity}
-    )
+from simclr_tf.flag import LARGEST_SEED, flag, flag_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,14 +35,36 @@ class DataConfig:
     holdout_fraction: float = flag(
         0.1,
         "Share of every class that is held out for evaluation when an image folder has no splits.",
+        above=0,
+        below=1,
+    )
+    split_seed: int = flag(
+        0,
+        "Seed of the choice of what is held out; evaluations of a run take over the run's.",
+        at_least=0,
+        at_most=LARGEST_SEED,
+    )
+    label_seed: int | None = flag(
+        None,
+        "Seed of what is chosen inside the training part: the labels of --label_fraction, and the "
+        "images that l2 is chosen by. By default it is the split seed.",
+        at_least=0,
+        at_most=LARGEST_SEED,
+    )
+    upright: bool = flag(
+        True, "Turn the photographs of an image folder upright, as their EXIF orientation says."
     )
     label_fraction: float = flag(
         1.0,
         "Share of the labels that fine-tuning uses: so many images, as many of each class as can "
         "be.",
+        above=0,
+        at_most=1,
     )
     labels_per_class: int = flag(
-        0, "Labels of each class that fine-tuning uses; overrides --label_fraction when not 0."
+        0,
+        "Labels of each class that fine-tuning uses; overrides --label_fraction when not 0.",
+        at_least=0,
     )
     data_service: str | None = flag(
         None,
@@ -61,6 +76,7 @@ class DataConfig:
         100,
         "How many files that cannot be decoded are skipped before the run stops.",
         identity=False,
+        at_least=0,
     )
 
 
@@ -68,8 +84,10 @@ class DataConfig:
 class ViewConfig:
     """How an image becomes the views that the encoder sees."""
 
-    image_size: int = flag(224, "Height and width of a view, in pixels.")
-    color_jitter_strength: float = flag(1.0, "Strength of the colour jitter; 0 switches it off.")
+    image_size: int = flag(224, "Height and width of a view, in pixels.", at_least=8, at_most=8192)
+    color_jitter_strength: float = flag(
+        1.0, "Strength of the colour jitter; 0 switches it off.", at_least=0, at_most=1.25
+    )
     use_blur: bool = flag(True, "Blur half of the views during pretraining.")
     blur_sigma: str = flag(
         "image",
@@ -100,30 +118,47 @@ class ModelConfig:
         "Depth of the ResNet.",
         choices=(18, 34, 50, 101, 152, 200),
     )
-    width_multiplier: int = flag(1, "Multiplier of the number of channels.")
+    width_multiplier: int = flag(1, "Multiplier of the number of channels.", at_least=1, at_most=64)
     sk_ratio: float = flag(
-        0.0, "Above 0: selective kernels and the ResNet-D stem and shortcuts (0.0625 recommended)."
+        0.0,
+        "Above 0: selective kernels and the ResNet-D stem and shortcuts (0.0625 recommended).",
+        at_least=0,
+        at_most=1,
     )
-    se_ratio: float = flag(0.0, "Above 0: squeeze and excitation.")
+    se_ratio: float = flag(0.0, "Above 0: squeeze and excitation.", at_least=0, at_most=1)
+    cifar_stem: str = flag(
+        "auto",
+        "The stem without stride and pooling: true, false, or auto: up to an --image_size of 32. "
+        "Where there is a --checkpoint, auto is its stem, at any --image_size.",
+        choices=("auto", "true", "false"),
+    )
     proj_head_mode: str = flag(
         "nonlinear", "Kind of projection head.", choices=("none", "linear", "nonlinear")
     )
-    proj_out_dim: int = flag(128, "Width of the projection head's output.")
-    num_proj_layers: int = flag(3, "Number of layers of a nonlinear projection head.")
+    proj_out_dim: int = flag(
+        128, "Width of the projection head's output.", at_least=1, at_most=2**20
+    )
+    num_proj_layers: int = flag(
+        3, "Number of layers of a nonlinear projection head.", at_least=1, at_most=100
+    )
     ft_proj_selector: int = flag(
         0,
         "Which layer of the projection head feeds the supervised head in fine-tuning: 0 is the "
         "head's input, -1 its output.",
+        at_least=-100,
+        at_most=100,
     )
     global_bn: bool = flag(True, "Batch norm statistics over all replicas.")
-    batch_norm_decay: float = flag(0.9, "Momentum of batch norm's moving averages.")
+    batch_norm_decay: float = flag(
+        0.9, "Momentum of batch norm's moving averages.", at_least=0, below=1
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
     """The contrastive loss."""
 
-    temperature: float = flag(0.1, "Temperature of the contrastive loss.")
+    temperature: float = flag(0.1, "Temperature of the contrastive loss.", above=0)
     hidden_norm: bool = flag(True, "l2-normalise the projections before the contrastive loss.")
     lineareval_while_pretraining: bool = flag(
         True, "Train a linear probe on the encoder's features, without gradient into it."
@@ -148,12 +183,16 @@ class DistillationConfig:
         "--train_split.",
     )
     distillation_temperature: float = flag(
-        1.0, "Temperature of the teacher's and the student's predictions."
+        1.0,
+        "Temperature of the teacher's and the student's predictions.",
+        above=0,
     )
     distillation_alpha: float = flag(
         1.0,
         "Weight of the distillation loss; the supervised loss of the labelled images has what is "
         "left to 1.",
+        above=0,
+        at_most=1,
     )
 
 
@@ -167,14 +206,16 @@ class OptimizerConfig:
         choices=("momentum", "adam", "lars", "lamb"),
     )
     learning_rate: float = flag(
-        0.3, "Learning rate per 256 examples (linear scaling) or per sqrt(batch) (sqrt scaling)."
+        0.3,
+        "Learning rate per 256 examples (linear scaling) or per sqrt(batch) (sqrt scaling).",
+        above=0,
     )
     learning_rate_scaling: str = flag(
         "linear", "How the learning rate grows with the batch.", choices=("linear", "sqrt")
     )
-    warmup_epochs: float = flag(10.0, "Epochs of linear warm-up.")
-    weight_decay: float = flag(1e-6, "Weight decay.")
-    momentum: float = flag(0.9, "Momentum of momentum and lars.")
+    warmup_epochs: float = flag(10.0, "Epochs of linear warm-up.", at_least=0)
+    weight_decay: float = flag(1e-6, "Weight decay.", at_least=0)
+    momentum: float = flag(0.9, "Momentum of momentum and lars.", at_least=0, below=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,10 +233,12 @@ class TrainConfig:
         "Contrastive pretraining, or supervised training of all or the upper layers.",
         choices=("pretrain", "finetune"),
     )
-    train_batch_size: int = flag(512, "Batch size over all replicas.")
-    train_epochs: int = flag(100, "Epochs to train.")
-    train_steps: int = flag(0, "Steps to train; overrides --train_epochs when not 0.")
-    seed: int = flag(0, "Seed of initialisation, shuffling and augmentation.")
+    train_batch_size: int = flag(512, "Batch size over all replicas.", at_least=1, at_most=2**24)
+    train_epochs: int = flag(100, "Epochs to train.", at_least=1)
+    train_steps: int = flag(0, "Steps to train; overrides --train_epochs when not 0.", at_least=0)
+    seed: int = flag(
+        0, "Seed of initialisation, shuffling and augmentation.", at_least=0, at_most=LARGEST_SEED
+    )
     checkpoint: str | None = flag(
         None, "Weights to start from when --model_dir has no checkpoint of its own."
     )
@@ -214,6 +257,8 @@ class TrainConfig:
         -1,
         "Fine-tuning: -1 trains everything, 0 what follows the stem, 1 to 3 what follows that "
         "block group, 4 the supervised head alone.",
+        at_least=-1,
+        at_most=4,
     )
     mixed_precision: str = flag(
         "float32", "Type of activations; losses stay in float32.", choices=("float32", "bfloat16")
@@ -223,6 +268,7 @@ class TrainConfig:
         "Pretraining: images that each replica encodes at a time; the contrastive loss still sees "
         "the whole batch, batch norm the images that are encoded together. 0 encodes all at once, "
         "-1 takes the recommended 64.",
+        at_least=-1,
     )
     recompute: bool = flag(
         False,
@@ -234,7 +280,10 @@ class TrainConfig:
         False, "Compile the training step with XLA, on one device.", identity=False
     )
     steps_per_execution: int = flag(
-        1, "Training steps that run as one TensorFlow call.", identity=False
+        1,
+        "Training steps that run as one TensorFlow call.",
+        identity=False,
+        at_least=1,
     )
 
 
@@ -242,17 +291,31 @@ class TrainConfig:
 class EvalConfig:
     """How the model is evaluated."""
 
-    eval_batch_size: int = flag(256, "Batch size of evaluation, over all replicas.", identity=False)
-    eval_steps: int = flag(0, "Batches to evaluate; 0 is the whole split.", identity=False)
+    eval_batch_size: int = flag(
+        256,
+        "Batch size of evaluation, over all replicas.",
+        identity=False,
+        at_least=1,
+        at_most=2**24,
+    )
+    eval_steps: int = flag(
+        0, "Batches to evaluate; 0 is the whole split.", identity=False, at_least=0
+    )
     eval_name: str | None = flag(
         None, "Name of the evaluation: its results go to eval_NAME.", identity=False
     )
     knn_every_epochs: int = flag(
-        0, "Epochs between kNN evaluations while training; 0 is never.", identity=False
+        0,
+        "Epochs between kNN evaluations while training; 0 is never.",
+        identity=False,
+        at_least=0,
     )
-    knn_k: int = flag(200, "Neighbours of the kNN classifier.", identity=False)
+    knn_k: int = flag(200, "Neighbours of the kNN classifier.", identity=False, at_least=1)
     knn_temperature: float = flag(
-        0.1, "Temperature of the weights of the kNN classifier.", identity=False
+        0.1,
+        "Temperature of the weights of the kNN classifier.",
+        identity=False,
+        above=0,
     )
 
 
@@ -261,18 +324,30 @@ class RunConfig:
     """The run directory, logging, and the hardware."""
 
     model_dir: str | None = flag(None, "The run directory.", identity=False)
-    checkpoint_epochs: int = flag(1, "Epochs between checkpoints.", identity=False)
+    checkpoint_epochs: int = flag(1, "Epochs between checkpoints.", identity=False, at_least=1)
     checkpoint_steps: int = flag(
-        0, "Steps between checkpoints; overrides --checkpoint_epochs when not 0.", identity=False
+        0,
+        "Steps between checkpoints; overrides --checkpoint_epochs when not 0.",
+        identity=False,
+        at_least=0,
     )
     keep_checkpoint_max: int = flag(
-        5, "How many checkpoints are kept; 0 keeps all.", identity=False
+        5,
+        "How many checkpoints are kept; 0 keeps all.",
+        identity=False,
+        at_least=0,
     )
     keep_hub_module_max: int = flag(
-        1, "How many exported SavedModels are kept; 0 keeps all.", identity=False
+        1,
+        "How many exported SavedModels are kept; 0 keeps all.",
+        identity=False,
+        at_least=0,
     )
     train_summary_steps: int = flag(
-        100, "Steps between two rows of metrics; 0: after the last one.", identity=False
+        100,
+        "Steps between two rows of metrics; 0: after the last one.",
+        identity=False,
+        at_least=0,
     )
     resume: bool = flag(
         True, "Go on from the last checkpoint of --model_dir, if it has one.", identity=False
@@ -347,13 +422,6 @@ class FinetuneConfig(ExperimentConfig):
     program: ClassVar[str] = "finetune.py"
 
     protocol: ProtocolConfig = ProtocolConfig()
-
-
-def flag_fields(config_class: type) -> Iterator[tuple[str, dataclasses.Field]]:
-    """Yield (group name, field) for each flag of a configuration class."""
-    for group in dataclasses.fields(config_class):
-        for field in dataclasses.fields(group.type):
-            yield group.name, field
 
 
 def to_dict(config: ExperimentConfig) -> dict[str, Any]:

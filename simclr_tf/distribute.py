@@ -6,6 +6,7 @@ while a model is being built, there is one replica and they are identities.
 
 import json
 import os
+import re
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -51,6 +52,11 @@ def choose_strategy(
     return tf.distribute.get_strategy()
 
 
+def has_gpu() -> bool:
+    """Whether TensorFlow sees a GPU."""
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
 def emulates_bfloat16(cpuinfo: str = "/proc/cpuinfo") -> bool:
     """Whether training runs on an x86 processor that has no instructions for bfloat16.
 
@@ -59,7 +65,7 @@ def emulates_bfloat16(cpuinfo: str = "/proc/cpuinfo") -> bool:
     Args:
       cpuinfo: the file in which Linux describes the processor.
     """
-    if tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"):
+    if has_gpu() or tf.config.list_logical_devices("TPU"):
         return False
     try:
         with open(cpuinfo) as file:
@@ -78,12 +84,46 @@ def _find_strategy(use_tpu: bool | None, tpu_name: str | None) -> str:
 
 
 def _workers() -> list[str]:
-    """Addresses of the workers (the chief among them) that TF_CONFIG names."""
+    """Addresses of the workers (the chief among them) that TF_CONFIG names.
+
+    Raises:
+      UserError: TF_CONFIG is set and does not name them, and this one among them.
+    """
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return []
     try:
-        cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
-    except json.JSONDecodeError as error:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"The environment variable TF_CONFIG is not JSON: {error}.") from None
-    return cluster.get("chief", []) + cluster.get("worker", [])
+    if not isinstance(values, dict):
+        raise _no_cluster("it is an object")
+    cluster, task = values.get("cluster", {}), values.get("task", {})
+    if not isinstance(cluster, dict) or not isinstance(task, dict):
+        raise _no_cluster("`cluster` and `task` are objects")
+    for job, addresses in cluster.items():
+        if not isinstance(addresses, list) or not all(isinstance(a, str) for a in addresses):
+            raise _no_cluster(f"the job {job!r} is a list of HOST:PORT")
+        if not all(re.fullmatch(r".+:\d{1,5}", address) for address in addresses):
+            raise _no_cluster(f"each address of the job {job!r} is HOST:PORT")
+    workers = cluster.get("chief", []) + cluster.get("worker", [])
+    if len(set(workers)) < len(workers):
+        raise _no_cluster("each worker has an address of its own")
+    if workers:
+        job, index = task.get("type"), task.get("index")
+        if isinstance(index, bool) or not isinstance(index, int):
+            raise _no_cluster("`task` has a whole number `index`")
+        others = workers if job is None else cluster.get(str(job))
+        if not isinstance(others, list) or not 0 <= index < len(others):
+            raise _no_cluster(f"`task`, which is {job!r} {index}, is one of the cluster")
+    return workers
+
+
+def _no_cluster(rule: str) -> UserError:
+    return UserError(
+        f"The environment variable TF_CONFIG does not describe a cluster: {rule}. "
+        "docs/distributed.md has an example."
+    )
 
 
 def _multi_worker_strategy(communication: str) -> tf.distribute.Strategy:
@@ -94,7 +134,10 @@ def _multi_worker_strategy(communication: str) -> tf.distribute.Strategy:
         )
     implementation = tf.distribute.experimental.CommunicationImplementation[communication.upper()]
     options = tf.distribute.experimental.CommunicationOptions(implementation=implementation)
-    return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    except ValueError as error:
+        raise _no_cluster(f"TensorFlow says that {str(error).splitlines()[0]}") from None
 
 
 def _tpu_strategy(

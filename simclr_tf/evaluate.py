@@ -5,19 +5,25 @@ from typing import Any
 
 import tensorflow as tf
 
-from simclr_tf import assemble, checkpoints, distribute, optimizers
+from simclr_tf import assemble, checkpoints, optimizers
 from simclr_tf import config as configuration
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step
 from simclr_tf.config import ExperimentConfig
+from simclr_tf.data.broken import naming_bad_images
+from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.classification import evaluate_classifier
 from simclr_tf.evaluation.features import extract_features
 from simclr_tf.evaluation.knn import knn_accuracy
 from simclr_tf.evaluation.record import record_result, watch_checkpoints
+from simclr_tf.flag import check_ranges, check_types
 from simclr_tf.hosts import Hosts
 from simclr_tf.methods import l2_variables
 from simclr_tf.models import Network
+
+POLL_SECONDS = 5
+LOOKS = 6  # at a directory without run.json, which a run that begins just now may have made
 
 
 def evaluate_run(
@@ -37,15 +43,12 @@ def evaluate_run(
     """
     hosts = Hosts(strategy)
     directory = RunDirectory(config.run.model_dir)
-    if not directory.holds_run():
-        print(f"Waiting for a run in {directory.path}.", flush=True)
-        while not directory.holds_run():
-            time.sleep(5)
+    _wait_for_run(directory)
     own = RunDirectory(hosts.place(directory.path))
     stored = directory.config()
     config = completed(config, stored, explicit)
     dataset = assemble.open_dataset(config, config.data.eval_split)
-    _require_same_classes(dataset, stored)
+    dataset = _with_classes_of_run(dataset, stored, str(directory.path))
     with strategy.scope():
         network = Network(directory.architecture())
     if network.supervised_head is None:
@@ -55,6 +58,7 @@ def evaluate_run(
         if stored["num_classes"] is None or dataset.num_classes is None:
             raise UserError("--knn_every_epochs needs labels, and the images have none.")
         knn_bank = assemble.open_training_dataset(config, known_bad=stored["skipped_files"])
+        knn_bank = _with_classes_of_run(knn_bank, stored, str(directory.path))
 
     def evaluate_checkpoint(prefix: str) -> None:
         checkpoints.load_into(network, prefix)
@@ -79,6 +83,29 @@ def evaluate_run(
         return directory.checkpoint(step) if step else None
 
     watch_checkpoints(newest, stored["planned_steps"], evaluate_checkpoint)
+
+
+def _wait_for_run(directory: RunDirectory) -> None:
+    """Wait until a run has begun, where it is not plain that none will.
+
+    Raises:
+      UserError: there is something else.
+    """
+    told, looks = False, 0
+    while not directory.holds_run():
+        if directory.path.exists() and not directory.path.is_dir():
+            raise UserError(f"--model_dir={directory.path} is a file, and no run directory.")
+        if directory.path.exists():
+            looks += 1
+        if looks > LOOKS:
+            raise UserError(
+                f"--model_dir={directory.path} is no run directory: it has no run.json. Give the "
+                "--model_dir of a run."
+            )
+        if not told:
+            print(f"Waiting for a run in {directory.path}.", flush=True)
+        told = True
+        time.sleep(POLL_SECONDS)
 
 
 def provenance(stored: dict[str, Any]) -> dict[str, Any]:
@@ -106,22 +133,37 @@ def completed(
     contradictions = [
         f"--{name}={given[name]!r}, but the run has {stored[name]!r}"
         for name in configuration.identity(config)
-        if name in explicit and given[name] != stored.get(name, given[name])
+        if name in explicit
+        and name != "label_seed"
+        and given[name] != stored.get(name, given[name])
     ]
     if contradictions:
         raise UserError(
             f"Flags contradict the run in --model_dir: {'; '.join(contradictions)}. "
             "Leave them out; evaluation reads them from the run."
         )
-    return configuration.from_dict(stored | {name: given[name] for name in explicit})
+    check_types(stored, type(config), "run.json")
+    completed = configuration.from_dict(stored | {name: given[name] for name in explicit})
+    check_ranges(completed)
+    return completed
 
 
-def _require_same_classes(dataset: ImageDataset, stored: dict[str, Any]) -> None:
-    if stored["num_classes"] is not None and dataset.num_classes != stored["num_classes"]:
-        raise UserError(
-            f"The run was trained with {stored['num_classes']} classes, and split "
-            f"{dataset.split!r} of {dataset.name} has {dataset.num_classes}."
-        )
+def _with_classes_of_run(dataset: ImageDataset, stored: dict[str, Any], path: str) -> ImageDataset:
+    """The data with the labels of the run's supervised head, if it has one.
+
+    Raises:
+      UserError: the classes are others, or there are no labels where the run had some.
+    """
+    if dataset.num_classes is None and stored["num_classes"] is not None:
+        if not stored.get("teacher"):
+            raise UserError(
+                f"The run in {path} was trained with {stored['num_classes']} classes, and split "
+                f"{dataset.split!r} of {dataset.name} has no labels that can be used."
+            )
+        print("The images have no labels: accuracy is not measured.", flush=True)
+    return with_classes_of(
+        dataset, stored["class_names"], stored["num_classes"], f"the run in {path}"
+    )
 
 
 def evaluate_network(
@@ -131,20 +173,16 @@ def evaluate_network(
     dataset: ImageDataset,
 ) -> dict[str, float]:
     """Accuracy and regularisation loss on a split, or on its first --eval_steps batches."""
-
-    def make_batches(host: int, hosts: int) -> tf.data.Dataset:
-        batches = assemble.evaluation_batches(config, dataset, host, hosts)
-        return batches.take(config.eval.eval_steps or -1)
-
-    return evaluate_classifier(
-        network,
-        distribute.distribute_batches(strategy, make_batches),
-        strategy,
-        decayed_variables=l2_variables(
-            network, config.optimizer.optimizer in optimizers.DECAYS_INSIDE
-        ),
-        weight_decay=config.optimizer.weight_decay,
-    )
+    batches = assemble.evaluation_batches(config, dataset, strategy, config.eval.eval_steps)
+    optimizer_decays = config.optimizer.optimizer in optimizers.DECAYS_INSIDE
+    with naming_bad_images(dataset):
+        return evaluate_classifier(
+            network,
+            batches,
+            strategy,
+            decayed_variables=l2_variables(network, optimizer_decays),
+            weight_decay=config.optimizer.weight_decay,
+        )
 
 
 def evaluate_knn(
@@ -157,20 +195,14 @@ def evaluate_knn(
     """Top-1 accuracy of kNN: the images of `queries` by their neighbours in `bank`."""
 
     def features_of(dataset):
-        return extract_features(
-            network,
-            distribute.distribute_batches(
-                strategy,
-                lambda host, hosts: assemble.evaluation_batches(config, dataset, host, hosts),
-            ),
-            strategy,
-        )
+        with naming_bad_images(dataset):
+            batches = assemble.evaluation_batches(config, dataset, strategy)
+            return extract_features(network, batches, strategy)
 
     features, labels = features_of(bank)
-    known = labels >= 0
     accuracy = knn_accuracy(
-        features[known],
-        labels[known],
+        features,
+        labels,
         *features_of(queries),
         num_classes=bank.num_classes,
         k=config.eval.knn_k,

@@ -4,27 +4,33 @@ What differs between contrastive and supervised training stands in `pretrain` an
 `finetune`; here is what they share.
 """
 
+import contextlib
+import dataclasses
 import functools
 
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf import assemble, callbacks, checkpoints, distribute, finetune, optimizers, pretrain
+from simclr_tf import assemble, callbacks, distribute, finetune, optimizers, pretrain
 from simclr_tf import config as configuration
 from simclr_tf.backend import keras
-from simclr_tf.checkpoints.run_directory import RunDirectory, write_json
+from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.checkpoints.saver import Saver
 from simclr_tf.config import ExperimentConfig
+from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.pipeline import threads_of_this_host
 from simclr_tf.data.service import served_batches
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
 from simclr_tf.evaluate import evaluate_knn, evaluate_run
 from simclr_tf.evaluation.record import write_scalars
+from simclr_tf.evaluation.trained import open_trained
 from simclr_tf.export import export_saved_model, keep_newest
 from simclr_tf.hosts import Hosts, name_lost_host
+from simclr_tf.inputs import Inputs, open_eval_dataset, open_inputs, record_images, remembered
 from simclr_tf.losses import chance_level
 from simclr_tf.methods import Method
+from simclr_tf.plan import Plan
 from simclr_tf.reports.metrics_log import MetricsLog, ProgressBar, append_row
 from simclr_tf.reports.summary import run_summary
 from simclr_tf.reports.views_picture import save_views
@@ -70,51 +76,109 @@ def train(
     Everything that can be wrong is found before the directory is touched.
     """
     hosts = Hosts(strategy)
-    directory = RunDirectory(config.run.model_dir)
-    resume, overwrite = config.run.resume, config.run.overwrite
-    identity = configuration.identity(config)
-    directory.check(identity, resume, overwrite)
-    goes_on = directory.holds_run() and not overwrite
-    dataset = assemble.open_training_dataset(
-        config, known_bad=directory.config()["skipped_files"] if goes_on else None
-    )
-    directory.check(identity | {"num_examples": dataset.num_examples}, resume, overwrite)
+    inputs = open_inputs(config, explicit)
+    config, directory, dataset = inputs.config, inputs.directory, inputs.dataset
     plan = assemble.plan_of(config, dataset.num_examples, strategy.num_replicas_in_sync, explicit)
-    if goes_on and directory.latest_step >= plan.train_steps:
+    identity = configuration.identity(config)
+    longer = inputs.saved and directory.check_length(identity, plan.train_steps)
+    if inputs.saved and directory.latest_step >= plan.train_steps:
         if hosts.is_chief:
-            export(config, directory, dataset, directory.latest_step)
+            export(inputs, directory.latest_step)
         print(
             f"Nothing to do: the run in {directory.path} is finished, at step "
             f"{directory.latest_step} of {plan.train_steps}. Give another --model_dir for a new "
-            "run, or --overwrite to remove this one."
+            "run, more --train_epochs to make this one longer, or --overwrite to remove it."
         )
         return 0
-    eval_dataset = open_eval_dataset(config, dataset)
+    eval_dataset = open_eval_dataset(inputs)
     if dataset.num_classes is None and config.train.train_mode == "pretrain":
         print("The images have no labels: the linear probe and its metrics are off.")
+    with contextlib.ExitStack() as until_the_end:
+        if hosts.is_chief and inputs.earlier:
+            until_the_end.enter_context(directory.locked())
+        method = _method(inputs, plan, strategy, explicit)
+        inputs = dataclasses.replace(inputs, source=None, teacher=None)  # the weights are in place
+        with naming_bad_images(dataset):
+            views = first_views(config, dataset, method)
+        hosts.wait()  # until all have read what the directory held
+        if hosts.is_chief:
+            if not inputs.earlier:
+                until_the_end.enter_context(directory.locked())
+                _require_unclaimed(directory, config.run.overwrite)
+            command = configuration.command(config, explicit)
+            values = configuration.to_dict(config) | remembered(inputs, plan.train_steps, command)
+            directory.claim(values, method.network.architecture, config.run.overwrite)
+            record_images(directory, dataset)
+            picture_views(views, directory)
+        if longer and hosts.is_chief:
+            _tell_longer(inputs.earlier["planned_steps"], plan)
+        step = _fit(inputs, plan, strategy, hosts, method, eval_dataset)
+        finished = step >= plan.train_steps
+        if hosts.is_chief:
+            if finished:
+                export(inputs, step)
+            print(
+                f"Finished at step {step}; the run is in {directory.path}."
+                if finished
+                else f"Stopped by SIGTERM at step {step}; a checkpoint is saved in "
+                f"{directory.path}. The same command goes on.",
+                flush=True,
+            )
+    return 0 if finished else TERMINATED
 
+
+def _method(
+    inputs: Inputs, plan: Plan, strategy: tf.distribute.Strategy, explicit: frozenset[str]
+) -> Method:
+    """The method with its network and optimizer, before a checkpoint of the run is restored."""
+    config = inputs.config
     keras.utils.set_random_seed(config.train.seed)
     builder = BUILDERS[config.train.train_mode]
-    saved = goes_on and directory.latest_checkpoint is not None
-    if saved:  # --checkpoint has done its work, and need not be there any more
-        architecture = directory.architecture()
+    if inputs.saved:
+        architecture = inputs.directory.architecture()
     else:
-        architecture = builder.architecture_of(config, dataset.num_classes, explicit)
+        architecture = builder.architecture_of(config, inputs.num_classes, explicit, inputs.source)
     with strategy.scope():
-        method = builder.build(config, architecture, load=not saved)
+        method = builder.build(config, architecture, inputs.source, inputs.teacher)
         method.compile(
             optimizer=assemble.make_optimizer(config, plan, method.network),
             steps_per_execution=config.train.steps_per_execution,
             jit_compile=config.train.jit_compile,
         )
         optimizers.create_slots(method.optimizer, method.trainable_variables)
+    return method
 
-    views = first_views(config, dataset, method)
-    remembered = facts(dataset, plan.train_steps, configuration.command(config, explicit))
-    hosts.wait()  # until all have read what the directory held
-    if hosts.is_chief:
-        directory.claim(configuration.to_dict(config) | remembered, architecture, overwrite)
-        record_labelled(directory, dataset)
+
+def _require_unclaimed(directory: RunDirectory, overwrite: bool) -> None:
+    if directory.holds_run() and not overwrite:
+        raise UserError(
+            f"Another process began a run in --model_dir={directory.path} at the same time. Give "
+            "the same command again to go on with it, or another --model_dir."
+        )
+
+
+def _tell_longer(before: int, plan: Plan) -> None:
+    """Say what making a finished run longer does to its learning rate."""
+    rate = float(plan.schedule(before))
+    print(
+        f"The run was finished at step {before:,} and is made longer, to step "
+        f"{plan.train_steps:,}: it goes on from its last checkpoint with the schedule of the new "
+        f"length, whose learning rate is {rate:.4g} there, and not the 0 that the old one ended "
+        "with.",
+        flush=True,
+    )
+
+
+def _fit(
+    inputs: Inputs,
+    plan: Plan,
+    strategy: tf.distribute.Strategy,
+    hosts: Hosts,
+    method: Method,
+    eval_dataset: ImageDataset | None,
+) -> int:
+    """Make the steps that are left, with all that recurs; returns the step that was reached."""
+    config, directory, dataset = inputs.config, inputs.directory, inputs.dataset
     start_step = hosts.from_chief(directory.latest_step)
     own = hosts.place(directory.path)
     saver = Saver(method, own, config.run.keep_checkpoint_max)
@@ -131,7 +195,6 @@ def train(
             ),
             flush=True,
         )
-        picture_views(views, directory)
 
     def make_part(part: int, parts: int, threads: int | None = None) -> tf.data.Dataset:
         return assemble.training_batches(
@@ -154,11 +217,12 @@ def train(
         append_row(own / "metrics.jsonl", {"step": step} | result)
         write_scalars(own / "eval", result, step)
 
+    progress = ProgressBar(start_step, plan.train_steps, shown=hosts.is_chief)
     stop = callbacks.StopOnSignal(start_step, saver.save, hosts.any)
     rows = config.run.train_summary_steps
     every = [
         callbacks.StopOnNonFiniteLoss(start_step),
-        ProgressBar(start_step, plan.train_steps, shown=hosts.is_chief),
+        progress,
         MetricsLog(start_step, own, rows, plan),
         callbacks.RunEvery(start_step, plan.checkpoint_steps, plan.train_steps, saver.save),
         stop,
@@ -169,61 +233,14 @@ def train(
     if config.eval.knn_every_epochs:  # before the checkpoint, so that a kill loses no row
         interval = config.eval.knn_every_epochs * plan.epoch_steps
         every.insert(-2, callbacks.RunEvery(start_step, interval, plan.train_steps, record_knn))
-    method.fit(
-        distribute.distribute_batches(strategy, make_batches),
-        steps_per_epoch=plan.train_steps - start_step,
-        callbacks=every,
-        verbose=0,
-    )
-    finished = stop.step >= plan.train_steps
-    if hosts.is_chief:
-        if finished:
-            export(config, directory, dataset, plan.train_steps)
-        print(
-            f"Finished at step {stop.step}; the run is in {directory.path}."
-            if finished
-            else f"Stopped by SIGTERM at step {stop.step}; a checkpoint is saved in "
-            f"{directory.path}. The same command goes on.",
-            flush=True,
+    with naming_bad_images(dataset), contextlib.closing(progress), stop.listening():
+        method.fit(
+            distribute.distribute_batches(strategy, make_batches),
+            steps_per_epoch=plan.train_steps - start_step,
+            callbacks=every,
+            verbose=0,
         )
-    return 0 if finished else TERMINATED
-
-
-def open_eval_dataset(config: ExperimentConfig, training_data: ImageDataset) -> ImageDataset | None:
-    """The evaluation split, opened before training if it is needed during it or after.
-
-    Raises:
-      UserError: it cannot be opened, or the images have no labels.
-    """
-    if not config.eval.knn_every_epochs and config.train.mode == "train":
-        return None
-    if training_data.num_classes is None and not config.distillation.teacher:
-        raise UserError(
-            f"Evaluation and kNN need labels, and {training_data.name} has none. Give "
-            "--mode=train and --knn_every_epochs=0."
-        )
-    return assemble.open_dataset(config, config.data.eval_split)
-
-
-def facts(dataset: ImageDataset, planned_steps: int, command: str) -> dict:
-    """What a run directory remembers besides the flags."""
-    return {
-        "num_examples": dataset.num_examples,
-        "num_classes": dataset.num_classes,
-        "class_names": dataset.class_names and list(dataset.class_names),
-        "skipped_files": list(dataset.skipped_files),
-        "planned_steps": planned_steps,
-        "fraction": 1.0 if dataset.labelled is None else float(dataset.labelled.mean()),
-        "command": command,
-    }
-
-
-def record_labelled(directory: RunDirectory, dataset: ImageDataset) -> None:
-    """Write label_subset.json, when not all images were chosen to be labelled."""
-    if dataset.labelled is not None:
-        indices = np.flatnonzero(dataset.labelled).tolist()
-        values = {"images": len(indices), "of": len(dataset.labelled), "indices": indices}
-        write_json(directory / "label_subset.json", values)
+    return stop.step
 
 
 def first_views(
@@ -246,18 +263,18 @@ def picture_views(views: list[np.ndarray], directory: RunDirectory) -> None:
     writer.close()
 
 
-def export(
-    config: ExperimentConfig, directory: RunDirectory, dataset: ImageDataset, step: int
-) -> None:
+def export(inputs: Inputs, step: int) -> None:
     """Write saved_model/STEP and remove the oldest beyond --keep_hub_module_max."""
+    config, directory = inputs.config, inputs.directory
     exported = directory / "saved_model"
-    if (exported / str(step)).exists():
-        return  # of a run that was killed right after its export
-    export_saved_model(
-        checkpoints.load(directory.path),  # read back: work of one host, whatever the strategy
-        exported / str(step),
-        image_size=config.view.image_size,
-        class_names=dataset.class_names,
-        card={"step": step, "dataset": dataset.name, "train_mode": config.train.train_mode},
-    )
+    if not (exported / str(step) / "saved_model.pb").is_file():  # not killed right after it
+        # Read back: that is work of one host, whatever the strategy.
+        trained = open_trained(str(directory.path))
+        export_saved_model(
+            trained.network,
+            exported / str(step),
+            image_size=config.view.image_size,
+            class_names=trained.stored.class_names,
+            card=trained.stored.about() | {"train_mode": config.train.train_mode},
+        )
     keep_newest(exported, config.run.keep_hub_module_max)

@@ -13,15 +13,13 @@ import zlib
 
 from absl import app
 
-from simclr_tf import checkpoints, cli
-from simclr_tf.checkpoints.loading import network_of
+from simclr_tf import cli
 from simclr_tf.checkpoints.restore import variable_paths
-from simclr_tf.config import flag
-from simclr_tf.data import datasets
 from simclr_tf.errors import UserError
-from simclr_tf.evaluation.embeddings import read_about, write_embeddings
+from simclr_tf.evaluation.embeddings import read_about, require_output, write_embeddings
+from simclr_tf.evaluation.trained import open_trained
+from simclr_tf.flag import LARGEST_SEED, check_ranges, flag
 from simclr_tf.models import Network
-from simclr_tf.pretrain import CIFAR_SIZE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,15 +34,34 @@ class Features:
         None, "The image folder, or where TensorFlow Datasets keeps its files."
     )
     split: str = flag("train", "Split; `all` is the whole of an image folder without splits.")
-    output: str | None = flag(None, "FILE.npz, or a directory for TFRecord files.")
+    holdout_fraction: float | None = flag(
+        None,
+        "Share that is held out of an image folder without splits; by default that of SOURCE, or "
+        "0.1.",
+        above=0,
+        below=1,
+    )
+    split_seed: int | None = flag(
+        None,
+        "Seed of what is held out; by default that of SOURCE, or 0.",
+        at_least=0,
+        at_most=LARGEST_SEED,
+    )
+    output: str | None = flag(
+        None, "FILE.npz, or a directory for TFRecord files; local, or a URL such as gs://."
+    )
     image_size: int = flag(
         0,
         "Height and width of the images that the network is shown. 0 is what SOURCE was trained "
         "on, or where it does not say, 32 with the CIFAR stem and else 224.",
+        at_least=0,
+        at_most=8192,
     )
-    batch_size: int = flag(256, "Images at a time.")
+    batch_size: int = flag(256, "Images at a time.", at_least=1, at_most=2**24)
     max_bad_images: int = flag(
-        100, "How many files that cannot be decoded are left out before the program stops."
+        100,
+        "How many files that cannot be decoded are left out before the program stops.",
+        at_least=0,
     )
 
 
@@ -63,21 +80,19 @@ def extract(source: str, flags: Features) -> str:
     """
     if not flags.output:
         raise UserError("--output is missing: give FILE.npz, or a directory for TFRecord files.")
-    if flags.batch_size < 1 or flags.image_size < 0:
-        raise UserError(
-            "--batch_size is at least 1 and --image_size at least 0. Received: "
-            f"{flags.batch_size} and {flags.image_size}."
-        )
+    check_ranges(FeaturesConfig(flags))
     earlier = read_about(flags.output) or {}
-    stored = checkpoints.read(source)
-    network = network_of(stored, source)
-    print(stored.found(source), flush=True)
-    default = CIFAR_SIZE if network.architecture.cifar_stem else 224
-    image_size = flags.image_size or stored.image_size or default
-    dataset = datasets.load(
+    require_output(flags.output)
+    trained = open_trained(source)
+    network = trained.network
+    print(trained.stored.found(source), flush=True)
+    image_size = flags.image_size or trained.stored.shown_size
+    dataset = trained.dataset(
         flags.dataset,
         flags.split,
         data_dir=flags.data_dir,
+        holdout_fraction=flags.holdout_fraction,
+        split_seed=flags.split_seed,
         max_bad_images=flags.max_bad_images,
         known_bad=earlier.get("skipped_files"),
     )

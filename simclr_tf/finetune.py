@@ -2,8 +2,10 @@
 
 import dataclasses
 
-from simclr_tf import checkpoints, optimizers
+from simclr_tf import optimizers
 from simclr_tf.checkpoints.agreement import contradictions
+from simclr_tf.checkpoints.loading import load_stored_into, network_of
+from simclr_tf.checkpoints.stored import StoredNetwork
 from simclr_tf.config import ExperimentConfig
 from simclr_tf.errors import UserError
 from simclr_tf.methods import Distillation, Supervised
@@ -15,7 +17,10 @@ AUGMENTATIONS = {"crop_flip": "finetune", "pretrain": "pretrain", "none": "none"
 
 
 def architecture_of(
-    config: ExperimentConfig, num_classes: int | None, explicit: frozenset[str] = frozenset()
+    config: ExperimentConfig,
+    num_classes: int | None,
+    explicit: frozenset[str] = frozenset(),
+    source: StoredNetwork | None = None,
 ) -> Architecture:
     """The architecture of the fine-tuned network.
 
@@ -24,26 +29,24 @@ def architecture_of(
 
     Args:
       config: the flags.
-      num_classes: classes of the data set; None without labels, which only a teacher makes up
-        for.
+      num_classes: classes of the data set, or of the teacher; None without labels.
       explicit: names of the flags that were given and not left at their defaults.
+      source: what --checkpoint holds.
 
     Raises:
       UserError: there are no labels, or a flag contradicts the checkpoint.
     """
-    if config.distillation.teacher:
-        num_classes = _classes_of_teacher(config, num_classes)
     if num_classes is None:
         raise UserError(
-            f"--train_mode=finetune needs labels, and the data set {config.data.dataset} has none. "
-            "Sort the images into one folder for each class."
+            f"--train_mode=finetune needs labels, and the data set {config.data.dataset} has none "
+            "that can be used. Sort the images into a folder for each class, of which there are "
+            "two at least."
         )
-    architecture = architecture_of_flags(config, num_classes)
-    if config.train.checkpoint:
-        stored = checkpoints.read(config.train.checkpoint).architecture
-        _refuse_contradictions(architecture, stored, explicit)
+    architecture = architecture_of_flags(config, num_classes, source=source)
+    if source is not None:
+        _refuse_contradictions(architecture, source.architecture, explicit)
         architecture = dataclasses.replace(
-            stored,
+            source.architecture,
             batch_norm_decay=architecture.batch_norm_decay,
             global_bn=architecture.global_bn,
         )
@@ -67,27 +70,29 @@ def architecture_of(
     )
 
 
-def _classes_of_teacher(config: ExperimentConfig, num_classes: int | None) -> int:
-    """The number of classes of --teacher.
+def check_teacher(
+    config: ExperimentConfig, teacher: StoredNetwork, num_classes: int | None
+) -> None:
+    """Refuse a teacher that cannot teach.
+
+    Args:
+      config: the flags.
+      teacher: what --teacher holds.
+      num_classes: classes of the data set; None without labels.
 
     Raises:
-      UserError: the teacher has no classes, or others than the data, or labels are missing.
+      UserError: the teacher has no classes, or labels are missing.
     """
-    teacher = config.distillation.teacher
-    known = checkpoints.read(teacher).architecture.num_classes
-    if known is None:
-        raise UserError(f"--teacher={teacher} has no supervised head. Give a fine-tuned model.")
-    if num_classes not in (None, known):
+    if teacher.architecture.num_classes is None:
         raise UserError(
-            f"--teacher={teacher} knows {known} classes, and the data set {config.data.dataset} "
-            f"has {num_classes}."
+            f"--teacher={config.distillation.teacher} has no supervised head. Give a fine-tuned "
+            "model."
         )
     if num_classes is None and config.distillation.distillation_alpha < 1:
         raise UserError(
             f"--distillation_alpha={config.distillation.distillation_alpha:g} needs labels, and "
             f"the data set {config.data.dataset} has none. Leave it out."
         )
-    return known
 
 
 def _refuse_contradictions(
@@ -102,23 +107,31 @@ def _refuse_contradictions(
 
 
 def build(
-    config: ExperimentConfig, architecture: Architecture, load: bool = True
+    config: ExperimentConfig,
+    architecture: Architecture,
+    source: StoredNetwork | None = None,
+    teacher: StoredNetwork | None = None,
 ) -> Supervised | Distillation:
     """The network with a new head, partly frozen, and its method.
 
-    If `load`, the rest has the weights of --checkpoint, when one is given.
-
     When the whole encoder is frozen, the projection head is frozen with it: the supervised
     head alone is trained.
+
+    Args:
+      config: the flags.
+      architecture: of the network.
+      source: what --checkpoint holds, if its weights are to be loaded: all but the head's.
+      teacher: what --teacher holds.
 
     Raises:
       UserError: the checkpoint does not fit.
     """
     train = config.train
     network = Network(architecture, train.mixed_precision)
-    if load and train.checkpoint:
-        report = checkpoints.load_into(
+    if source is not None:
+        report = load_stored_into(
             network,
+            source,
             train.checkpoint,
             train.variable_schema,
             supervised_head=False,
@@ -133,10 +146,10 @@ def build(
         "weight_decay": config.optimizer.weight_decay,
         "optimizer_decays": config.optimizer.optimizer in optimizers.DECAYS_INSIDE,
     }
-    if config.distillation.teacher:
+    if teacher is not None:
         return Distillation(
             network,
-            checkpoints.load(config.distillation.teacher).logits,
+            network_of(teacher, config.distillation.teacher).logits,
             temperature=config.distillation.distillation_temperature,
             alpha=config.distillation.distillation_alpha,
             **decay,

@@ -7,13 +7,13 @@ directory, or whether any host was told to stop. Of a TPU slice one host runs th
 """
 
 import contextlib
-import pathlib
 import tempfile
 from collections.abc import Iterator
 
 import tensorflow as tf
 
 from simclr_tf.errors import LostHostError
+from simclr_tf.paths import AnyPath, as_path
 
 # What TensorFlow raises on the others when one host is gone.
 LOST = (
@@ -43,7 +43,7 @@ class Hosts:
             self.number = len(sum(strategy.cluster_resolver.cluster_spec().as_dict().values(), []))
         self.is_chief = strategy.extended.should_checkpoint
 
-    def place(self, directory: pathlib.Path) -> pathlib.Path:
+    def place(self, directory: AnyPath) -> AnyPath:
         """Where this host writes what belongs into a directory that all share.
 
         Saving variables is work of all hosts, so all write. The chief does it in the
@@ -53,7 +53,7 @@ class Hosts:
             return directory
         if self._throwaway is None:
             self._throwaway = tempfile.TemporaryDirectory(prefix="simclr_tf-")
-        return type(directory)(self._throwaway.name)
+        return as_path(self._throwaway.name)
 
     def from_chief(self, value: int) -> int:
         """The chief's value, when all hosts have come here."""

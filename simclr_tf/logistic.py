@@ -7,17 +7,20 @@ evaluated, loaded and exported as any other.
 import hashlib
 import json
 import zipfile
+import zlib
 
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf import assemble, distribute, finetune
+from simclr_tf import assemble, checkpoints, finetune
 from simclr_tf import config as configuration
 from simclr_tf.backend import keras
 from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.checkpoints.saver import Saver
 from simclr_tf.config import FinetuneConfig
+from simclr_tf.data.broken import naming_bad_images
+from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.holdout import held_out
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
@@ -25,9 +28,11 @@ from simclr_tf.evaluate import provenance
 from simclr_tf.evaluation.classification import top_k_accuracies
 from simclr_tf.evaluation.features import extract_features
 from simclr_tf.evaluation.logistic_regression import fit_with_best_l2
-from simclr_tf.evaluation.record import record_result
-from simclr_tf.experiment import export, facts, record_labelled
+from simclr_tf.evaluation.record import record_result, result_file
+from simclr_tf.experiment import export
 from simclr_tf.hosts import Hosts
+from simclr_tf.inputs import Inputs, open_inputs, record_images, remembered
+from simclr_tf.methods import Method
 from simclr_tf.models import Network
 
 STEP = 1  # the fit counts as one
@@ -52,33 +57,46 @@ def run(config: FinetuneConfig, explicit: frozenset[str]) -> int:
     strategy = assemble.make_strategy(config)
     if Hosts(strategy).number > 1:
         raise UserError("--classifier=logistic_regression works on one host alone.")
-    directory = RunDirectory(config.run.model_dir)
-    directory.check(configuration.identity(config), config.run.resume, config.run.overwrite)
-    if directory.latest_checkpoint and not config.run.overwrite:
+    inputs = open_inputs(config, explicit)
+    config, directory = inputs.config, inputs.directory
+    if inputs.earlier and _is_finished(directory, config.eval.eval_name):
         print(f"Nothing to do: the run in {directory.path} is finished.")
         return 0
-    train = assemble.open_training_dataset(config)
     test = assemble.open_dataset(config, config.data.eval_split)
+    if test.num_classes is None:
+        raise UserError(f"Split {test.split!r} of {test.name} has no labels that can be used.")
+    test = with_classes_of(test, inputs.class_names, inputs.num_classes, "the training data")
+    source = inputs.source or checkpoints.read(config.train.checkpoint)
+    architecture = finetune.architecture_of(config, inputs.num_classes, explicit, source)
     keras.utils.set_random_seed(config.train.seed)
-    architecture = finetune.architecture_of(config, train.num_classes, explicit)
-    if test.num_classes != train.num_classes:
-        raise UserError(
-            f"Split {train.split!r} of {train.name} has {train.num_classes} classes, and split "
-            f"{test.split!r} has {test.num_classes}."
-        )
     with strategy.scope():
-        method = finetune.build(config, architecture)
-    network = method.network
-    remembered = facts(train, STEP, configuration.command(config, explicit))
-    stored = configuration.to_dict(config) | remembered
-    directory.claim(stored, architecture, config.run.overwrite)
-    record_labelled(directory, train)
+        method = finetune.build(config, architecture, source)
+    with directory.locked():
+        return _fit(inputs, strategy, method, test, configuration.command(config, explicit))
 
-    features, labels = cached_features(config, strategy, network, train, directory)
+
+def _is_finished(directory: RunDirectory, eval_name: str | None) -> bool:
+    """Whether the result is there, which is written last."""
+    return directory.latest_step == STEP and result_file(directory, eval_name).is_file()
+
+
+def _fit(
+    inputs: Inputs,
+    strategy: tf.distribute.Strategy,
+    method: Method,
+    test: ImageDataset,
+    command: str,
+) -> int:
+    """Fit, save, export, and last of all write the result; returns the exit status, 0."""
+    config, directory, train = inputs.config, inputs.directory, inputs.dataset
+    network = method.network
+    stored = configuration.to_dict(config) | remembered(inputs, STEP, command)
+    directory.claim(stored, network.architecture, config.run.overwrite)
+    record_images(directory, train)
+    features, labels = labelled(*cached_features(config, strategy, network, train, directory))
     test_features, test_labels = cached_features(config, strategy, network, test, directory)
     keys = [str(i) for i in range(len(labels))]
-    fraction = config.data.holdout_fraction
-    held = held_out(keys, labels, fraction, config.train.seed)
+    held = held_out(keys, labels, config.data.holdout_fraction, assemble.label_seed(config))
     if not held.any():
         raise UserError(
             "No class has two images, so none can be held out to choose l2 by. Give more labels."
@@ -88,6 +106,7 @@ def run(config: FinetuneConfig, explicit: frozenset[str]) -> int:
     network.supervised_head.kernel.assign(classifier.weights)
     network.supervised_head.bias.assign(classifier.bias)
     Saver(method, directory.path, config.run.keep_checkpoint_max).save(STEP)
+    export(inputs, STEP)
     result = top_k_accuracies(classifier.logits(test_features), test_labels)
     record_result(
         directory,
@@ -100,7 +119,6 @@ def run(config: FinetuneConfig, explicit: frozenset[str]) -> int:
     )
     shown = ", ".join(f"{name} {value:.4f}" for name, value in result.items())
     print(f"l2 {l2:.3g}: {shown}", flush=True)
-    export(config, directory, train, STEP)
     return 0
 
 
@@ -121,20 +139,21 @@ def cached_features(
             return stored["features"], stored["labels"]
     except FileNotFoundError:
         pass
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error):
         path.unlink()  # cut off while it was written
-    features, labels = extract_features(
-        network,
-        distribute.distribute_batches(
-            strategy,
-            lambda host, hosts: assemble.evaluation_batches(config, dataset, host, hosts),
-        ),
-        strategy,
-        layer=network.architecture.ft_proj_selector,
-    )
+    with naming_bad_images(dataset):
+        batches = assemble.evaluation_batches(config, dataset, strategy)
+        layer = network.architecture.ft_proj_selector
+        features, labels = extract_features(network, batches, strategy, layer=layer)
     with path.open("wb") as file:
         np.savez(file, features=features, labels=labels)
     return features, labels
+
+
+def labelled(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that have a label."""
+    known = labels >= 0
+    return features[known], labels[known]
 
 
 def _key(config: FinetuneConfig, network: Network, dataset: ImageDataset) -> str:
@@ -144,7 +163,15 @@ def _key(config: FinetuneConfig, network: Network, dataset: ImageDataset) -> str
         if not name.startswith("supervised_head"):
             digest.update(name.encode() + variable.numpy().tobytes())
     data = configuration.to_dict(config)
-    names = ("dataset", "data_dir", "holdout_fraction", "image_size", "seed", "ft_proj_selector")
+    names = (
+        "dataset",
+        "data_dir",
+        "holdout_fraction",
+        "split_seed",
+        "upright",
+        "image_size",
+        "ft_proj_selector",
+    )
     facts = [dataset.split, dataset.num_examples, *dataset.skipped_files]
     facts += [data[name] for name in names]
     digest.update(json.dumps(facts).encode())

@@ -10,8 +10,6 @@ number, its path where images are files, and its --top_k classes with their prob
 import csv
 import dataclasses
 import json
-import os
-import pathlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
@@ -19,15 +17,16 @@ from typing import Any, TextIO
 import tensorflow as tf
 from absl import app
 
-from simclr_tf import checkpoints, cli
-from simclr_tf.checkpoints.loading import network_of
-from simclr_tf.checkpoints.run_directory import RunDirectory
-from simclr_tf.config import flag
-from simclr_tf.data import datasets, pipeline
+from simclr_tf import cli
+from simclr_tf.data import pipeline
+from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
+from simclr_tf.evaluation.trained import open_trained
+from simclr_tf.flag import LARGEST_SEED, check_ranges, flag
 from simclr_tf.models import Network
-from simclr_tf.pretrain import CIFAR_SIZE
+from simclr_tf.outputs import complete_file, reason, require_writable
+from simclr_tf.paths import as_path, is_local
 
 Prediction = list[tuple[str, float]]  # class and probability, the most probable first
 Write = Callable[[int, str | None, Prediction], Any]
@@ -45,16 +44,35 @@ class Predictions:
         None, "The image folder, or where TensorFlow Datasets keeps its files."
     )
     split: str = flag("train", "Split; `all` is the whole of an image folder without splits.")
-    output: str | None = flag(None, "FILE.csv or FILE.jsonl.")
-    top_k: int = flag(5, "How many classes are named for each image.")
+    holdout_fraction: float | None = flag(
+        None,
+        "Share that is held out of an image folder without splits; by default that of SOURCE, or "
+        "0.1.",
+        above=0,
+        below=1,
+    )
+    split_seed: int | None = flag(
+        None,
+        "Seed of what is held out; by default that of SOURCE, or 0.",
+        at_least=0,
+        at_most=LARGEST_SEED,
+    )
+    output: str | None = flag(
+        None, "FILE.csv or FILE.jsonl; local, or a URL such as gs://. Written once it is complete."
+    )
+    top_k: int = flag(5, "How many classes are named for each image.", at_least=1)
     image_size: int = flag(
         0,
         "Height and width of the images that the network is shown. 0 is what SOURCE was trained "
         "on, or where it does not say, 32 with the CIFAR stem and else 224.",
+        at_least=0,
+        at_most=8192,
     )
-    batch_size: int = flag(256, "Images at a time.")
+    batch_size: int = flag(256, "Images at a time.", at_least=1, at_most=2**24)
     max_bad_images: int = flag(
-        100, "How many files that cannot be decoded are left out before the program stops."
+        100,
+        "How many files that cannot be decoded are left out before the program stops.",
+        at_least=0,
     )
 
 
@@ -71,54 +89,48 @@ def predict(source: str, flags: Predictions) -> int:
     Raises:
       UserError: something that was given cannot work.
     """
-    output = pathlib.Path(flags.output or "").expanduser()
+    output = as_path(flags.output or "")
     if output.suffix not in WRITERS:
         raise UserError(f"--output is FILE.csv or FILE.jsonl. Received: {flags.output}.")
-    if flags.batch_size < 1 or flags.top_k < 1 or flags.image_size < 0:
-        raise UserError(
-            "--batch_size and --top_k are at least 1 and --image_size at least 0. Received: "
-            f"{flags.batch_size}, {flags.top_k} and {flags.image_size}."
-        )
-    stored = checkpoints.read(source)
-    network = network_of(stored, source)
+    require_writable(output, f"--output={output}")
+    if is_local(output) and not output.parent.is_dir():
+        raise UserError(f"--output={output} cannot be written: {output.parent} is no directory.")
+    check_ranges(PredictConfig(flags))
+    trained = open_trained(source)
+    network = trained.network
     if network.supervised_head is None:
         raise UserError(f"{source} has no supervised head, so it tells no classes.")
-    dataset = datasets.load(
+    dataset = trained.dataset(
         flags.dataset,
         flags.split,
         data_dir=flags.data_dir,
+        holdout_fraction=flags.holdout_fraction,
+        split_seed=flags.split_seed,
         max_bad_images=flags.max_bad_images,
     )
-    default = CIFAR_SIZE if network.architecture.cifar_stem else 224
     rows = predictions(
         network,
         dataset,
-        names=_class_names(source, network, dataset),
-        image_size=flags.image_size or stored.image_size or default,
+        names=trained.class_names,
+        image_size=flags.image_size or trained.stored.shown_size,
         batch_size=flags.batch_size,
         top_k=flags.top_k,
     )
     paths = dataset.file_names or [None] * dataset.num_examples
-    part = output.with_name(output.name + ".part")
     try:
-        with part.open("w", newline="") as file:
+        with (
+            complete_file(output) as part,
+            part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+        ):
             write = WRITERS[output.suffix](file)
             for index, (path, row) in enumerate(zip(paths, rows, strict=True)):
                 write(index, path, row)
-        os.replace(part, output)
     except OSError as error:
-        raise UserError(f"--output={output} cannot be written: {error.strerror}.") from None
+        raise UserError(
+            f"--output={output} cannot be written: {reason(error)}. What was there before is "
+            "kept; the same command starts again."
+        ) from None
     return dataset.num_examples
-
-
-def _class_names(source: str, network: Network, dataset: ImageDataset) -> Sequence[str]:
-    """Names of the classes: those the run was trained with, else the data's, else numbers."""
-    path = pathlib.Path(source)
-    run = RunDirectory(path if path.is_dir() else path.parent)
-    trained_with = run.config().get("class_names") if run.holds_run() else None
-    numbers = [str(i) for i in range(network.architecture.num_classes)]
-    found = (trained_with, dataset.class_names, numbers)
-    return next(names for names in found if names and len(names) == len(numbers))
 
 
 def predictions(
@@ -141,15 +153,19 @@ def predictions(
       top_k: how many classes; all of them when there are no more.
     """
     batches = pipeline.evaluation_dataset(dataset, batch_size=batch_size, image_size=image_size)
-    for images, _, weights in batches:
-        logits = network.logits(images)[: int(tf.reduce_sum(weights))]
-        values, indices = tf.math.top_k(tf.nn.softmax(logits), min(top_k, len(names)))
-        for row, classes in zip(values.numpy().tolist(), indices.numpy(), strict=True):
-            yield [(names[i], value) for i, value in zip(classes, row, strict=True)]
+    with naming_bad_images(dataset):
+        for images, _, weights in batches:
+            logits = network.logits(images)[: int(tf.reduce_sum(weights))]
+            values, indices = tf.math.top_k(tf.nn.softmax(logits), min(top_k, len(names)))
+            for row, classes in zip(values.numpy().tolist(), indices.numpy(), strict=True):
+                yield [(names[i], value) for i, value in zip(classes, row, strict=True)]
 
 
 def _csv_writer(file: TextIO) -> Write:
-    """Columns index, path, class_1, probability_1, class_2, ..."""
+    """Columns index, path, class_1, probability_1, class_2, ...
+
+    Names that are no UTF-8 become the bytes that they are.
+    """
     writer = csv.writer(file)
 
     def write(index, path, prediction):
@@ -164,7 +180,11 @@ def _csv_writer(file: TextIO) -> Write:
 
 
 def _json_writer(file: TextIO) -> Write:
-    """One object a line: index, path, classes, probabilities."""
+    """One object a line: index, path, classes, probabilities.
+
+    Bytes of names that are no UTF-8 become \\udc80 to \\udcff, as json.loads and os.fsencode
+    expect them.
+    """
 
     def write(index, path, prediction):
         classes, probabilities = zip(*prediction, strict=True)

@@ -2,18 +2,22 @@
 
 import tensorflow as tf
 
-from simclr_tf import checkpoints, optimizers
+from simclr_tf import optimizers
+from simclr_tf.checkpoints.loading import load_stored_into
+from simclr_tf.checkpoints.stored import CIFAR_SIZE, StoredNetwork
 from simclr_tf.config import ExperimentConfig
 from simclr_tf.errors import UserError
 from simclr_tf.methods import SimCLR
 from simclr_tf.models import Architecture, Network
 
-CIFAR_SIZE = 32  # pixels; images of this size and below get the CIFAR stem
 RECOMMENDED_SLICE = 64  # images; docs/large_batches.md has what was measured
 
 
 def architecture_of(
-    config: ExperimentConfig, num_classes: int | None, explicit: frozenset[str] = frozenset()
+    config: ExperimentConfig,
+    num_classes: int | None,
+    explicit: frozenset[str] = frozenset(),
+    source: StoredNetwork | None = None,
 ) -> Architecture:
     """The architecture that the flags describe.
 
@@ -21,6 +25,7 @@ def architecture_of(
       config: the flags.
       num_classes: of the linear probe; None without labels.
       explicit: names of the flags that were given; here all count, given or not.
+      source: what --checkpoint holds, whose stem is taken where the flags leave it open.
     """
     del explicit
     model = config.model
@@ -29,7 +34,7 @@ def architecture_of(
         width_multiplier=model.width_multiplier,
         sk_ratio=model.sk_ratio,
         se_ratio=model.se_ratio,
-        cifar_stem=config.view.image_size <= CIFAR_SIZE,
+        cifar_stem=_cifar_stem(config, source),
         proj_head_mode=model.proj_head_mode,
         num_proj_layers=model.num_proj_layers,
         proj_out_dim=model.proj_out_dim,
@@ -40,16 +45,38 @@ def architecture_of(
     )
 
 
-def build(config: ExperimentConfig, architecture: Architecture, load: bool = True) -> SimCLR:
-    """The network with random weights, or, if `load`, those of --checkpoint, and its method.
+def _cifar_stem(config: ExperimentConfig, source: StoredNetwork | None) -> bool:
+    """--cifar_stem, where `auto` is what the source has, or else what fits the image size."""
+    if config.model.cifar_stem != "auto":
+        return config.model.cifar_stem == "true"
+    if source is not None:
+        return source.architecture.cifar_stem
+    return config.view.image_size <= CIFAR_SIZE
+
+
+def build(
+    config: ExperimentConfig,
+    architecture: Architecture,
+    source: StoredNetwork | None = None,
+    teacher: StoredNetwork | None = None,
+) -> SimCLR:
+    """The network with random weights, or those of a source, and its method.
+
+    Args:
+      config: the flags.
+      architecture: of the network.
+      source: what --checkpoint holds, if its weights are to be loaded.
+      teacher: of fine-tuning; there is none here.
 
     Raises:
       UserError: the checkpoint does not fit the flags, or --micro_batch_size the batch.
     """
+    del teacher
     network = Network(architecture, config.train.mixed_precision, config.train.recompute)
-    if load and config.train.checkpoint:
-        report = checkpoints.load_into(
+    if source is not None:
+        report = load_stored_into(
             network,
+            source,
             config.train.checkpoint,
             config.train.variable_schema,
             rescale_v1_weights=config.train.rescale_v1_weights,

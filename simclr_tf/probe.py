@@ -5,16 +5,28 @@
 Both are frozen; exact logistic regression and kNN are fitted to the features of the
 training split, without augmentation, and measured on --eval_split. The table goes to
 the screen and to probe.json in the run directory.
+
+The random encoder has the weights that training begins with, but gamma 1 in all of its batch
+norm layers, and for their moving statistics those of up to 2,048 images of the training split:
+as training begins, with gamma 0 at the end of every residual branch and statistics of no
+images, an encoder is no more than its stem and shortcuts. Its weights depend on the run's
+--seed alone. probe.json holds `step`, the step of the checkpoint, and under `pretrained` and
+`random weights` what `probe` returns for each encoder.
 """
 
 import sys
 
+import numpy as np
+import tensorflow as tf
 from absl import app
 
 from simclr_tf import assemble, checkpoints, cli
-from simclr_tf.backend import keras
-from simclr_tf.checkpoints.run_directory import RunDirectory, write_json
+from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step, write_json
 from simclr_tf.config import ExperimentConfig
+from simclr_tf.data import pipeline
+from simclr_tf.data.broken import naming_bad_images
+from simclr_tf.data.classes import with_classes_of
+from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
 from simclr_tf.evaluate import completed
 from simclr_tf.evaluation.features import extract_features
@@ -23,6 +35,8 @@ from simclr_tf.evaluation.logistic_regression import (
     ACCURACY_TOLERANCE,
     fit_logistic_regression,
 )
+from simclr_tf.evaluation.random_twin import IMAGES, random_twin
+from simclr_tf.flag import check_ranges
 from simclr_tf.models import Network
 
 L2 = 1e-4  # of features that are scaled to unit variance
@@ -36,10 +50,15 @@ def probe(config: ExperimentConfig, network: Network) -> dict[str, float]:
     """
     bank = assemble.open_dataset(config, config.data.train_split)
     queries = assemble.open_dataset(config, config.data.eval_split)
-    if bank.num_classes is None:
-        raise UserError(f"A probe needs labels, and the data set {bank.name} has none.")
-    features, labels = extract_features(network, assemble.evaluation_batches(config, bank))
-    unseen, unseen_labels = extract_features(network, assemble.evaluation_batches(config, queries))
+    for dataset in (bank, queries):
+        if dataset.num_classes is None:
+            raise UserError(
+                f"A probe needs labels, and split {dataset.split!r} of {dataset.name} has none "
+                "that can be used."
+            )
+    queries = with_classes_of(queries, bank.class_names, bank.num_classes, "the training data")
+    features, labels = _features(config, network, bank)
+    unseen, unseen_labels = _features(config, network, queries)
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
     classifier = fit_logistic_regression(
         (features - mean) / scale,
@@ -62,19 +81,52 @@ def probe(config: ExperimentConfig, network: Network) -> dict[str, float]:
     }
 
 
+def _features(
+    config: ExperimentConfig, network: Network, dataset: ImageDataset
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features and labels of the images that have a label."""
+    with naming_bad_images(dataset):
+        features, labels = extract_features(network, assemble.evaluation_batches(config, dataset))
+    known = labels >= 0
+    return features[known], labels[known]
+
+
+def shuffled_images(config: ExperimentConfig) -> tf.data.Dataset:
+    """Batches of training images as evaluation shows them, in random order, as `random_twin` wants.
+
+    In the order of an image folder, the first ones might all be of one class.
+    """
+    dataset = assemble.open_dataset(config, config.data.train_split)
+    batch_size = min(config.eval.eval_batch_size, dataset.num_examples)
+    batches = pipeline.training_dataset(
+        dataset,
+        batch_size=batch_size,
+        image_size=config.view.image_size,
+        seed=config.train.seed,
+        augmentation="none",
+    )
+    no_labels, counted = -tf.ones(batch_size, tf.int64), tf.ones(batch_size)
+    whole = batches.take(dataset.num_examples // batch_size)
+    return whole.map(lambda views, *labels: (views[0], no_labels, counted))
+
+
 def compare(run_dir: str, config: ExperimentConfig, explicit: frozenset[str]) -> str:
     """Probe the encoder of a run and a random one, write probe.json, and return the table.
 
     Flags that were not given are those of the run.
     """
+    check_ranges(config)
     directory = RunDirectory(run_dir)
     config = completed(config, directory.config(), explicit)
-    trained = checkpoints.load(run_dir)
-    keras.utils.set_random_seed(config.train.seed)
-    random = Network(trained.architecture)
+    prefix = directory.latest_checkpoint  # read once: the run may go on beside
+    if prefix is None:
+        raise UserError(f"The run directory {directory.path} has no checkpoint yet.")
+    step = checkpoint_step(prefix)
+    trained = checkpoints.load(prefix)
+    random = random_twin(trained.architecture, shuffled_images(config), seed=config.train.seed)
     results = {"pretrained": probe(config, trained), "random weights": probe(config, random)}
-    write_json(directory / "probe.json", {"step": directory.latest_step, **results})
-    exported = directory / "saved_model" / str(directory.latest_step)
+    write_json(directory / "probe.json", {"step": step, **results})
+    exported = directory / "saved_model" / str(step)
     lines = [
         f"{'encoder':<16}{'linear probe':>14}{'kNN':>9}",
         *(
@@ -83,8 +135,11 @@ def compare(run_dir: str, config: ExperimentConfig, explicit: frozenset[str]) ->
             for name, result in results.items()
         ),
         "",
+        "random weights: gamma 1 in batch norm, whose statistics are those of up to "
+        f"{IMAGES:,} training images",
+        "",
         f"run directory   {directory.path}",
-        f"checkpoint      {directory.latest_checkpoint}",
+        f"checkpoint      {prefix}",
         f"SavedModel      {exported if exported.exists() else 'none'}",
     ]
     return "\n".join(lines)

@@ -1,6 +1,9 @@
 """What happens between steps."""
 
 import logging
+import os
+import signal
+import threading
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from simclr_tf.callbacks import (
     NonFiniteLossError,
     RunEvery,
     StopOnNonFiniteLoss,
+    StopOnSignal,
     WarnAtChance,
     passed,
     require_finite,
@@ -62,3 +66,28 @@ def test_weights_that_are_not_finite_are_refused():
     require_finite([tf.Variable([1.0, 2.0]), tf.Variable(3)], 5)
     with pytest.raises(NonFiniteLossError, match="by step 5"):
         require_finite([tf.Variable([1.0]), tf.Variable([np.nan])], 5)
+
+
+def test_sigterm_is_taken_while_the_context_lasts_however_it_ends():
+    before, saved = signal.getsignal(signal.SIGTERM), []
+    stop = StopOnSignal(0, saved.append)
+    stop.model = type("Model", (), {"stop_training": False})()
+    with pytest.raises(NonFiniteLossError), stop.listening():
+        os.kill(os.getpid(), signal.SIGTERM)
+        play(stop, [1, 1])
+        raise NonFiniteLossError("The loss became nan.")
+    assert saved == [1] and stop.stopped and stop.model.stop_training
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_another_thread_than_the_main_one_trains_without_taking_signals():
+    handlers = []
+
+    def train():
+        with StopOnSignal(0, print).listening():
+            handlers.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.getsignal(signal.SIGTERM)]

@@ -1,14 +1,23 @@
 """From fields to flags and back; what the command line answers to mistakes."""
 
+import errno
+import os
+import runpy
+import subprocess
+import sys
+
 import pytest
+import tensorflow as tf
 from absl import flags
-from commands import config_of, parsed
+from commands import ROOT, config_of, parsed
 
 from simclr_tf import cli
 from simclr_tf import config as configuration
 from simclr_tf.callbacks import NonFiniteLossError
-from simclr_tf.config import ExperimentConfig
+from simclr_tf.config import ExperimentConfig, FinetuneConfig
 from simclr_tf.errors import UserError
+from simclr_tf.flag import flag_fields
+from simclr_tf.transfer.program import TransferConfig
 
 FIELDS = [field for _, field in configuration.flag_fields(ExperimentConfig)]
 
@@ -21,7 +30,7 @@ def other_value(field):
         return not field.default
     if isinstance(field.default, int | float):
         return field.default + 3
-    return True if field.name == "use_tpu" else "something"
+    return {"use_tpu": True, "label_seed": 3}.get(field.name, "something")
 
 
 @pytest.fixture
@@ -134,3 +143,103 @@ def test_the_value_of_one_flag_before_the_others_are_known(tmp_path, arguments, 
     recipe.write_text("--seed=1\n--protocol=transfer\n")
     arguments = [argument.format(recipe=recipe) for argument in arguments]
     assert cli.value_of("protocol", ["finetune.py", *arguments]) == value
+
+
+def test_flags_can_be_defined_again_as_a_notebook_does():
+    values = flags.FlagValues()
+    for config_class in (ExperimentConfig, TransferConfig, FinetuneConfig, ExperimentConfig):
+        cli.define_flags(config_class, values)
+        values(["run.py", "--seed=5", "--model_dir=runs/one"])
+        names = {field.name for _, field in flag_fields(config_class)}
+        assert names == {flag.name for flag in values.flags_by_module_dict()["simclr_tf.cli"]}
+    assert cli.read_flags(ExperimentConfig, values).train.seed == 5
+
+
+def test_a_program_runs_twice_in_one_process(capsys):
+    for _ in range(2):
+        with pytest.raises(SystemExit) as stopped, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["run.py", "--dataset=digits"])
+            runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
+        assert stopped.value.code == 2
+        assert capsys.readouterr().err.startswith("error: --model_dir is missing")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (bytes(range(256)), "no text file"),
+        (b"--flagfile={itself}\n", ""),
+        (b"--seed=1\xff\n", "no text file"),
+    ],
+)
+def test_flag_files_of_another_kind_are_one_line(command_line, tmp_path, capsys, content, said):
+    recipe = tmp_path / "recipe.cfg"
+    recipe.write_bytes(content.replace(b"{itself}", bytes(recipe)))
+    for path in (recipe, tmp_path):
+        try:
+            command_line(f"--flagfile={path}")
+        except SystemExit as stopped:
+            assert stopped.code == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) <= 1 and said in "".join(lines) or path == tmp_path
+        assert cli.value_of("protocol", ["finetune.py", f"--flagfile={path}"]) is None
+
+
+def test_a_command_line_that_is_not_utf_8_is_one_line(command_line, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        command_line("--model_dir=runs/" + os.fsdecode(b"caf\xe9"))
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "has to be UTF-8 text" in line and r"runs/caf\xe9" in line
+
+
+def raising(error):
+    def program():
+        raise error
+
+    return program
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "runs/a/run.json.part"), "run.json.part"),
+        (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), "quota"),
+        (PermissionError(errno.EACCES, "Permission denied", "runs/a"), "runs/a"),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "ckpt-3_temp; No space left on device"),
+            "ckpt-3_temp",
+        ),
+        (tf.errors.UnavailableError(None, None, "bucket\nis away"), "bucket is away"),
+        (RuntimeError("x.h5: No space left on device"), "x.h5"),
+    ],
+)
+def test_a_full_disk_is_one_line_that_says_what_is_safe(capsys, error, said):
+    assert cli.exit_status(raising(error)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and said in line
+    assert "What was complete before is safe" in line and "the same command goes on" in line
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("no number"),
+        FileNotFoundError(errno.ENOENT, "a fault of the program"),
+        tf.errors.InvalidArgumentError(None, None, "shapes"),
+        tf.errors.ResourceExhaustedError(None, None, "OOM when allocating a tensor"),
+        RuntimeError("a bug"),
+    ],
+)
+def test_other_errors_are_not_hidden(error):
+    with pytest.raises(type(error)):
+        cli.exit_status(raising(error))
+
+
+@pytest.mark.parametrize("module", ["pretrain", "finetune", "transfer.program", "nothing"])
+def test_a_part_that_is_no_program_does_not_end_with_status_0(module):
+    done = subprocess.run(
+        [sys.executable, "-m", f"simclr_tf.{module}"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert f"simclr_tf.{module} is no program" in done.stderr and len(done.stderr.splitlines()) == 1

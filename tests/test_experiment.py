@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 import training
 
-from simclr_tf import checkpoints, experiment
+from simclr_tf import checkpoints, evaluate, experiment
 from simclr_tf import config as configuration
 from simclr_tf.backend import keras
 from simclr_tf.callbacks import NonFiniteLossError
@@ -195,6 +195,30 @@ def test_eval_mode_waits_for_the_run_and_ends_with_its_last_checkpoint(tmp_path)
     assert result["global_step"] == 6
 
 
+@pytest.mark.parametrize("kind", ["file", "other directory", "empty directory"])
+def test_eval_mode_does_not_wait_for_what_will_never_be_a_run(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(evaluate, "POLL_SECONDS", 0.01)
+    path = tmp_path / "run"
+    if kind == "file":
+        path.write_text("x")
+    else:
+        path.mkdir()
+    if kind == "other directory":
+        (path / "notes.txt").write_text("x")
+    given = {"model_dir": str(path), "mode": "eval"}
+    with pytest.raises(UserError, match="--model_dir=.* is (a file|no run directory)"):
+        experiment.run(configuration.from_dict(given), frozenset(given))
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "/tmp/x", "a/b", ".", "..", "", "x" * 200, "-x", "a\nb"]
+)
+def test_the_name_of_an_evaluation_stays_in_the_run_directory(finished, name):
+    given = {"model_dir": str(finished), "mode": "eval", "eval_name": name}
+    with pytest.raises(UserError, match="--eval_name is a name of letters"):
+        experiment.run(configuration.from_dict(given), frozenset(given))
+
+
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     with pytest.raises(NonFiniteLossError, match=r"step \d"):
         training.run(
@@ -237,10 +261,10 @@ def test_images_without_labels_train_without_a_probe(tmp_path, capsys):
         ({"train_split": "trian"}, "Did you mean: train"),
         ({"train_batch_size": 5000}, "--train_batch_size=5000.* 1438 images"),
         ({"warmup_epochs": 50.0}, "warm-up is longer than the training"),
-        ({"image_size": 4}, "--image_size is at least 8"),
+        ({"image_size": 4}, r"--image_size lies in \[8, 8192\]"),
         ({"dataset": "image_folder", "data_dir": "/nowhere"}, "/nowhere"),
         ({"temperature": 0.0}, "--temperature is above 0"),
-        ({"train_steps": -1}, "--train_steps is not negative"),
+        ({"train_steps": -1}, "--train_steps is at least 0"),
         ({"learning_rate": -1.0}, "--learning_rate is above 0"),
         ({"batch_norm_decay": 1.0}, r"--batch_norm_decay lies in \[0, 1\)"),
         ({"knn_temperature": 0.0}, "--knn_temperature is above 0"),

@@ -73,6 +73,37 @@ def exact(pretrained, tmp_path_factory):
     return model_dir
 
 
+def test_a_logistic_regression_killed_before_its_result_is_made_again(
+    pretrained, tmp_path, monkeypatch, capsys
+):
+    """Whatever was written before: the result comes last, and says that the run is finished."""
+    flags = {
+        "protocol": "linear",
+        "classifier": "logistic_regression",
+        "checkpoint": str(pretrained),
+        "label_fraction": 0.03,
+        "train_batch_size": None,
+        "train_steps": None,
+    }
+    few = functools.partial(fit_with_best_l2, l2_values=(1.0,))
+    monkeypatch.setattr(logistic, "fit_with_best_l2", few)
+
+    def kill(*given, **more):
+        raise KeyboardInterrupt
+
+    for place in ("export", "record_result"):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(logistic, place, kill)
+            training.finetune(tmp_path, **flags)
+        assert (tmp_path / "ckpt-1.index").exists() and not (tmp_path / "result.json").exists()
+    capsys.readouterr()
+    assert training.finetune(tmp_path, **flags) == 0
+    assert "Nothing to do" not in capsys.readouterr().out
+    assert read(tmp_path / "result.json")["l2"] == 1.0
+    assert training.finetune(tmp_path, **flags) == 0
+    assert "Nothing to do" in capsys.readouterr().out
+
+
 def of_protocol(protocol, **flags):
     """The configuration of a protocol with these flags given."""
     given = {"protocol": protocol, "model_dir": "runs/test"} | flags
@@ -150,7 +181,7 @@ class TestProtocols:
         [
             ({"label_fraction": 0.5}, "--label_fraction is for fine-tuning only"),
             ({"teacher": "runs/b"}, "--teacher is for fine-tuning only"),
-            ({"distillation_alpha": 0.0}, "--distillation_alpha lies above 0"),
+            ({"distillation_alpha": 0.0}, r"--distillation_alpha lies in \(0, 1\]"),
             ({"distillation_temperature": 0.0}, "--distillation_temperature is above 0"),
         ],
     )
@@ -163,7 +194,9 @@ def build(pretrained, num_classes=10, **flags):
     """Architecture and method of a fine-tuning with these flags, without training."""
     given = {"image_size": 8, "checkpoint": str(pretrained), "protocol": "semi_supervised"} | flags
     config = of_protocol(given.pop("protocol"), **given)
-    return finetune.build(config, finetune.architecture_of(config, num_classes, frozenset(given)))
+    source = checkpoints.read(config.train.checkpoint, config.train.variable_schema)
+    architecture = finetune.architecture_of(config, num_classes, frozenset(given), source)
+    return finetune.build(config, architecture, source)
 
 
 class TestBuild:
@@ -314,18 +347,42 @@ class TestDistillation:
         expected, found = weights(checkpoints.load(student)), weights(checkpoints.load(again))
         assert all(np.array_equal(expected[name], found[name]) for name in expected)
 
-    @pytest.mark.parametrize(
-        ("change", "message"),
-        [
+    def test_a_teacher_that_does_not_fit(self, flags, pretrained, tmp_path):
+        without_head = {"lineareval_while_pretraining": False, "train_steps": 1}
+        training.run(tmp_path / "without_head", **without_head)
+        folder = tmp_path / "images"
+        for name in ("0", "1", "II"):
+            (folder / name).mkdir(parents=True)
+            png = tf.io.encode_png(tf.zeros((8, 8, 3), tf.uint8)).numpy()
+            for i in range(4):
+                (folder / name / f"{i}.png").write_bytes(png)
+        given = {k: v for k, v in flags.items() if k != "labels_per_class"}
+        for change, message in (
             ({"teacher": "/nowhere"}, "/nowhere"),
-            ({"resnet_depth": 18, "dataset": "image_folder"}, "knows 10 classes"),
-        ],
-    )
-    def test_a_teacher_that_does_not_fit(self, flags, change, message):
-        given = {k: v for k, v in flags.items() if k not in ("protocol", "labels_per_class")}
-        config = of_protocol("distill", **(given | change))
-        with pytest.raises(UserError, match=message):
-            finetune.architecture_of(config, 7, frozenset())
+            ({"teacher": str(tmp_path / "without_head")}, "has no supervised head"),
+            (
+                {"dataset": "image_folder", "data_dir": str(folder)},
+                "not those of the --teacher. Only the data have 'II'",
+            ),
+        ):
+            with pytest.raises(UserError, match=message):
+                training.finetune(tmp_path / "student", **given | change)
+            assert not (tmp_path / "student").exists()
+
+    def test_without_labels_accuracy_is_not_reported_as_0(self, exact, tmp_path, capsys):
+        folder = tmp_path / "images"
+        folder.mkdir()
+        for i in range(8):
+            png = tf.io.encode_png(tf.fill((8, 8, 3), tf.constant(30 * i, tf.uint8))).numpy()
+            (folder / f"{i}.png").write_bytes(png)
+        flags = {"protocol": "distill", "teacher": str(exact), "resnet_depth": 18}
+        flags |= {"dataset": "image_folder", "data_dir": str(folder), "eval_split": "all"}
+        flags |= {"train_batch_size": 4, "train_steps": 1, "warmup_epochs": 0.0}
+        assert training.finetune(tmp_path / "student", **flags) == 0
+        assert "accuracy is not measured" in capsys.readouterr().out
+        result = read(tmp_path / "student" / "result.json")
+        assert not [name for name in result if "accuracy" in name]
+        assert read(tmp_path / "student" / "run.json")["num_classes"] == 10
 
 
 class TestPredict:
@@ -373,7 +430,7 @@ class TestPredict:
         [
             ({"output": "p.txt"}, "--output is FILE.csv or FILE.jsonl. Received: p.txt"),
             ({"output": "/nowhere/p.csv", "dataset": "digits"}, "cannot be written"),
-            ({"output": "p.csv", "top_k": 0}, "--top_k are at least 1"),
+            ({"output": "p.csv", "top_k": 0}, r"--top_k lies in \[1, "),
         ],
     )
     def test_bad_input(self, exact, flags, message):

@@ -26,6 +26,7 @@ FLOORS = (
     ("simclr_tf.protocols", "simclr_tf.transfer.program"),
     ("simclr_tf.logistic",),
     ("simclr_tf.experiment",),
+    ("simclr_tf.inputs",),
     ("simclr_tf.evaluate", "simclr_tf.pretrain", "simclr_tf.finetune", "simclr_tf.transfer"),
     ("simclr_tf.assemble",),
     ("simclr_tf.evaluation", "simclr_tf.export", "simclr_tf.reports"),
@@ -33,6 +34,7 @@ FLOORS = (
     ("simclr_tf.methods",),
     ("simclr_tf.callbacks", "simclr_tf.plan", "simclr_tf.data.pipeline", "simclr_tf.data.datasets"),
     (
+        "simclr_tf.data.classes",
         "simclr_tf.data.digits",
         "simclr_tf.data.image_folder",
         "simclr_tf.data.subsets",
@@ -52,14 +54,17 @@ FLOORS = (
         "simclr_tf.data.gif",
         "simclr_tf.data.graph_call",
         "simclr_tf.data.holdout",
-        "simclr_tf.data.names",
         "simclr_tf.data.service",
         "simclr_tf.distribute",
         "simclr_tf.hosts",
         "simclr_tf.models",
         "simclr_tf.optimizers",
     ),
-    ("simclr_tf.backend", "simclr_tf.errors"),
+    ("simclr_tf.labels", "simclr_tf.outputs"),
+    ("simclr_tf.paths",),
+    ("simclr_tf.remote",),
+    ("simclr_tf.backend", "simclr_tf.flag", "simclr_tf.json_files", "simclr_tf.unfinished"),
+    ("simclr_tf.errors",),
 )
 # The faces of packages: they only hand on names from below, so they stand on no floor.
 FACES = {"simclr_tf", "simclr_tf.data"}
@@ -144,6 +149,24 @@ def importers(name):
         for module in TREES
         if any(f"{found}.".startswith(f"{name}.") for found in imported_names(module))
     }
+
+
+def test_every_program_that_python_runs_by_name_is_known():
+    """simclr_tf/__init__.py names them, and refuses all others."""
+    tree = TREES[PACKAGE]
+    named = {
+        element
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AugAssign) and "_PROGRAMS" in ast.unparse(node)
+        for element in ast.literal_eval(node.value)
+    }
+    found = {
+        module.removeprefix(f"{PACKAGE}.").removesuffix(".__main__")
+        for module, tree in TREES.items()
+        if module.startswith(f"{PACKAGE}.")
+        and (module.endswith("__main__") or "__name__ == '__main__'" in ast.unparse(tree))
+    }
+    assert named == found - {"data.transfer.isolated_reader"}  # that is run by its path
 
 
 def test_flags_are_read_at_the_door():

@@ -6,8 +6,11 @@ import pathlib
 import subprocess
 import sys
 
+import tensorflow as tf
+
 from simclr_tf import config as configuration
 from simclr_tf import experiment, protocols
+from simclr_tf.checkpoints.run_directory import RunDirectory
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -67,3 +70,19 @@ def finetune(model_dir, **flags) -> int:
     values = {name: value for name, value in values.items() if value is not None}
     config = configuration.from_dict(values, configuration.FinetuneConfig)
     return protocols.run(config, frozenset(values))
+
+
+def write_run(path, network, step, **values) -> None:
+    """Write a run directory with one checkpoint of a network, as a run with SMALL leaves it."""
+    facts = {
+        "num_examples": 1438,
+        "num_classes": None,
+        "class_names": None,
+        "skipped_files": [],
+        "planned_steps": step,
+    }
+    flags = configuration.to_dict(configuration.from_dict(SMALL))
+    RunDirectory(path).claim(flags | facts | values, network.architecture, False)
+    checkpoint = tf.train.Checkpoint(method=tf.train.Checkpoint(network=network))
+    manager = tf.train.CheckpointManager(checkpoint, str(path), None, checkpoint_name="ckpt")
+    manager.save(checkpoint_number=step)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from simclr_tf import checkpoints
-from simclr_tf.checkpoints.convert import FORMATS, convert
+from simclr_tf.checkpoints.convert import FORMATS, convert, require_destination
 from simclr_tf.checkpoints.description import Description
 from simclr_tf.checkpoints.loading import network_of
 from simclr_tf.checkpoints.rescale import convolution_norms
@@ -50,13 +50,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(source: str, to: Sequence[str] | None, **options: Any) -> int:
+    if to is not None:
+        require_destination(*to)
     stored = checkpoints.read(source)
     if to is None:
         print(table(source, stored))
         return 0
     network = network_of(stored, source, **options)
     origin = f"{stored.kind} {source}"
-    about = Description(network.architecture, stored.step, stored.image_size, origin)
+    about = Description(
+        network.architecture,
+        stored.step,
+        stored.image_size,
+        origin,
+        stored.class_names,
+        stored.data,
+    )
     convert(network, *to, about)
     print(f"Converted the {origin} to {to[0]}: {to[1]}.")
     return 0

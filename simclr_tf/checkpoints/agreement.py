@@ -6,7 +6,7 @@ from collections.abc import Collection
 from simclr_tf.checkpoints.layout import encoder_variables
 from simclr_tf.models import Architecture
 
-ENCODER_FLAGS = ("resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "image_size")
+ENCODER_FLAGS = ("resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "cifar_stem")
 PROJECTION_FLAGS = ("proj_head_mode", "num_proj_layers", "proj_out_dim")
 
 
@@ -27,8 +27,8 @@ def contradictions(
     if "nonlinear" not in (asked.proj_head_mode, stored.proj_head_mode):
         compared = [name for name in compared if name != "num_proj_layers"]
     return [
-        f"--image_size asks for {_stem(asked)}, but the checkpoint has {_stem(stored)}"
-        if name == "image_size"
+        f"--cifar_stem={str(asked.cifar_stem).lower()}, but the checkpoint has {_stem(stored)}"
+        if name == "cifar_stem"
         else f"--{name}={getattr(asked, name)}, but the checkpoint has {getattr(stored, name)}"
         for name in compared
         if _differ(name, asked, stored)
@@ -36,12 +36,10 @@ def contradictions(
 
 
 def _stem(architecture: Architecture) -> str:
-    return "the CIFAR stem (up to 32 pixels)" if architecture.cifar_stem else "the ImageNet stem"
+    return "the CIFAR stem" if architecture.cifar_stem else "the ImageNet stem"
 
 
 def _differ(name: str, asked: Architecture, stored: Architecture) -> bool:
-    if name == "image_size":
-        return asked.cifar_stem != stored.cifar_stem
     if name not in ("sk_ratio", "se_ratio"):
         return getattr(asked, name) != getattr(stored, name)
     # A ratio that was inferred is known only as far as the widths of layers tell.

@@ -1,7 +1,8 @@
 """Writing a network in a format of ours, of PyTorch, or of Keras."""
 
+import dataclasses
+import json
 import os
-import pathlib
 import tempfile
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from simclr_tf.checkpoints import torch_files
 from simclr_tf.checkpoints.description import (
+    CONVERTED_DESCRIPTION,
     KERAS_ENDING,
     TORCH_ENDINGS,
     Description,
@@ -16,54 +18,102 @@ from simclr_tf.checkpoints.description import (
     write_description,
 )
 from simclr_tf.checkpoints.restore import variable_paths
-from simclr_tf.checkpoints.run_directory import RunDirectory
+from simclr_tf.checkpoints.run_directory import MODEL, RunDirectory, write_json
 from simclr_tf.checkpoints.torch_names import to_torch
 from simclr_tf.errors import UserError
+from simclr_tf.json_files import read_object
 from simclr_tf.models import Network
+from simclr_tf.outputs import publish, reason, require_new, require_writable, scratch
+from simclr_tf.paths import AnyPath, as_path
+from simclr_tf.remote import tensorflow_file_errors
+
+# What a directory holds besides model.json, its marker.
+_OTHERS = r"checkpoint|converted\.json|ckpt-\d+\..*"
+_H5_ENTRY = 4096  # bytes of an HDF5 file for each variable, besides its values
+_ANOTHER = "Give another destination."
+
+
+def require_destination(to: str, destination: str) -> AnyPath:
+    """Find out before the work whether a network can be written.
+
+    Args:
+      to: one of FORMATS.
+      destination: see `convert`.
+
+    Returns:
+      The path of the destination.
+
+    Raises:
+      UserError: see `convert`.
+    """
+    if to not in FORMATS:
+        raise UserError(f"Formats are {', '.join(FORMATS)}. Received: {to}.")
+    endings, _ = FORMATS[to]
+    if endings and not destination.endswith(endings):
+        raise UserError(
+            f"A file in format {to} ends in {' or '.join(endings)}. Received: {destination}."
+        )
+    if to == "torch":
+        torch_files.require_library(destination)
+    target = as_path(destination)
+    require_new(target, "" if endings else _OTHERS, _ANOTHER)
+    require_writable(target if endings else target / MODEL, destination)
+    return target
 
 
 def convert(network: Network, to: str, destination: str, description: Description) -> None:
     """Write a network; the destination appears once it is complete.
 
+    Of a directory at a URL model.json comes last, and marks it as complete; what an interrupted
+    call left there is replaced. Beside a file the description is written, before the file.
+
     Args:
       network: what to write.
       to: one of FORMATS.
-      destination: a directory for simclr_tf; for torch a file that ends in .safetensors, .pt
-        or .pth, for keras in .weights.h5. Beside a file the description is written.
+      destination: local, or a URL: a directory for simclr_tf; for torch a file that ends in
+        .safetensors, .pt or .pth, for keras in .weights.h5.
       description: what is known about the network.
 
     Raises:
-      UserError: the format is unknown, the destination exists, has another ending or cannot be
-        written, or a library is missing.
+      UserError: the format is unknown, the destination or another description exists, it has
+        another ending or cannot be written, or a library is missing.
     """
-    if to not in FORMATS:
-        raise UserError(f"Formats are {', '.join(FORMATS)}. Received: {to}.")
+    target = require_destination(to, destination)
     endings, write = FORMATS[to]
-    if endings and not destination.endswith(endings):
-        raise UserError(
-            f"A file in format {to} ends in {' or '.join(endings)}. Received: {destination}."
-        )
-    target = pathlib.Path(destination).expanduser()
-    beside = pathlib.Path(description_path(str(target))) if endings else None
-    for path in filter(None, (target, beside)):
-        if path.exists():
-            raise UserError(f"{path} exists already. Give another destination.")
+    beside = description_path(str(target)) if endings else None
+    if beside:
+        _require_same(beside, description)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = tempfile.TemporaryDirectory(dir=target.parent, prefix=".convert-")
+        with scratch(target, ".convert-") as directory:
+            path = directory / target.name
+            with tensorflow_file_errors():
+                write(network, str(path), description)
+            if beside:
+                write_description(str(target), description)
+            publish(path, target, MODEL)
     except OSError as error:
-        raise UserError(f"{destination} cannot be written: {error.strerror}.") from None
-    with part as directory:
-        path = os.path.join(directory, target.name)
-        write(network, path, description)
-        if beside:
-            write_description(path, description)
-            os.replace(description_path(path), beside)
-        os.replace(path, target)
+        raise UserError(
+            f"{destination} cannot be written: {reason(error)}. What was to be converted is "
+            "unharmed; the same command starts again."
+        ) from None
+
+
+def _require_same(beside: AnyPath, description: Description) -> None:
+    """Refuse a description of something else: of other weights, or no description at all."""
+    try:
+        if not beside.exists():
+            return
+        described = json.loads(json.dumps(dataclasses.asdict(description)))
+        same = read_object(beside) == described
+    except (OSError, UserError):
+        same = False
+    if not same:
+        raise UserError(f"{beside} exists already, and describes something else. {_ANOTHER}")
 
 
 def _write_run_directory(network: Network, path: str, description: Description) -> None:
     RunDirectory(path).hold_model(network.architecture)
+    write_json(RunDirectory(path) / CONVERTED_DESCRIPTION, dataclasses.asdict(description))
     checkpoint = tf.train.Checkpoint(method=tf.train.Checkpoint(network=network))
     manager = tf.train.CheckpointManager(checkpoint, path, max_to_keep=1, checkpoint_name="ckpt")
     manager.save(checkpoint_number=description.step or 0)
@@ -75,6 +125,10 @@ def _write_torch(network: Network, path: str, description: Description) -> None:
 
 
 def _write_keras(network: Network, path: str, description: Description) -> None:
+    # h5py tells of a full disk, and then once more, past everybody, when it lets go of the file.
+    size = sum(variable.numpy().nbytes + _H5_ENTRY for variable in network.variables)
+    with tempfile.TemporaryFile(dir=os.path.dirname(path)) as room:
+        os.posix_fallocate(room.fileno(), 0, size)
     network.save_weights(path)
 
 

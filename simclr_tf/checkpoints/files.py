@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from simclr_tf.errors import UserError
+from simclr_tf.paths import as_path
 
 
 def find_prefix(path: str) -> str:
@@ -21,28 +22,51 @@ def find_prefix(path: str) -> str:
     """
     path = os.fspath(path)
     prefix = path.removesuffix(".index").partition(".data-")[0]
-    if tf.io.gfile.exists(prefix + ".index"):
+    if _is_file(prefix + ".index"):
         return prefix
-    if not tf.io.gfile.isdir(path):
-        raise UserError(
-            f"There is no checkpoint {path}. Give the directory of a run or of a SavedModel, or "
-            "the path of a checkpoint without its ending: the part before .index."
-        )
-    if tf.io.gfile.glob(os.path.join(path, "saved_model.pb*")):
+    names = _names(path)
+    if any(name.startswith("saved_model.pb") for name in names):
         return _existing(path, os.path.join(path, "variables", "variables"))
-    state = tf.io.gfile.exists(os.path.join(path, "checkpoint"))
-    if state and (latest := _latest(path)):
+    if "checkpoint" in names and (latest := _latest(path)):
         return _existing(path, latest)
-    found = sorted(tf.io.gfile.glob(os.path.join(path, "*.index")))
+    found = sorted(name.removesuffix(".index") for name in names if name.endswith(".index"))
     if len(found) == 1:
-        return found[0].removesuffix(".index")
+        return os.path.join(path, found[0])
     if found:
-        names = ", ".join(os.path.basename(f).removesuffix(".index") for f in found)
-        raise UserError(f"{path} holds several checkpoints, give one of them: {names}.")
+        raise UserError(f"{path} holds several checkpoints, give one of them: {', '.join(found)}.")
     raise UserError(
         f"There is no checkpoint in {path}: neither a `checkpoint` file nor *.index files nor a "
         "SavedModel."
     )
+
+
+def _names(path: str) -> list[str]:
+    """What lies in a directory.
+
+    Raises:
+      UserError: it is none, or cannot be read.
+    """
+    try:
+        directory = as_path(path)
+        if directory.is_dir():
+            return [file.name for file in directory.iterdir()]
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    raise UserError(
+        f"There is no checkpoint {path}. Give the directory of a run or of a SavedModel, or "
+        "the path of a checkpoint without its ending: the part before .index."
+    )
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return as_path(path).is_file()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str, error: OSError) -> UserError:
+    return UserError(f"{path} cannot be read: {error.strerror}.")
 
 
 def _latest(directory: str) -> str | None:
@@ -53,15 +77,13 @@ def _latest(directory: str) -> str | None:
         state = None
     if state is None:
         raise UserError(f"The file {os.path.join(directory, 'checkpoint')} is corrupt.")
-    if not state.model_checkpoint_path or tf.io.gfile.exists(
-        state.model_checkpoint_path + ".index"
-    ):
+    if not state.model_checkpoint_path or _is_file(state.model_checkpoint_path + ".index"):
         return state.model_checkpoint_path
     return os.path.join(directory, os.path.basename(state.model_checkpoint_path))
 
 
 def _existing(path: str, prefix: str) -> str:
-    if not tf.io.gfile.exists(prefix + ".index"):
+    if not _is_file(prefix + ".index"):
         raise UserError(f"{path} should hold the checkpoint {prefix}, but {prefix}.index is gone.")
     return prefix
 

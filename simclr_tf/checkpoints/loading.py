@@ -13,6 +13,7 @@ from simclr_tf.checkpoints.schema import compile_schema
 from simclr_tf.checkpoints.stored import StoredNetwork
 from simclr_tf.errors import UserError
 from simclr_tf.models import Network
+from simclr_tf.paths import as_path
 
 RESCALED = "--rescale_v1_weights: convolution weights are divided by 16.8, the function stays."
 NOT_LIKE_V1 = "They were not as large as SimCLRv1's."
@@ -31,7 +32,7 @@ def read(path: str | os.PathLike, variable_schema: str | None = None) -> StoredN
     Raises:
       UserError: there is nothing to load, or it cannot be read.
     """
-    path = os.path.expanduser(os.fspath(path))
+    path = str(as_path(path))
     schema = compile_schema(variable_schema)
     if run := ours.find_run(path):
         return ours.read_run(path, *run, schema)
@@ -68,7 +69,41 @@ def load_into(
     Raises:
       UserError: there is nothing to load, or it does not fit; then nothing is changed.
     """
-    stored = read(path, variable_schema)
+    return load_stored_into(
+        network,
+        read(path, variable_schema),
+        path,
+        variable_schema,
+        supervised_head=supervised_head,
+        rescale_v1_weights=rescale_v1_weights,
+    )
+
+
+def load_stored_into(
+    network: Network,
+    stored: StoredNetwork,
+    path: str | os.PathLike,
+    variable_schema: str | None = None,
+    *,
+    supervised_head: bool = True,
+    rescale_v1_weights: bool = False,
+) -> RestoreReport:
+    """Load weights that were read into a network; what lies at `path` now plays no part.
+
+    Args:
+      network: see `load_into`.
+      stored: what `read` found, with the same schema.
+      path: where, for messages.
+      variable_schema: see `read`.
+      supervised_head: see `load_into`.
+      rescale_v1_weights: see `rescale.rescale_v1_weights`.
+
+    Returns:
+      What was found, and what became of every variable.
+
+    Raises:
+      UserError: it does not fit; then nothing is changed.
+    """
     schema = compile_schema(variable_schema)
     variables = network_variables(network.architecture)
     excluded = [v.path for v in variables if not schema.match(v.tf1)]

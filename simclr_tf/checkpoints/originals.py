@@ -14,6 +14,7 @@ from tensorflow.core.protobuf import trackable_object_graph_pb2
 from simclr_tf.checkpoints.files import find_prefix, reading
 from simclr_tf.checkpoints.infer import infer_architecture
 from simclr_tf.checkpoints.layout import network_variables
+from simclr_tf.checkpoints.plain_path import without_patterns
 from simclr_tf.checkpoints.schema import compile_schema
 from simclr_tf.checkpoints.stored import StoredNetwork
 from simclr_tf.errors import UserError
@@ -47,8 +48,8 @@ def read(path: str, variable_schema: str | None = None) -> StoredNetwork:
     """
     schema = compile_schema(variable_schema)
     prefix = find_prefix(path)
-    with reading(path):
-        reader = tf.train.load_checkpoint(prefix)
+    with reading(path), without_patterns(prefix) as plain:
+        reader = tf.compat.v1.train.NewCheckpointReader(plain)
         key_shapes = reader.get_variable_to_shape_map()
         is_tf2 = OBJECT_GRAPH in key_shapes
         keys = _tf2_weights(reader) if is_tf2 else _tf1_weights(key_shapes)

@@ -1,14 +1,15 @@
 """Reading what this package writes: run directories, exported SavedModels, Keras weights."""
 
-import json
-import os
+import dataclasses
 import re
 
 import tensorflow as tf
-from etils import epath
 
 from simclr_tf.checkpoints.description import (
+    CONVERTED_DESCRIPTION,
     Description,
+    TrainingData,
+    description_from,
     description_path,
     parse_description,
     read_description,
@@ -16,11 +17,15 @@ from simclr_tf.checkpoints.description import (
 from simclr_tf.checkpoints.files import find_prefix, reading
 from simclr_tf.checkpoints.layout import network_variables
 from simclr_tf.checkpoints.originals import VALUE
+from simclr_tf.checkpoints.plain_path import without_patterns
 from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step
 from simclr_tf.checkpoints.stored import StoredNetwork
 from simclr_tf.errors import UserError
+from simclr_tf.json_files import read_object
+from simclr_tf.labels import read_labels
 from simclr_tf.models import Network
+from simclr_tf.paths import AnyPath, as_path, local_copy
 
 RUN_DIRECTORY = "run directory"
 RUN_CHECKPOINT = "checkpoint of a run directory"
@@ -40,8 +45,8 @@ def find_run(path: str) -> tuple[RunDirectory, str | None] | None:
     if directory.holds_model():
         return directory, directory.latest_checkpoint
     prefix = path.removesuffix(".index").partition(".data-")[0]
-    directory = RunDirectory(os.path.dirname(prefix))
-    if directory.holds_model() and os.path.basename(prefix) in directory.checkpoints():
+    directory = RunDirectory(as_path(prefix).parent)
+    if directory.holds_model() and as_path(prefix).name in directory.checkpoints():
         return directory, prefix
     return None
 
@@ -62,31 +67,43 @@ def read_run(
     """
     if prefix is None:
         raise UserError(f"The run directory {path} has no checkpoint yet.")
-    with reading(prefix):
-        reader = tf.train.load_checkpoint(prefix)
+    with reading(prefix), without_patterns(prefix) as plain:
+        reader = tf.compat.v1.train.NewCheckpointReader(plain)
         keys = [k for k in reader.get_variable_to_shape_map() if k.endswith(VALUE)]
         weights = [key for key in keys if key.startswith(_NETWORK)]
         arrays = {
             key.removeprefix(_NETWORK).removesuffix(VALUE): reader.get_tensor(key)
             for key in weights
         }
-    kind = RUN_DIRECTORY if os.path.isdir(os.path.expanduser(path)) else RUN_CHECKPOINT
+    kind = RUN_DIRECTORY if as_path(path).is_dir() else RUN_CHECKPOINT
     return chosen(
         kind if directory.holds_run() else CONVERTED,
-        Description(
-            directory.architecture(),
-            checkpoint_step(prefix),
-            directory.config().get("image_size") if directory.holds_run() else None,
-        ),
+        dataclasses.replace(_described(directory), step=checkpoint_step(prefix)),
         arrays,
         schema,
         ignored=sorted(key.removesuffix(VALUE) for key in set(keys) - set(weights)),
     )
 
 
-def model_card(path: str) -> epath.Path:
+def _described(directory: RunDirectory) -> Description:
+    """What a run directory, or one that the converter wrote, says about its network."""
+    if not directory.holds_run():
+        converted = directory / CONVERTED_DESCRIPTION
+        known = parse_description(converted) if converted.is_file() else None
+        return known or Description(directory.architecture())
+    run = directory.config()
+    names = run["class_names"]
+    return Description(
+        directory.architecture(),
+        image_size=run["image_size"],
+        class_names=None if names is None else tuple(names),
+        data=TrainingData(**{f.name: run[f.name] for f in dataclasses.fields(TrainingData)}),
+    )
+
+
+def model_card(path: str) -> AnyPath:
     """The file that tells a SavedModel of ours from others."""
-    return epath.Path(path) / "assets" / "model_card.json"
+    return as_path(path) / "assets" / "model_card.json"
 
 
 def read_exported(path: str, schema: re.Pattern) -> StoredNetwork:
@@ -95,11 +112,14 @@ def read_exported(path: str, schema: re.Pattern) -> StoredNetwork:
     Raises:
       UserError: it is damaged.
     """
-    description = parse_description(model_card(path))
-    names = json.loads(model_card(path).read_text()).get("variables", [])
+    card = read_object(model_card(path), {"architecture": dict, "variables": list})
+    description = description_from(card, str(model_card(path)))
+    if description.class_names is None:
+        description = dataclasses.replace(description, class_names=_labels(path))
+    names = card["variables"]
     prefix = find_prefix(path)
-    with reading(path):
-        reader = tf.train.load_checkpoint(prefix)
+    with reading(path), without_patterns(prefix) as plain:
+        reader = tf.compat.v1.train.NewCheckpointReader(plain)
         arrays = {
             name: reader.get_tensor(f"variables/{i}{VALUE}")
             for i, name in enumerate(names)
@@ -108,13 +128,23 @@ def read_exported(path: str, schema: re.Pattern) -> StoredNetwork:
     return chosen(EXPORTED, description, arrays, schema)
 
 
+def _labels(path: str) -> tuple[str, ...] | None:
+    """The class names of a SavedModel of ours; None where numbers stand for them."""
+    file = as_path(path) / "assets" / "labels.txt"
+    if not file.is_file():
+        return None
+    names = tuple(read_labels(file, str(file)))
+    return None if names == tuple(str(i) for i in range(len(names))) else names
+
+
 def read_keras_weights(path: str, schema: re.Pattern) -> StoredNetwork:
     """Read NAME.weights.h5 as `Network.save_weights` writes it, with NAME.json beside it.
 
     Raises:
       UserError: a file is missing or damaged, or they do not belong together.
     """
-    if not tf.io.gfile.exists(path):
+    file = as_path(path)
+    if not file.is_file():
         raise UserError(f"There is no file {path}.")
     description = read_description(path)
     if description is None:
@@ -124,7 +154,8 @@ def read_keras_weights(path: str, schema: re.Pattern) -> StoredNetwork:
         )
     network = Network(description.architecture)
     try:
-        network.load_weights(path)
+        with local_copy(file) as local:
+            network.load_weights(str(local))
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
@@ -163,4 +194,6 @@ def chosen(
         excluded=tuple(excluded),
         step=description.step,
         image_size=description.image_size,
+        class_names=description.class_names,
+        data=description.data,
     )

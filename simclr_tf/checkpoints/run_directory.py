@@ -1,6 +1,8 @@
 """A run directory: what a run leaves behind, and who may go on with it.
 
-run.json           all flags of the run, and the size of its data set
+run.json           all flags of the run, the size of its data set, and every length it had
+run.lock           locked by the process that trains
+images.txt.gz      the files of an image folder that the run trains on
 model.json         the architecture of the network
 label_subset.json  the indices of the images whose labels were used, when not all were
 features-*.npz     features that a logistic regression was fitted to
@@ -13,47 +15,77 @@ saved_model/STEP/  exported models
 probe.json         a linear probe and kNN beside those of random weights
 """
 
+import contextlib
 import dataclasses
 import json
 import os
-import re
+import types
+import typing
 from collections.abc import Mapping
 from typing import Any
 
-import tensorflow as tf
-from etils import epath
-
+from simclr_tf.checkpoints import run_files
+from simclr_tf.checkpoints.run_files import checkpoint_step
 from simclr_tf.errors import UserError
+from simclr_tf.json_files import Kinds, check_entries, read_object
 from simclr_tf.models import Architecture
+from simclr_tf.outputs import require_writable
+from simclr_tf.paths import AnyPath, as_path
 
-CONFIG = "run.json"
+CONFIG = run_files.CONFIG
 MODEL = "model.json"
+LENGTHS = ("train_epochs", "train_steps")  # what a finished run may have more of
 
-# Everything that a run writes; overwriting removes these and nothing else.
-FILES = (
-    MODEL,
-    "label_subset.json",
-    "features-*.npz",
-    "checkpoint",
-    "ckpt-*",
-    "metrics.jsonl",
-    "events.out.tfevents.*",
-    "eval*",
-    "views.png",
-    "result*.json",
-    "flags.json",
-    "saved_model",
-    "probe.json",
-    "*.json.part",
-    CONFIG,  # last, so that what is left of a half removed run is still known as one
-)
+# What run.json says besides flags, and the flags that are read from it by name.
+_REMEMBERED: Kinds = {
+    "num_examples": int,
+    "num_classes": (int, type(None)),
+    "class_names": (list, type(None)),
+    "skipped_files": list,
+    "planned_steps": int,
+    "dataset": str,
+    "data_dir": (str, type(None)),
+    "holdout_fraction": float,
+    "split_seed": int,
+    "label_seed": (int, type(None)),
+    "upright": bool,
+    "cifar_stem": str,
+    "image_size": int,
+    "train_epochs": int,
+    "train_steps": int,
+}
 
 
-def write_json(path: epath.Path, values: Mapping[str, Any]) -> None:
+def write_json(path: AnyPath, values: Mapping[str, Any]) -> None:
     """Write a JSON file so that readers see the old file or the new one, never a part."""
     temporary = path.with_name(path.name + ".part")
     temporary.write_text(json.dumps(values, indent=2) + "\n")
     temporary.replace(path)
+
+
+def architecture_from(values: Mapping[str, Any], source: str) -> Architecture:
+    """The architecture with these JSON values; what is missing has its default.
+
+    Args:
+      values: by the names of its fields.
+      source: the file, for messages.
+
+    Raises:
+      UserError: a name is unknown, or a value has another type.
+    """
+    fields = {field.name: field.type for field in dataclasses.fields(Architecture)}
+    if unknown := sorted(values.keys() - fields.keys()):
+        raise UserError(
+            f"{source} describes a network that this version does not know: it has "
+            f"{', '.join(unknown)}. Use the version that wrote it, or a newer one."
+        )
+    kinds = {
+        name: typing.get_args(kind) if isinstance(kind, types.UnionType) else kind
+        for name, kind in fields.items()
+        if name in values
+    }
+    check_entries(values, kinds, source)
+    return Architecture(**values)
 
 
 class RunDirectory:
@@ -67,9 +99,9 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.path = epath.Path(path).expanduser()
+        self.path = as_path(path)
 
-    def __truediv__(self, name: str) -> epath.Path:
+    def __truediv__(self, name: str) -> AnyPath:
         return self.path / name
 
     @property
@@ -84,8 +116,15 @@ class RunDirectory:
 
     def checkpoints(self) -> list[str]:
         """Names of the checkpoints that are there, such as ckpt-120."""
-        names = [path.name.removesuffix(".index") for path in self.path.glob("ckpt-*.index")]
-        return [name for name in names if re.fullmatch(r"ckpt-\d+", name)]
+        return run_files.checkpoints(self.path)
+
+    def keep_checkpoints(self, number: int) -> None:
+        """Remove all checkpoints but the newest, and what killed processes left of others.
+
+        Args:
+          number: how many are kept; 0 keeps all.
+        """
+        run_files.keep_checkpoints(self.path, number)
 
     @property
     def latest_step(self) -> int:
@@ -94,31 +133,37 @@ class RunDirectory:
         return checkpoint_step(prefix) if prefix else 0
 
     def config(self) -> dict[str, Any]:
-        """The flags of the run that the directory holds.
+        """The flags of the run that the directory holds, and what else it remembers.
+
+        Runs of earlier versions have no split seed of their own, it is their seed; and they
+        did not turn photographs.
 
         Raises:
-          UserError: the directory holds no run.
+          UserError: the directory holds no run, or its run.json is damaged.
         """
-        return self._read(CONFIG)
+        stored = self._read(CONFIG)
+        added = {"split_seed": stored.get("seed", 0), "label_seed": None}
+        added |= {"upright": False, "cifar_stem": "auto"}
+        stored = added | stored
+        check_entries(stored, _REMEMBERED, str(self / CONFIG))
+        return stored
 
     def architecture(self) -> Architecture:
         """The architecture of the network whose checkpoints the directory holds.
 
         Raises:
-          UserError: the directory holds no run.
+          UserError: the directory holds no run, or its model.json is damaged.
         """
-        return Architecture(**self._read(MODEL))
+        return architecture_from(self._read(MODEL), str(self / MODEL))
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
-            return json.loads((self / name).read_text())
+            return read_object(self / name)
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(
                 f"{self.path} is not a run directory: it has no {name}. "
                 "Give --model_dir of an earlier run."
             ) from None
-        except (OSError, json.JSONDecodeError) as error:
-            raise UserError(f"{self / name} cannot be read: {error}.") from None
 
     def holds_run(self) -> bool:
         """Whether some run has claimed the directory."""
@@ -131,6 +176,8 @@ class RunDirectory:
     def check(self, identity: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
         """Refuse a directory that another configuration or something else uses.
 
+        A finished run may be made longer: for LENGTHS see `check_length`.
+
         Args:
           identity: the flags that decide what is trained.
           resume: whether an earlier run of this configuration may go on.
@@ -139,13 +186,10 @@ class RunDirectory:
         Raises:
           UserError: the directory may not be used; the message names each difference.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"--model_dir must be a directory. Received: the file {self.path}.")
-        local = "://" not in str(self.path)
-        if local and not os.access(_nearest_that_exists(self.path), os.W_OK | os.X_OK):
-            raise UserError(f"--model_dir={self.path} cannot be written.")
+        require_writable(self / CONFIG, f"--model_dir={self.path}")
         if not self.holds_run():
-            if tf.train.latest_checkpoint(str(self.path)):
+            names = run_files.names_in(self.path)
+            if any(name == "checkpoint" or name.endswith(".index") for name in names):
                 raise UserError(
                     f"--model_dir={self.path} holds checkpoints of another program. "
                     "Give a new directory, or load them with --checkpoint."
@@ -157,13 +201,14 @@ class RunDirectory:
         differences = [
             f"--{name} was {stored[name]!r}, now {value!r}"
             for name, value in identity.items()
-            if name in stored and stored[name] != value
+            if name in stored and stored[name] != value and name not in LENGTHS
         ]
         if differences:
             raise UserError(
                 f"--model_dir={self.path} belongs to a run with other flags: "
                 f"{'; '.join(differences)}. Give the same flags to go on with it, another "
                 "--model_dir for a new run, or --overwrite to remove it."
+                + (_BATCH_HINT if "train_batch_size" in " ".join(differences) else "")
             )
         if not resume and self.latest_checkpoint:
             raise UserError(
@@ -171,11 +216,52 @@ class RunDirectory:
                 "--resume=False was given. Give another --model_dir, or --overwrite to remove it."
             )
 
+    def check_length(self, identity: Mapping[str, Any], planned_steps: int) -> bool:
+        """Whether the run that the directory holds was finished and is now made longer.
+
+        Args:
+          identity: the flags that decide what is trained.
+          planned_steps: the length that they ask for.
+
+        Raises:
+          UserError: the length is another one, and the run is not finished or would not be longer.
+        """
+        stored = self.config()
+        differences = [
+            f"--{name} was {stored[name]!r}, now {identity[name]!r}"
+            for name in LENGTHS
+            if stored[name] != identity[name]
+        ]
+        if not differences:
+            return False
+        before, done = stored["planned_steps"], self.latest_step
+        if done < before:
+            raise UserError(
+                f"--model_dir={self.path} belongs to a run of another length: "
+                f"{'; '.join(differences)}. It is at step {done} of {before}; a run can be made "
+                "longer when it is finished. Give the same flags to go on with it, another "
+                "--model_dir for a new run, or --overwrite to remove it."
+            )
+        if planned_steps <= before:
+            raise UserError(
+                f"--model_dir={self.path} holds a run that is finished at step {before}, and can "
+                f"only be made longer: {'; '.join(differences)}, which are {planned_steps} steps. "
+                "Give another --model_dir for a new run, or --overwrite to remove this one."
+            )
+        return True
+
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Keep other processes from training here, as long as the context and its process last.
+
+        Raises:
+          UserError: another process trains here, or the directory cannot be written.
+        """
+        return run_files.locked(self.path)
+
     def claim(self, flags: Mapping[str, Any], architecture: Architecture, overwrite: bool) -> None:
         """Make this the directory of a run; call `check` first. Removes a run if told to."""
         if overwrite and self.holds_run():
-            for path in [path for pattern in FILES for path in self.path.glob(pattern)]:
-                path.rmtree() if path.is_dir() else path.unlink()
+            run_files.remove_run(self.path)
         self.hold_model(architecture)
         write_json(self / CONFIG, flags)
 
@@ -188,11 +274,7 @@ class RunDirectory:
             raise UserError(f"The directory {self.path} cannot be written: {error}.") from None
 
 
-def _nearest_that_exists(path: epath.Path) -> epath.Path:
-    absolute = epath.Path(os.path.abspath(path))
-    return next(p for p in (absolute, *absolute.parents) if p.exists())
-
-
-def checkpoint_step(prefix: str) -> int:
-    """The step that a checkpoint's name carries: .../ckpt-120 -> 120."""
-    return int(prefix.rsplit("-", 1)[1])
+_BATCH_HINT = (
+    " With another batch, epochs have other steps: to go on from its weights, give --checkpoint "
+    "with its directory, and another --model_dir."
+)

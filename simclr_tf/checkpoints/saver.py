@@ -1,12 +1,12 @@
 """Checkpoints of a run in progress: weights, optimizer, step and metrics, written atomically."""
 
 import os
-import pathlib
 
 import tensorflow as tf
 
 from simclr_tf.callbacks import require_finite
-from simclr_tf.checkpoints.run_directory import checkpoint_step
+from simclr_tf.checkpoints.plain_path import without_patterns
+from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step
 from simclr_tf.errors import UserError
 from simclr_tf.methods import Method
 
@@ -24,13 +24,13 @@ class Saver:
       keep: how many checkpoints are kept; 0 keeps all.
     """
 
-    def __init__(self, method: Method, directory: pathlib.Path, keep: int):
+    def __init__(self, method: Method, directory: os.PathLike, keep: int):
         self._method = method
+        self._directory = RunDirectory(directory)
+        self._keep = keep
         self._step = 0
         self._checkpoint = tf.train.Checkpoint(method=method)
-        self._manager = tf.train.CheckpointManager(
-            self._checkpoint, str(directory), max_to_keep=keep or None, checkpoint_name="ckpt"
-        )
+        assert self._checkpoint.save_counter is not None  # it is made now; earlier versions save it
 
     def save(self, step: int) -> None:
         """Write ckpt-STEP; a reader sees the whole checkpoint or none.
@@ -41,7 +41,8 @@ class Saver:
         if step == self._step:
             return
         require_finite(self._method.network.weights, step)
-        self._manager.save(checkpoint_number=step)
+        self._checkpoint.write(self._directory.checkpoint(step))
+        self._directory.keep_checkpoints(self._keep)
         self._step = step
 
     def restore(self, path: str) -> None:
@@ -56,7 +57,9 @@ class Saver:
                 "that all hosts share."
             )
         try:
-            self._checkpoint.restore(path).assert_existing_objects_matched().assert_consumed()
+            with without_patterns(path) as plain:
+                status = self._checkpoint.restore(plain)
+                status.assert_existing_objects_matched().assert_consumed()
         except (AssertionError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
             raise UserError(
                 f"The checkpoint {path} cannot be restored: {str(error).splitlines()[0]} "

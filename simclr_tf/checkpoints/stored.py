@@ -2,12 +2,17 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from simclr_tf.checkpoints.description import TrainingData
 from simclr_tf.checkpoints.layout import Variable, network_variables
 from simclr_tf.checkpoints.rescale import V1_FROM, typical_convolution_norm
 from simclr_tf.models import Architecture
+
+CIFAR_SIZE = 32  # pixels; images of this size and below get the CIFAR stem
+IMAGENET_SIZE = 224
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +28,8 @@ class StoredNetwork:
       excluded: paths that the variable schema leaves out.
       step: training steps done, or None if the file does not say.
       image_size: pixels of the images that it was trained on, or None likewise.
+      class_names: of the supervised head, by its outputs, or None likewise.
+      data: how its run opened the training data, or None likewise.
     """
 
     kind: str
@@ -33,6 +40,21 @@ class StoredNetwork:
     excluded: tuple[str, ...] = ()
     step: int | None = None
     image_size: int | None = None
+    class_names: tuple[str, ...] | None = None
+    data: TrainingData | None = None
+
+    @property
+    def shown_size(self) -> int:
+        """Pixels of the images to show it: what it was trained on, or else a guess by its stem."""
+        return self.image_size or (CIFAR_SIZE if self.architecture.cifar_stem else IMAGENET_SIZE)
+
+    def about(self) -> dict[str, Any]:
+        """What a model card says of it besides the architecture, as JSON values."""
+        return {
+            "step": self.step,
+            "class_names": self.class_names and list(self.class_names),
+            "data": self.data and dataclasses.asdict(self.data),
+        }
 
     def missing(self) -> list[Variable]:
         """The variables of the architecture that have no array and were not excluded."""

@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping
 
 import numpy as np
-import tensorflow as tf
 
 from simclr_tf.checkpoints.description import Description, read_description
 from simclr_tf.checkpoints.infer import infer_architecture
@@ -13,6 +12,7 @@ from simclr_tf.checkpoints.ours import chosen
 from simclr_tf.checkpoints.stored import StoredNetwork
 from simclr_tf.checkpoints.torch_names import COUNTER, from_torch, without_last_offset
 from simclr_tf.errors import UserError
+from simclr_tf.paths import as_path, is_local
 
 STATE_DICT = "PyTorch state dict"
 SAFETENSORS = ".safetensors"
@@ -31,7 +31,7 @@ def read(path: str, schema: re.Pattern) -> StoredNetwork:
       UserError: there is no such file, it is damaged or holds something else, or what is
         needed to read it is not installed.
     """
-    if not tf.io.gfile.exists(path):
+    if not as_path(path).is_file():
         raise UserError(f"There is no file {path}.")
     state = _read_safetensors(path) if path.endswith(SAFETENSORS) else _read_torch(path)
     arrays, unknown = from_torch(state)
@@ -51,23 +51,36 @@ def read(path: str, schema: re.Pattern) -> StoredNetwork:
     return chosen(STATE_DICT, description, arrays, schema, ignored=counters)
 
 
+def require_library(path: str) -> None:
+    """Find out whether a file with this ending can be read and written.
+
+    Raises:
+      UserError: what is needed for it is not installed.
+    """
+    _numpy_of_safetensors(path) if path.endswith(SAFETENSORS) else _torch(path)
+
+
 def write(path: str, state: Mapping[str, np.ndarray]) -> None:
-    """Write a state dict; the ending of the path says in which format.
+    """Write a state dict to a local path, whose ending says in which format.
 
     Raises:
       UserError: what is needed to write it is not installed.
+      OSError: it cannot be written.
     """
     if path.endswith(SAFETENSORS):
         pathlib.Path(path).write_bytes(_numpy_of_safetensors(path).save(dict(state)))
         return
     torch = _torch(path)
-    torch.save({name: torch.from_numpy(array.copy()) for name, array in state.items()}, path)
+    with open(path, "wb") as file:
+        torch.save({name: torch.from_numpy(array.copy()) for name, array in state.items()}, file)
 
 
 def _read_safetensors(path: str) -> dict[str, np.ndarray]:
     library = _numpy_of_safetensors(path)
     try:
-        return library.load_file(path)
+        if is_local(as_path(path)):
+            return library.load_file(path)  # maps the file into memory
+        return library.load(as_path(path).read_bytes())
     except Exception as error:  # of the library's own, of NumPy or of the system
         raise _unreadable(path, error) from None
 
@@ -75,7 +88,8 @@ def _read_safetensors(path: str) -> dict[str, np.ndarray]:
 def _read_torch(path: str) -> dict[str, np.ndarray]:
     torch = _torch(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with as_path(path).open("rb") as file:
+            state = torch.load(file, map_location="cpu", weights_only=True)
         return {name: tensor.numpy() for name, tensor in state.items()}
     except Exception as error:  # pickle, zip and PyTorch have many kinds
         raise _unreadable(path, error) from None

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from simclr_tf.data.checking import check_files, undecodable
-from simclr_tf.data.names import shown
 from simclr_tf.data.sources import ImageDataset
-from simclr_tf.errors import UserError
+from simclr_tf.errors import UserError, printable
 
 _NAMED = 5  # of the files, in the message
 # What is raised for other reasons than the contents of a file, such as too little memory.
@@ -47,10 +46,10 @@ def naming_bad_images(*datasets: ImageDataset) -> Iterator[None]:
         if not bad:
             raise
         first, *others = list(bad)[:_NAMED]
-        also = f" So it is with {', '.join(map(shown, others))}" if others else ""
+        also = f" So it is with {', '.join(map(printable, others))}" if others else ""
         also += f" and {len(bad) - _NAMED} more." if len(bad) > _NAMED else "." if others else ""
         raise UserError(
-            f"{shown(first)} could be read when the run began and cannot be now: "
+            f"{printable(first)} could be read when the run began and cannot be now: "
             f"{bad[first].rstrip('.')}.{also} Put {'them' if others else 'it'} back; the same "
             "command goes on."
         ) from error

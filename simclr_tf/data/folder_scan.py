@@ -7,8 +7,7 @@ from pathlib import PurePath
 
 from absl import logging
 
-from simclr_tf.data.names import shown
-from simclr_tf.errors import UserError
+from simclr_tf.errors import UserError, printable
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
 DEEPEST = 3  # parts of an image's name
@@ -48,7 +47,9 @@ def scan(data_dir: str) -> Entries:
             else:
                 others += 1
     if others:
-        logging.info("%d files below %s are no images and are ignored.", others, shown(data_dir))
+        logging.info(
+            "%d files below %s are no images and are ignored.", others, printable(data_dir)
+        )
     empty = _empty_folders_among_images(files, folders)
     folders = sorted(set(folders).difference(empty))
     return Entries(sorted(files + empty), folders, frozenset(irregular + empty))
@@ -60,7 +61,7 @@ def _entries_of(folder: str) -> list[os.DirEntry]:
         with os.scandir(folder) as entries:
             return [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
-        folder = shown(os.path.normpath(folder))
+        folder = printable(os.path.normpath(folder))
         raise UserError(f"Cannot read {folder}: {error.strerror}.") from error
 
 

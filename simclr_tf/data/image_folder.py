@@ -21,9 +21,8 @@ from absl import logging
 from simclr_tf.data.checking import check_files
 from simclr_tf.data.folder_scan import DEEPEST, IMAGE_EXTENSIONS, Entries, scan
 from simclr_tf.data.holdout import held_out
-from simclr_tf.data.names import shown
 from simclr_tf.data.sources import ImageDataset, indexed
-from simclr_tf.errors import UserError, did_you_mean
+from simclr_tf.errors import UserError, did_you_mean, printable
 
 _LAYOUTS = "image, CLASS/image, or SPLIT/CLASS/image"
 _HELD_OUT_SPLITS = ("validation", "test")
@@ -80,7 +79,7 @@ def load(
         raise UserError("Data set image_folder needs --data_dir=FOLDER, the folder of the images.")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", data_dir):
         raise UserError(
-            f"--data_dir={shown(data_dir)} is an address, and an image folder is read from a "
+            f"--data_dir={printable(data_dir)} is an address, and an image folder is read from a "
             "directory of this machine: copy the images here or mount the bucket, and give that "
             "directory."
         )
@@ -90,8 +89,8 @@ def load(
     found = _splits(data_dir, entries, holdout_fraction, split_seed)
     if split not in found:
         raise UserError(
-            f"Image folder {shown(data_dir)} has no split '{shown(split)}'; it has "
-            f"{', '.join(map(shown, found))}." + did_you_mean(split, list(found))
+            f"Image folder {printable(data_dir)} has no split '{printable(split)}'; it has "
+            f"{', '.join(map(printable, found))}." + did_you_mean(split, list(found))
         )
     files, labels = found[split].files, found[split].labels
     if known_bad is None:
@@ -99,7 +98,8 @@ def load(
     good = ~np.isin(files, list(known_bad))
     if not good.any():
         raise UserError(
-            f"Split '{shown(split)}' of image folder {shown(data_dir)} has no readable images."
+            f"Split '{printable(split)}' of image folder {printable(data_dir)} has no readable "
+            "images."
         )
     paths = [os.fsencode(_path_to_read(data_dir, file, entries)) for file in files[good].tolist()]
     class_names = found[split].class_names
@@ -129,14 +129,14 @@ def _splits(
     files = entries.files
     if not files:
         raise UserError(
-            f"Found no images below {shown(data_dir)}; looked for {' '.join(IMAGE_EXTENSIONS)}."
+            f"Found no images below {printable(data_dir)}; looked for {' '.join(IMAGE_EXTENSIONS)}."
         )
     parts = [PurePath(file).parts for file in files]
     depths = {len(p): file for p, file in zip(parts, files)}
     if len(depths) > 1 or max(depths) > DEEPEST:
         raise UserError(
-            f"Images below {shown(data_dir)} must all lie as {_LAYOUTS}; "
-            f"found {' and '.join(shown(depths[d]) for d in sorted(depths))}."
+            f"Images below {printable(data_dir)} must all lie as {_LAYOUTS}; "
+            f"found {' and '.join(printable(depths[d]) for d in sorted(depths))}."
         )
     (depth,) = depths
     files = np.array(files)
@@ -146,7 +146,7 @@ def _splits(
     for folder in entries.folders:
         if len(PurePath(folder).parts) == depth - 1 and folder not in filled:
             raise UserError(
-                f"Class folder {shown(os.path.join(data_dir, folder))} has no images; "
+                f"Class folder {printable(os.path.join(data_dir, folder))} has no images; "
                 "add some or remove the folder."
             )
     classes = np.array([p[-2] for p in parts])
@@ -172,9 +172,9 @@ def _held_out_splits(
     names, labels = np.unique(classes, return_inverse=True)
     if _COMMON_SPLITS.issuperset(names.tolist()):
         raise UserError(
-            f"The folders of {shown(data_dir)} are named like splits ({', '.join(names)}) and hold "
-            "images directly; put these into class folders, or give "
-            f"--data_dir={shown(data_dir)}/{names[0]} to use its images without labels."
+            f"The folders of {printable(data_dir)} are named like splits ({', '.join(names)}) and "
+            "hold images directly; put these into class folders, or give "
+            f"--data_dir={printable(data_dir)}/{names[0]} to use its images without labels."
         )
     out = held_out(files.tolist(), labels, fraction, seed)
     held = _labelled(data_dir, files, labels, names)
@@ -195,8 +195,8 @@ def _given_splits(
     if len(unknown):
         folder = os.path.join(data_dir, os.path.dirname(files[unknown[0]]))
         raise UserError(
-            f"Class folder {shown(folder)} has no counterpart in "
-            f"{shown(os.path.join(data_dir, 'train'))}."
+            f"Class folder {printable(folder)} has no counterpart in "
+            f"{printable(os.path.join(data_dir, 'train'))}."
         )
     whole = _labelled(data_dir, files, np.searchsorted(names, classes), names)
     return {str(split): whole.take(splits == split) for split in np.unique(splits)}
@@ -208,8 +208,8 @@ def _labelled(data_dir: str, files: np.ndarray, labels: np.ndarray, names: np.nd
         return _Split(files, labels, tuple(names.tolist()))
     logging.warning(
         "All images of %s lie in one folder, %s, so they count as images without labels.",
-        shown(data_dir),
-        shown(str(names[0])),
+        printable(data_dir),
+        printable(str(names[0])),
     )
     return _Split(files, None, None)
 
@@ -218,13 +218,14 @@ def _check(data_dir: str, files: np.ndarray, limit: int, upright: bool) -> tuple
     """The files that cannot be read or decoded, after a warning for each."""
     findings = check_files([os.path.join(data_dir, file) for file in files.tolist()])
     for index, reason in findings.reasons.items():
-        path = shown(os.path.join(data_dir, str(files[index])))
+        path = printable(os.path.join(data_dir, str(files[index])))
         logging.warning("Cannot decode %s and leave it out: %s", path, reason)
     bad = tuple(str(files[index]) for index in findings.reasons)
     if len(bad) > limit:
         raise UserError(
-            f"{len(bad)} of {len(files)} image files below {shown(data_dir)} cannot be decoded, "
-            f"more than --max_bad_images={limit}: {', '.join(map(shown, bad[: limit + 10]))}"
+            f"{len(bad)} of {len(files)} image files below {printable(data_dir)} cannot be "
+            f"decoded, more than --max_bad_images={limit}: "
+            f"{', '.join(map(printable, bad[: limit + 10]))}"
             + (", ..." if len(bad) > limit + 10 else ".")
         )
     if upright and findings.turned:

@@ -37,7 +37,8 @@ def choose(
     all it has. With the same seed, a smaller choice is part of every larger one.
 
     Args:
-      labels: (n,) integers in [0, num_classes).
+      labels: (n,) integers in [0, num_classes); images whose label is -1 have none, and are not
+        chosen.
       num_classes: number of classes.
       fraction: share of the images, in (0, 1].
       per_class: images of each class; overrides `fraction` when not 0.
@@ -50,7 +51,8 @@ def choose(
     Raises:
       UserError: there are not so many images, or the fraction is not one.
     """
-    sizes = np.bincount(labels, minlength=num_classes)
+    known = np.flatnonzero(labels >= 0)
+    sizes = np.bincount(labels[known], minlength=num_classes)
     smallest = int(np.argmin(sizes))
     name = class_names[smallest] if class_names else smallest
     if per_class < 0 or not 0 < fraction <= 1:
@@ -66,11 +68,11 @@ def choose(
     if per_class:
         counts = np.full(num_classes, per_class)
     else:
-        counts = _even_counts(sizes, max(round(fraction * len(labels)), num_classes), seed)
-    ranks = np.array([_hash(f"{seed}/{i}") for i in range(len(labels))], dtype="S16")
-    order = np.lexsort((ranks, labels))  # class by class, each in random order
+        counts = _even_counts(sizes, max(round(fraction * len(known)), num_classes), seed)
+    ranks = np.array([_hash(f"{seed}/{i}") for i in known], dtype="S16")
+    order = known[np.lexsort((ranks, labels[known]))]  # class by class, each in random order
     starts = np.cumsum(sizes) - sizes
-    place = np.arange(len(labels)) - starts[labels[order]]
+    place = np.arange(len(order)) - starts[labels[order]]
     return np.sort(order[place < counts[labels[order]]]).astype(np.int64)
 
 

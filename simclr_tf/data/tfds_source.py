@@ -11,14 +11,17 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from simclr_tf.data.sources import ImageDataset, Positions, Records
+from simclr_tf.data.subsets import without_labels
 from simclr_tf.errors import UserError, did_you_mean
 
 _FILES_IN_TURNS = 16
 _RECORDS_PER_TURN = 16
 _LONGEST_REASON = 300
 _LABELS_AT_ONCE = 4096
+_LABELS_LOOKED_AT = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +54,12 @@ class ShardedSource:
             deterministic=True,
         )
         return np.concatenate([batch.numpy() for batch in labels.batch(_LABELS_AT_ONCE)])
+
+    def has_labels(self) -> bool:
+        """Whether any of the first labels is one, and not -1, which stands for none."""
+        records = tf.data.Dataset.range(self.num_shards).flat_map(self.read_shard)
+        labels = records.take(_LABELS_LOOKED_AT).map(lambda record: self.parse(record)["label"])
+        return any(label >= 0 for label in labels.as_numpy_iterator())
 
     def keep(self, kept: np.ndarray) -> "ShardedSource":
         """The same files without some records, which are read and dropped.
@@ -144,19 +153,29 @@ def load(
     if not files:
         raise UserError(f"Split {split!r} of data set {name} has no examples.")
     parse, label = (_parser_of_several if several_labels else _parser)(name, info.features)
-    return ImageDataset(
+    source = ShardedSource(
+        read_shard=_shards_in_memory(files) if cache else _shards_on_disk(files),
+        starts=np.cumsum([0] + [file.take for file in files[:-1]]),
+        num_examples=split_info.num_examples,
+        parse=parse,
+    )
+    dataset = ImageDataset(
         name=name,
         split=split,
         num_examples=split_info.num_examples,
         num_classes=None if label is None else label.num_classes,
         class_names=None if label is None else tuple(label.names),
-        source=ShardedSource(
-            read_shard=_shards_in_memory(files) if cache else _shards_on_disk(files),
-            starts=np.cumsum([0] + [file.take for file in files[:-1]]),
-            num_examples=split_info.num_examples,
-            parse=parse,
-        ),
+        source=source,
     )
+    if label is None or several_labels or source.has_labels():
+        return dataset
+    logging.warning(
+        "The first labels of split %r of data set %s are -1, which means that there are none: its "
+        "images count as images without labels.",
+        split,
+        name,
+    )
+    return without_labels(dataset)
 
 
 def _prepared_builder(name: str, data_dir: str | None, other_names: Sequence[str]) -> Any:
@@ -196,7 +215,14 @@ def _parser(name: str, features: Any) -> tuple[Callable, Any]:
     if not isinstance(found.get("image"), tfds.features.Image):
         raise UserError(f"Data set {name} has no feature `image`; it has {', '.join(found)}.")
     label = found.get("label")
-    if not isinstance(label, tfds.features.ClassLabel):
+    if label is not None and not isinstance(label, tfds.features.ClassLabel):
+        logging.warning(
+            "The label of data set %s is no ClassLabel but %s, so that nobody knows how many "
+            "classes there are: its images count as images without labels. Prepare it with a "
+            "ClassLabel to use them.",
+            name,
+            label,
+        )
         label = None
     wanted = {"image": found["image"]} | ({} if label is None else {"label": label})
     wanted = tfds.features.FeaturesDict(wanted)

@@ -22,13 +22,14 @@ def evaluate_classifier(
     Args:
       network: with a supervised head; without one only the regularisation loss is given.
       batches: of (images (batch, height, width, 3) float32 in [0, 1], labels (batch,) int64,
-        weights (batch,) float32); rows of weight 0 do not count. Distributed by `strategy`,
-        if one is given.
+        weights (batch,) float32); rows of weight 0 and rows without label, -1, do not count.
+        Distributed by `strategy`, if one is given.
       strategy: the strategy that the network's variables belong to.
       decayed_variables, weight_decay: of the l2 term of the training loss.
 
     Returns:
       label_top_1_accuracy, label_top_5_accuracy (from 5 classes on), regularization_loss.
+      Where no row has a label there are no accuracies.
     """
     result = {"regularization_loss": float(l2_term(decayed_variables, weight_decay))}
     if network.supervised_head is None:
@@ -38,6 +39,7 @@ def evaluate_classifier(
 
     def count(images, labels, weights):
         logits = network.logits(images)
+        weights *= tf.cast(labels >= 0, tf.float32)
         hits = [
             tf.reduce_sum(weights * tf.cast(tf.math.in_top_k(labels, logits, k), tf.float32))
             for k in top_k
@@ -50,6 +52,8 @@ def evaluate_classifier(
         return strategy.reduce(tf.distribute.ReduceOp.SUM, counts, axis=None)
 
     totals = sum(tf.cast(step(*batch), tf.float64) for batch in batches)
+    if totals[0] == 0:
+        return result
     accuracies = (totals[1:] / totals[0]).numpy()
     return {
         name: float(value) for name, value in zip(top_k.values(), accuracies, strict=True)
@@ -61,8 +65,15 @@ def top_k_accuracies(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]
 
     Args:
       logits: (n, classes) float.
-      labels: (n,) integers in [0, classes).
+      labels: (n,) integers below `classes`; rows without label, -1, do not count.
+
+    Returns:
+      Neither of them where no row has a label.
     """
+    labels = np.asarray(labels)
+    logits, labels = logits[labels >= 0], labels[labels >= 0]
+    if not len(labels):
+        return {}
     return {
         name: float(tf.reduce_mean(tf.cast(tf.math.in_top_k(labels, logits, k), tf.float64)))
         for k, name in _top_k(logits.shape[1]).items()

@@ -6,15 +6,15 @@ DIRECTORY       embeddings-00000-of-00004.tfrecord, ... of tf.train.Example with
                 `position`, and where there are some `label` and `path`; embeddings.json: about.
 
 Images are in the order of the data set, which is always the same. Every file appears once it
-is complete, and no more than one part is held in memory.
+is complete, and no more than one part is held in memory. Names that are no UTF-8 are bytes in
+TFRecords, and have surrogate escapes in FILE.npz, as os.listdir shows them.
 """
 
 import io
 import json
 import os
-import pathlib
-import shutil
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -27,8 +27,14 @@ from simclr_tf.data.sources import ImageDataset, Positions
 from simclr_tf.data.views import evaluation_view
 from simclr_tf.errors import UserError
 from simclr_tf.models import Network
+from simclr_tf.outputs import complete_file, reason, require_writable, write_complete
+from simclr_tf.paths import AnyPath, as_path
+from simclr_tf.remote import tensorflow_file_errors
 
 PART_SIZE = 8192  # images
+# What NumPy and JSON raise for files of others; those of the system are OSError.
+_NOT_OURS = (ValueError, TypeError, LookupError, EOFError, RuntimeError, zlib.error)
+_NOT_OURS += (zipfile.BadZipFile,)
 Part = tuple[np.ndarray, np.ndarray]  # features (m, d) float32, labels (m,) int64, -1 without
 
 
@@ -47,7 +53,7 @@ def write_embeddings(
     Args:
       network: in inference mode.
       dataset: the images.
-      output: FILE.npz, or a directory for TFRecord files.
+      output: FILE.npz, or a directory for TFRecord files; local, or a URL.
       image_size: height and width of the evaluation views.
       batch_size: images at a time.
       about: JSON values that say what is extracted; another extraction does not go on.
@@ -65,16 +71,18 @@ def write_embeddings(
     earlier = read_about(output)
     if earlier:
         _require_same(output, earlier, about)
-        if pathlib.Path(output).is_file():
-            return 0
+    path = as_path(output)
     files = part_files(output, dataset.num_examples, part_size)
-    done = next((i for i, file in enumerate(files) if not file.exists()), len(files))
-    start = min(done * part_size, dataset.num_examples)
     write = _write_npz_part if output.endswith(".npz") else _write_tfrecord
     try:
+        if earlier and path.is_file():
+            _remove_parts(files[0].parent)  # of a process that was killed while it did so
+            return 0
+        done = next((i for i, file in enumerate(files) if not file.exists()), len(files))
+        start = min(done * part_size, dataset.num_examples)
         files[0].parent.mkdir(parents=True, exist_ok=True)
         if not earlier:
-            _write_atomically(_about_file(output), json.dumps(about, indent=2).encode())
+            write_complete(_about_file(output), json.dumps(about, indent=2).encode())
         batches = _embed(network, dataset, start, image_size, batch_size)
         with tqdm(total=dataset.num_examples, initial=start, unit="image") as progress:
             for file, part in zip(files[done:], _parts(batches, part_size), strict=True):
@@ -82,10 +90,13 @@ def write_embeddings(
                 start += len(part[1])
                 progress.update(len(part[1]))
         if output.endswith(".npz"):
-            _join(pathlib.Path(output), files, dataset, about)
-            shutil.rmtree(files[0].parent)
+            _join(path, files, dataset, about)
+            _remove_parts(files[0].parent)
     except OSError as error:
-        raise UserError(f"--output={output} cannot be written: {error}.") from None
+        raise UserError(
+            f"--output={output} cannot be written: {reason(error)}. What was embedded in whole "
+            "parts is kept; the same command goes on."
+        ) from None
     return dataset.num_examples - min(done * part_size, dataset.num_examples)
 
 
@@ -95,31 +106,57 @@ def read_about(output: str) -> dict[str, Any] | None:
     Raises:
       UserError: there is something else.
     """
-    path = pathlib.Path(output)
+    path, about = as_path(output), None
     try:
         if path.is_file():
-            with np.load(path) as stored:
-                return json.loads(str(stored["about"]))
-        if _about_file(output).is_file():
-            return json.loads(_about_file(output).read_text())
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            with path.open("rb") as file, np.load(file) as stored:
+                about = json.loads(str(stored["about"]))
+        elif _about_file(output).is_file():
+            about = json.loads(_about_file(output).read_bytes())
+        directory = part_files(output, 1, 1)[0].parent
+        others = about is None and directory.is_dir() and any(map(_is_other, directory.iterdir()))
+    except OSError as error:
+        raise UserError(f"--output={output} cannot be read: {reason(error)}.") from None
+    except _NOT_OURS:
         raise UserError(f"{output} holds something else. Give another --output.") from None
-    directory = part_files(output, 1, 1)[0].parent
-    if directory.is_dir() and any(directory.iterdir()):
-        raise UserError(f"{directory} holds something else. Give another --output.")
-    return None
+    if others or not isinstance(about, dict | None):
+        raise UserError(f"{output} holds something else. Give another --output.")
+    return about
 
 
-def part_files(output: str, num_examples: int, part_size: int) -> list[pathlib.Path]:
+def _is_other(path: AnyPath) -> bool:
+    """Whether it is not what was left of the very first file, which was cut off."""
+    return path.name != "embeddings.json.part"
+
+
+def require_output(output: str) -> None:
+    """Find out before the work whether an output can be written, unless it is finished.
+
+    Raises:
+      UserError: it cannot.
+    """
+    if output.endswith(".npz") and as_path(output).is_file():
+        return
+    first = part_files(output, 1, 1)[0]
+    require_writable(first, f"--output={output}")
+    if output.endswith(".npz"):
+        require_writable(as_path(output), f"--output={output}")
+
+
+def part_files(output: str, num_examples: int, part_size: int) -> list[AnyPath]:
     """The files of all parts of an output."""
     count = -(-num_examples // part_size)
     if output.endswith(".npz"):
-        return [pathlib.Path(f"{output}.parts", f"part-{i:05}.npz") for i in range(count)]
-    names = [f"embeddings-{i:05}-of-{count:05}.tfrecord" for i in range(count)]
-    return [pathlib.Path(output, name) for name in names]
+        return [as_path(f"{output}.parts") / f"part-{i:05}.npz" for i in range(count)]
+    return [as_path(output) / f"embeddings-{i:05}-of-{count:05}.tfrecord" for i in range(count)]
 
 
-def _about_file(output: str) -> pathlib.Path:
+def _remove_parts(directory: AnyPath) -> None:
+    if directory.is_dir():
+        directory.rmtree()
+
+
+def _about_file(output: str) -> AnyPath:
     return part_files(output, 1, 1)[0].with_name("embeddings.json")
 
 
@@ -169,16 +206,19 @@ def _parts(batches: Iterable[Part], size: int) -> Iterator[Part]:
         yield np.concatenate(features), np.concatenate(labels)
 
 
-def _write_npz_part(file: pathlib.Path, part: Part, start: int, dataset: ImageDataset) -> None:
+def _write_npz_part(file: AnyPath, part: Part, start: int, dataset: ImageDataset) -> None:
     del start, dataset
     buffer = io.BytesIO()
     np.savez(buffer, features=part[0], labels=part[1])
-    _write_atomically(file, buffer.getbuffer())
+    write_complete(file, buffer.getbuffer())
 
 
-def _write_tfrecord(file: pathlib.Path, part: Part, start: int, dataset: ImageDataset) -> None:
-    unfinished = f"{file}.part"
-    with tf.io.TFRecordWriter(unfinished) as writer:
+def _write_tfrecord(file: AnyPath, part: Part, start: int, dataset: ImageDataset) -> None:
+    with (
+        complete_file(file) as unfinished,
+        tensorflow_file_errors(),
+        tf.io.TFRecordWriter(str(unfinished)) as writer,
+    ):
         for position, (features, label) in enumerate(zip(*part, strict=True), start=start):
             example = tf.train.Example()
             feature = example.features.feature
@@ -187,20 +227,14 @@ def _write_tfrecord(file: pathlib.Path, part: Part, start: int, dataset: ImageDa
             if dataset.num_classes is not None:
                 feature["label"].int64_list.value.append(int(label))
             if dataset.file_names:
-                feature["path"].bytes_list.value.append(dataset.file_names[position].encode())
+                name = os.fsencode(dataset.file_names[position])
+                feature["path"].bytes_list.value.append(name)
             writer.write(example.SerializeToString())
-    os.replace(unfinished, file)
-
-
-def _write_atomically(file: pathlib.Path, content: bytes | memoryview) -> None:
-    unfinished = pathlib.Path(f"{file}.part")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, file)
 
 
 def _join(
-    output: pathlib.Path,
-    files: list[pathlib.Path],
+    output: AnyPath,
+    files: list[AnyPath],
     dataset: ImageDataset,
     about: Mapping[str, Any],
 ) -> None:
@@ -208,13 +242,16 @@ def _join(
 
     def column(name: str) -> Iterator[np.ndarray]:
         for file in files:
-            with np.load(file) as part:
+            with file.open("rb") as opened, np.load(opened) as part:
                 yield part[name]
 
     n = dataset.num_examples
     first = next(column("features"))
-    unfinished = pathlib.Path(f"{output}.part")
-    with zipfile.ZipFile(unfinished, "w") as archive:
+    with (
+        complete_file(output) as unfinished,
+        unfinished.open("wb") as file,
+        zipfile.ZipFile(file, "w") as archive,
+    ):
         _write_array(archive, "features", first.dtype, (n, first.shape[1]), column("features"))
         if dataset.num_classes is not None:
             _write_array(archive, "labels", np.dtype(np.int64), (n,), column("labels"))
@@ -224,7 +261,6 @@ def _join(
         for name, values in whole.items():
             array = np.array(values)
             _write_array(archive, name, array.dtype, array.shape, [array])
-    os.replace(unfinished, output)
 
 
 def _write_array(

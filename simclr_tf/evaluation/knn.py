@@ -66,8 +66,28 @@ def knn_accuracy(
     k: int = 200,
     temperature: float = 0.1,
 ) -> float:
-    """Share of the queries whose highest score is their label's; see `knn_predict`."""
+    """Share of the queries whose highest score is their label's; see `knn_predict`.
+
+    Images without label, -1, neither vote nor count.
+
+    Raises:
+      UserError: as `knn_predict`; or no image of the bank, or no query, has a label.
+    """
+    bank, bank_labels = _labelled(bank, bank_labels)
+    queries, query_labels = _labelled(queries, query_labels)
+    if not len(bank) or not len(queries):
+        raise UserError(
+            "kNN compares labelled images with labelled images. Received: "
+            f"{len(bank)} with a label to compare with, {len(queries)} to classify. Give splits "
+            "with labels."
+        )
     scores = knn_predict(
         bank, bank_labels, queries, num_classes=num_classes, k=k, temperature=temperature
     )
     return float(np.mean(scores.argmax(axis=1) == query_labels))
+
+
+def _labelled(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows with a label; without a copy where all have one."""
+    known = np.asarray(labels) >= 0
+    return (features, labels) if known.all() else (features[known], labels[known])

@@ -85,7 +85,10 @@ def permutation_p_value(differences: np.ndarray, *, samples: int = 100_000, seed
       seed: of these.
 
     Returns:
-      The share of samples whose difference is at least as large as the one observed.
+      (1 + e) / (1 + samples), where e samples differ at least as much as what was observed; in
+      [1 / (1 + samples), 1]. What was observed counts as one of the exchanges, which it is.
+      Without it the result could be 0, and of equally good models a larger share than p would
+      have a result of at most p (Phipson and Smyth 2010).
     """
     differences = np.asarray(differences, np.float64)
     # Rounded: shares that are equal up to the last bits are one size.
@@ -100,7 +103,7 @@ def permutation_p_value(differences: np.ndarray, *, samples: int = 100_000, seed
         # Examples of one size: the sum of m random signs is 2 * Binomial(m, 1/2) - m.
         signs = 2 * random.binomial(counts, 0.5, shape) - counts
         extreme += np.count_nonzero(np.abs(signs @ sizes) >= observed)
-    return extreme / samples
+    return (extreme + 1) / (samples + 1)
 
 
 def example_shares(correct: np.ndarray, labels: np.ndarray, *, per_class: bool) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Evaluating the checkpoints of a run, and writing down what came out."""
 
-import pathlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step, write_json
+from simclr_tf.paths import AnyPath
 
 
 def record_result(
@@ -18,7 +18,7 @@ def record_result(
     name: str | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write result.json, result_STEP.json, flags.json, and TensorBoard's eval/NAME.
+    """Write TensorBoard's eval/NAME, flags.json, result_STEP.json and, last, result.json.
 
     Args:
       directory: the run directory.
@@ -28,17 +28,22 @@ def record_result(
       name: of the evaluation; with one, all goes below eval_NAME/.
       about: what else result.json says.
     """
-    place = directory.path if name is None else directory / f"eval_{name}"
-    place.mkdir(parents=True, exist_ok=True)
+    file = result_file(directory, name)
+    file.parent.mkdir(parents=True, exist_ok=True)
     row = {f"eval/{name}": value for name, value in result.items()}
     row |= {"global_step": step, **(about or {})}
-    write_json(place / "result.json", row)
-    write_json(place / f"result_{step}.json", row)
-    write_json(place / "flags.json", flags)
     write_scalars(directory / (f"eval_{name}" if name else "eval"), result, step)
+    write_json(file.with_name("flags.json"), flags)
+    write_json(file.with_name(f"result_{step}.json"), row)
+    write_json(file, row)
 
 
-def write_scalars(folder: pathlib.Path, values: Mapping[str, float], step: int) -> None:
+def result_file(directory: RunDirectory, name: str | None) -> AnyPath:
+    """Where the latest result of an evaluation is, which is there once all of it is."""
+    return (directory / f"eval_{name}" if name else directory.path) / "result.json"
+
+
+def write_scalars(folder: AnyPath, values: Mapping[str, float], step: int) -> None:
     """Write values to TensorBoard as eval/NAME."""
     writer = tf.summary.create_file_writer(str(folder))
     with writer.as_default(step):

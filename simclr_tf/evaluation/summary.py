@@ -3,7 +3,6 @@
 import argparse
 import csv
 import io
-import json
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +10,19 @@ from typing import Any
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.cli import exit_status
 from simclr_tf.errors import UserError
+from simclr_tf.json_files import Kinds, check_entries, read_object
 
 COLUMNS = ("protocol", "data set", "labels", "top-1", "top-5", "checkpoint", "command")
+
+_SHOWN: Kinds = {
+    "protocol": (str, type(None)),
+    "train_mode": (str, type(None)),
+    "fraction": (float, type(None)),
+    "eval/label_top_1_accuracy": (float, type(None)),
+    "eval/label_top_5_accuracy": (float, type(None)),
+    "checkpoint": (str, type(None)),
+    "command": (str, type(None)),
+}
 
 
 def row_of(path: str) -> dict[str, str]:
@@ -24,13 +34,14 @@ def row_of(path: str) -> dict[str, str]:
     directory = RunDirectory(path)
     run = directory.config()
     try:
-        result = json.loads((directory / "result.json").read_text())
+        result = read_object(directory / "result.json")
     except FileNotFoundError:
         raise UserError(
             f"{directory.path} has no result.json. Evaluate it: python run.py --mode=eval "
             f"--model_dir={directory.path}"
         ) from None
     known = run | result
+    check_entries({name: None for name in _SHOWN} | known, _SHOWN, str(directory.path))
     values = (
         known.get("protocol") or known.get("train_mode"),
         known.get("dataset"),

@@ -1,16 +1,17 @@
 """The command line: see `python -m simclr_tf.export --help`."""
 
 import argparse
-import pathlib
 import sys
 from collections.abc import Sequence
 
 from simclr_tf import checkpoints
 from simclr_tf.checkpoints.loading import network_of
-from simclr_tf.checkpoints.ours import find_run
 from simclr_tf.cli import exit_status
 from simclr_tf.errors import UserError
 from simclr_tf.export import export_saved_model
+from simclr_tf.export.saved_model import require_new_version
+from simclr_tf.labels import read_labels
+from simclr_tf.paths import as_path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,11 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _export(source: str, directory: str, image_size: int | None, labels: str | None) -> int:
-    if not pathlib.Path(directory).name.isdecimal():
+    target = as_path(directory)
+    if not target.name.isdecimal():
         raise UserError(
             "The last part of OUT_DIR/VERSION must be a whole number: TensorFlow Serving loads no "
             f"other directories. Received: {directory}."
         )
+    require_new_version(target)
     if image_size is not None and image_size < 1:
         raise UserError(f"--image_size is a whole number from 1. Received: {image_size}.")
     stored = checkpoints.read(source)
@@ -54,31 +57,20 @@ def _export(source: str, directory: str, image_size: int | None, labels: str | N
         raise UserError(
             f"--image_size={image_size} contradicts {source}, which was trained with {known}."
         )
-    class_names = _read_labels(labels) if labels else _classes_of_run(source)
+    class_names = (
+        read_labels(as_path(labels), f"--labels={labels}") if labels else stored.class_names
+    )
     network = network_of(stored, source)
-    image_size = image_size or known or (32 if network.architecture.cifar_stem else 224)
+    image_size = image_size or stored.shown_size
     export_saved_model(
         network,
         directory,
         image_size=image_size,
         class_names=class_names,
-        card={"source": f"{stored.kind} {source}", "step": stored.step},
+        card=stored.about() | {"source": f"{stored.kind} {source}"},
     )
     print(f"Exported the {stored.kind} {source} for {image_size}x{image_size} to {directory}.")
     return 0
-
-
-def _classes_of_run(source: str) -> list[str] | None:
-    """The names of classes of the run that `source` is the directory or a checkpoint of."""
-    run = find_run(source)
-    return run[0].config().get("class_names") if run and run[0].holds_run() else None
-
-
-def _read_labels(path: str) -> list[str]:
-    try:
-        return pathlib.Path(path).read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--labels={path} cannot be read: {error}.") from None
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +20,25 @@ from simclr_tf.data.views import MAX_UNCROPPED_SIZE
 from simclr_tf.errors import UserError
 from simclr_tf.export import warmup
 from simclr_tf.export.servable import IMAGE_BYTES, IMAGES, IMAGES_UINT8, servable
+from simclr_tf.labels import label_lines
 from simclr_tf.models import Network
+from simclr_tf.outputs import publish, reason, require_new, require_writable, scratch
+from simclr_tf.paths import AnyPath, as_path
+from simclr_tf.remote import tensorflow_file_errors
+
+MARKER = "saved_model.pb"  # a version without it is not complete
+_OTHERS = r"assets|assets\.extra|variables|fingerprint\.pb"
+
+
+def require_new_version(directory: AnyPath) -> None:
+    """Refuse a directory that cannot become an exported version, before anything is computed.
+
+    Raises:
+      UserError: it is there and more than the rest of an interrupted copy to a URL, or it
+        cannot be written.
+    """
+    require_new(directory, _OTHERS, "Export to another version.")
+    require_writable(directory / MARKER, str(directory))
 
 
 def export_saved_model(
@@ -35,42 +51,47 @@ def export_saved_model(
 ) -> None:
     """Write a SavedModel for TensorFlow Serving, tf.saved_model.load and TF Hub.
 
-    The directory appears once everything is in it. Weights and computation are float32,
-    whatever the type of the network's activations and whichever of its layers are frozen.
+    A local directory appears once everything is in it; in one at a URL `saved_model.pb` comes
+    last, and what an interrupted call left there is replaced. Weights and computation are
+    float32, whatever the type of the network's activations and whichever of its layers are
+    frozen.
 
     Args:
       network: what to export; it is not changed.
-      directory: where to; it must not exist. TensorFlow Serving wants a number as its name.
+      directory: where to, a local path or a URL; it must not exist. TensorFlow Serving wants a
+        number as its name.
       image_size: height and width of the images that the network was trained on.
-      class_names: by index, when there is a supervised head; its indices by default.
+      class_names: by index, when there is a supervised head; its indices by default. Names that
+        are no UTF-8 have surrogate escapes, and are exported as the bytes they stand for.
       card: further entries of the model card, such as `step` and `source`.
 
     Raises:
       UserError: the directory exists or cannot be written, or there is another number of
         names than of classes.
     """
-    directory = pathlib.Path(directory).expanduser()
-    if directory.exists():
-        raise UserError(f"{directory} exists already. Export to another version.")
+    directory = as_path(directory)
+    require_new_version(directory)
     names = _class_names(network, class_names)
     model, signatures = servable(_float32_copy(network), image_size, names)
+    card = _model_card(network, image_size, signatures) | dict(card or {})
+    if class_names is not None:
+        card["class_names"] = names
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        part = tempfile.TemporaryDirectory(dir=directory.parent, prefix=".export-")
+        with scratch(directory, ".export-") as part:
+            model.model_card = _asset(part / "model_card.json", _json(card))
+            if names:
+                model.labels = _asset(part / "labels.txt", label_lines(names))
+            saved = part / "model"
+            options = tf.saved_model.SaveOptions(experimental_custom_gradients=True)
+            with _without_info(), tensorflow_file_errors():
+                tf.saved_model.save(model, str(saved), signatures, options)
+                warmup.write_requests(saved, _example_requests(signatures, image_size))
+            publish(saved, directory, MARKER)
     except OSError as error:
-        raise UserError(f"{directory} cannot be written: {error.strerror}.") from None
-    with part as part_name:
-        part_path = pathlib.Path(part_name)
-        card = _model_card(network, image_size, signatures) | dict(card or {})
-        model.model_card = _asset(part_path / "model_card.json", json.dumps(card, indent=2))
-        if names:
-            model.labels = _asset(part_path / "labels.txt", "\n".join(names))
-        saved = part_path / "model"
-        options = tf.saved_model.SaveOptions(experimental_custom_gradients=True)
-        with _without_info():
-            tf.saved_model.save(model, str(saved), signatures, options)
-        warmup.write_requests(saved, _example_requests(signatures, image_size))
-        os.replace(saved, directory)
+        raise UserError(
+            f"{directory} cannot be written: {reason(error)}. The network that was to be exported "
+            "is unharmed; the same command starts again."
+        ) from None
 
 
 @contextlib.contextmanager
@@ -91,14 +112,23 @@ def keep_newest(directory: str | os.PathLike, keep: int) -> None:
       directory: holds one directory for each version, named by a whole number; whatever
         has another name is left alone.
       keep: how many versions remain.
+
+    Raises:
+      UserError: a version cannot be removed.
     """
-    versions = sorted(
-        (path for path in pathlib.Path(directory).iterdir() if path.name.isdecimal()),
-        key=lambda path: int(path.name),
-        reverse=True,
-    )
-    for path in versions[keep:] if keep else []:
-        shutil.rmtree(path)
+    try:
+        versions = sorted(
+            (path for path in as_path(directory).iterdir() if path.name.isdecimal()),
+            key=lambda path: int(path.name),
+            reverse=True,
+        )
+        for path in versions[keep:] if keep else []:
+            path.rmtree()
+    except OSError as error:
+        raise UserError(
+            f"Old versions in {directory} cannot be removed: {reason(error)}. Those that are kept "
+            "are complete."
+        ) from None
 
 
 def _float32_copy(network: Network) -> Network:
@@ -120,9 +150,13 @@ def _class_names(network: Network, class_names: Sequence[str] | None) -> list[st
     return names if number else []
 
 
-def _asset(path: pathlib.Path, text: str) -> tf.saved_model.Asset:
-    path.write_text(text + "\n")
+def _asset(path: pathlib.Path, content: bytes) -> tf.saved_model.Asset:
+    path.write_bytes(content)
     return tf.saved_model.Asset(str(path))
+
+
+def _json(values: Mapping[str, Any]) -> bytes:
+    return (json.dumps(values, indent=2) + "\n").encode()
 
 
 def _example_requests(signatures: Mapping[str, Callable], image_size: int):

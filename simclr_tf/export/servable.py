@@ -4,6 +4,7 @@ Preprocessing is that of evaluation. No Keras object is saved, so nothing of thi
 is needed to load it.
 """
 
+import os
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
@@ -48,12 +49,14 @@ def servable(
     Args:
       network: in float32; its variables become the object's.
       image_size: height and width of preprocessed images.
-      class_names: by index; empty without a supervised head.
+      class_names: by index; empty without a supervised head. Served as bytes, which those are
+        that are no UTF-8 and have surrogate escapes here.
       upright: whether encoded JPEGs are turned as their EXIF orientation says.
 
     Returns:
       (object, signatures by name).
     """
+    served_names = [os.fsencode(name) for name in class_names]
 
     @tf.function
     def preprocess(images):
@@ -77,7 +80,7 @@ def servable(
         endpoints.get_concrete_function(IMAGES, training=training)
 
     def answer(views):
-        return _answer(endpoints(views), class_names)
+        return _answer(endpoints(views), served_names)
 
     def embedding(views):
         return {"embedding": endpoints(views)["final_avg_pool"]}
@@ -122,7 +125,7 @@ def _endpoints(network: Network, images: tf.Tensor, training: bool) -> dict[str,
     return outputs
 
 
-def _answer(endpoints: dict[str, tf.Tensor], class_names: Sequence[str]) -> dict[str, tf.Tensor]:
+def _answer(endpoints: dict[str, tf.Tensor], class_names: Sequence[bytes]) -> dict[str, tf.Tensor]:
     """What is served: predictions, or h when there is no supervised head."""
     if not class_names:
         return {"embedding": endpoints["final_avg_pool"]}

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 import tensorflow as tf
 from google.protobuf.message import Message
 
+from simclr_tf.remote import tensorflow_file_errors
+
 PATH = pathlib.PurePath("assets.extra", "tf_serving_warmup_requests")
 
 
@@ -22,12 +24,15 @@ def write_requests(
     """Write one request for each signature into a SavedModel.
 
     Args:
-      saved_model: directory of the SavedModel.
+      saved_model: local directory of the SavedModel.
       requests: by signature, the TensorProto of every input.
+
+    Raises:
+      OSError: they cannot be written.
     """
     path = pathlib.Path(saved_model) / PATH
     path.parent.mkdir(exist_ok=True)
-    with tf.io.TFRecordWriter(str(path)) as writer:
+    with tensorflow_file_errors(), tf.io.TFRecordWriter(str(path)) as writer:
         for signature, inputs in requests.items():
             writer.write(prediction_log(signature, inputs))
 

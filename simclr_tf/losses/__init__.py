@@ -1,20 +1,20 @@
 """Losses: pure functions on tensors, computed in float32, gathering over replicas by themselves."""
 
-from simclr_tf.losses.distillation import distillation_loss, supervised_loss_where_labelled
+from simclr_tf.losses.distillation import distillation_loss
 from simclr_tf.losses.nt_xent import (
     chance_level,
     contrastive_metrics,
     nt_xent,
     nt_xent_with_metrics,
 )
-from simclr_tf.losses.supervised import supervised_loss
+from simclr_tf.losses.supervised import mean_over_labelled, supervised_loss
 
 __all__ = [
     "chance_level",
     "contrastive_metrics",
     "distillation_loss",
+    "mean_over_labelled",
     "nt_xent",
     "nt_xent_with_metrics",
     "supervised_loss",
-    "supervised_loss_where_labelled",
 ]

@@ -2,8 +2,6 @@
 
 import tensorflow as tf
 
-from simclr_tf import distribute
-
 
 def distillation_loss(
     logits: tf.Tensor, teacher_logits: tf.Tensor, temperature: float = 1.0
@@ -24,22 +22,3 @@ def distillation_loss(
     targets = tf.nn.softmax(tf.cast(tf.stop_gradient(teacher_logits), tf.float32) / temperature)
     logits = tf.cast(logits, tf.float32) / temperature
     return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
-
-
-def supervised_loss_where_labelled(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Softmax cross-entropy, averaged over the labelled rows of all replicas.
-
-    Args:
-      logits: (n, classes), any float dtype.
-      labels: (n,) integers; negative where there is no label.
-
-    Returns:
-      A float32 scalar, this replica's sum over the mean number of labelled rows of a
-      replica, so that the mean over replicas is that over all rows; 0 without labels.
-    """
-    labelled = tf.cast(labels >= 0, tf.float32)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        tf.maximum(labels, 0), tf.cast(logits, tf.float32)
-    )
-    count = distribute.mean_over_replicas(tf.reduce_sum(labelled))
-    return tf.math.divide_no_nan(tf.reduce_sum(losses * labelled), count)

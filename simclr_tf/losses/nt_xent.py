@@ -10,7 +10,7 @@ import math
 import tensorflow as tf
 
 from simclr_tf import distribute
-from simclr_tf.losses.nt_xent_tiled import tiled_loss_and_metrics
+from simclr_tf.losses.nt_xent_tiled import TIE, tiled_loss_and_metrics
 
 MASKED_LOGIT = -1e9
 TILED_FROM = 1024 * 1024
@@ -39,10 +39,7 @@ def nt_xent(
       labels: (n, 2N) float32, one-hot: the column of the row's own image in
         (logits_ab, logits_aa).
     """
-    hidden = tf.cast(hidden, tf.float32)
-    if hidden_norm:
-        hidden = tf.math.l2_normalize(hidden, axis=1)
-    a, b = tf.split(hidden, 2)  # (n, d) each
+    a, b = tf.split(_rows(hidden, hidden_norm), 2)  # (n, d) each
     both_views = distribute.gather(tf.concat([a, b], axis=1))  # (N, 2d)
     all_a, all_b = tf.split(both_views, 2, axis=1)  # (N, d) each
 
@@ -66,21 +63,32 @@ def nt_xent(
     return tf.reduce_mean(losses), logits_ab, tf.one_hot(own, 2 * total)
 
 
-def contrastive_metrics(logits_ab: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def contrastive_metrics(
+    logits_ab: tf.Tensor, labels: tf.Tensor, scale: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
     """How well the first view of an image finds its second among the global batch.
 
     Args:
       logits_ab: (n, N) float32, from `nt_xent`.
       labels: (n, 2N) one-hot, from `nt_xent`.
+      scale: (n,) float32, of each row's rounding errors: the product of the lengths of the two
+        projections over the temperature. By default the row's largest magnitude.
 
     Returns:
-      accuracy: float32 scalar, share of rows whose largest logit is the positive.
+      accuracy: float32 scalar, share of rows whose largest logit is the positive. A row whose
+        positive ties with c others, within TIE of the scale, counts 1 / (1 + c): if all
+        projections are equal the accuracy is that of chance, 1 / N.
       entropy: float32 scalar, mean entropy of softmax(logits_ab) in nats.
     """
-    found = tf.equal(tf.argmax(logits_ab, axis=1), tf.argmax(labels, axis=1))
+    positives = tf.gather(logits_ab, tf.argmax(labels, axis=1), batch_dims=1)  # (n,)
+    if scale is None:
+        scale = tf.reduce_max(tf.abs(logits_ab), axis=1)
+    near = tf.cast(logits_ab >= (positives - TIE * scale)[:, None], tf.float32)
+    largest = tf.cast(tf.reduce_max(logits_ab, axis=1) <= positives + TIE * scale, tf.float32)
+    found = tf.math.divide_no_nan(largest, tf.reduce_sum(near, axis=1))  # 0 for NaN
     probabilities = tf.nn.softmax(logits_ab)
     entropies = -tf.reduce_sum(probabilities * tf.math.log(probabilities + 1e-8), axis=1)
-    return tf.reduce_mean(tf.cast(found, tf.float32)), tf.reduce_mean(entropies)
+    return tf.reduce_mean(found), tf.reduce_mean(entropies)
 
 
 def nt_xent_with_metrics(
@@ -107,11 +115,16 @@ def nt_xent_with_metrics(
         implementation = "tiled" if many and not tpu else "dense"
     if implementation == "dense":
         loss, logits_ab, labels = nt_xent(hidden, temperature, hidden_norm)
-        return loss, *contrastive_metrics(logits_ab, labels)
+        lengths = tf.norm(tf.stop_gradient(_rows(hidden, hidden_norm)), axis=1)
+        of_a, of_b = tf.split(lengths, 2)
+        return loss, *contrastive_metrics(logits_ab, labels, of_a * of_b / temperature)
+    return tiled_loss_and_metrics(_rows(hidden, hidden_norm), temperature, hidden_norm)
+
+
+def _rows(hidden, hidden_norm):
+    """The rows whose products are the similarities, in float32."""
     hidden = tf.cast(hidden, tf.float32)
-    if hidden_norm:
-        hidden = tf.math.l2_normalize(hidden, axis=1)
-    return tiled_loss_and_metrics(hidden, temperature, hidden_norm)
+    return tf.math.l2_normalize(hidden, axis=1) if hidden_norm else hidden
 
 
 def chance_level(batch_size: int) -> float:

@@ -24,6 +24,9 @@ from simclr_tf import distribute
 LARGEST_BOUND = 50.0  # exp(50), the sum over all columns, and its inverse are plain float32
 LOWEST = -1e30  # a logit that does not count; unlike -inf it can be subtracted from itself
 BLOCK_ROWS = 1024
+# Logits of rows a and b that differ by less than this share of |a| |b| / t tie: rounding alone
+# decides which of them is larger. Sums in another order were seen to differ by 2.4 ulp.
+TIE = 8 * 2.0**-23
 
 
 def tiled_loss_and_metrics(
@@ -39,9 +42,8 @@ def tiled_loss_and_metrics(
       block_rows: the most rows of a block.
 
     Returns:
-      Float32 scalars: loss, accuracy and entropy. Only the loss has a gradient. An image whose
-      positive is no more similar than another one is not found. The entropy has no 1e-8 in its
-      logarithm, which changes it by at most 1e-8 N.
+      Float32 scalars: loss, accuracy and entropy. Only the loss has a gradient. The entropy has
+      no 1e-8 in its logarithm, which changes it by at most 1e-8 N.
     """
     bounded = normalized and 1 / temperature <= LARGEST_BOUND
 
@@ -51,10 +53,11 @@ def tiled_loss_and_metrics(
         rows = blocks.cut(distribute.gather(tf.stop_gradient(own)))
         a, b = tf.split(own, 2)
         positives = tf.reduce_sum(a * b, axis=1)  # (n,)
-        sums, others, entropy = _forward(blocks, rows, bounded)
+        sums, found, others, entropy = _forward(blocks, rows, bounded)
         of_a, of_b = tf.split(_log(blocks.own(sums)), 2)
         loss = tf.reduce_mean(of_a + of_b - 2 * positives)
-        accuracy = tf.reduce_mean(tf.cast(positives > others, tf.float32))
+        tolerance = TIE * tf.norm(a, axis=1) * tf.norm(b, axis=1)
+        accuracy = _accuracy(blocks, rows, found, others, tolerance)
 
         def gradient(upstream, *of_metrics):
             weight = upstream / blocks.n
@@ -128,8 +131,8 @@ def _combinations(rows, columns):
 
 
 def _forward(blocks, rows, bounded):
-    """Z of all rows, (2n R, 2); of the images of this replica the largest logit of A with B that
-    is not the positive, (n,), and the mean entropy."""
+    """Z of all rows, (2n R, 2); of the images of this replica, as the tiles have them, the logit
+    of the positive and the largest other one of A with B, (n,) each, and the mean entropy."""
 
     def add(sums, i, j, of_rows, of_columns):
         sums = sums.write(i, _merged(sums.read(i), of_rows))
@@ -143,31 +146,64 @@ def _forward(blocks, rows, bounded):
         of_rows, of_columns, _ = _sums(_tile(rows, i, j), bounded)
         return (add(sums, i, j, of_rows, of_columns),)
 
-    def across(i, j, sums, of_a, others):
+    def across(i, j, sums, of_a, found, others):
         logits = _tile(rows, i, j)
         of_rows, of_columns, exponentials = _sums(logits, bounded)
         sums = add(sums, i, j, of_rows, of_columns)
         q = i % (2 * blocks.k)  # among the blocks of this replica
         expected = tf.reduce_sum(exponentials * logits, axis=1, keepdims=True)
         of_a = of_a.write(q, _merged(of_a.read(q), tf.concat([of_rows, expected], axis=1)))
-        logits = tf.cond(j == i + blocks.k, lambda: _without_diagonal(logits), lambda: logits)
+        logits, positives = tf.cond(
+            j == i + blocks.k,
+            lambda: (_without_diagonal(logits), tf.linalg.diag_part(logits)),
+            lambda: (logits, found.read(q)),
+        )
         largest = tf.maximum(others.read(q), tf.reduce_max(logits, axis=1))
-        return sums, of_a, others.write(q, largest)
+        return sums, of_a, found.write(q, positives), others.write(q, largest)
 
     pairs = blocks.pairs()
     nothing = 0.0 if bounded else LOWEST
     (sums,) = _over(pairs[0], itself, blocks.cut(tf.fill([blocks.total, 2], nothing)))
     (sums,) = _over(pairs[1], within, sums)
     of_a = blocks.cut(tf.fill([blocks.n, 3], nothing))
-    others = blocks.cut(tf.fill([blocks.n], LOWEST))
-    sums, of_a, others = _over(pairs[2], across, sums, of_a, others)
+    found, others = (blocks.cut(tf.fill([blocks.n], LOWEST)) for _ in range(2))
+    sums, of_a, found, others = _over(pairs[2], across, sums, of_a, found, others)
     sums, of_a = tf.ensure_shape(sums.concat(), [blocks.total, 2]), of_a.concat()
     if bounded:
         sums = distribute.sum_over_replicas(sums)
     else:
         sums = functools.reduce(_merged, tf.unstack(distribute.gather(sums[None])))
     entropy = tf.reduce_mean(_log(of_a) - of_a[:, 2] / of_a[:, 1])
-    return sums, others.concat(), entropy
+    return sums, found.concat(), others.concat(), entropy
+
+
+def _accuracy(blocks, rows, positives, others, tolerance):
+    """Mean over the images of this replica of 1 / (1 + c) where the positive ties with c others
+    of A with B, and 0 where another is larger.
+
+    The tiles of blocks with a tie are computed again, and none where there is no tie.
+
+    Args:
+      blocks, rows: as everywhere.
+      positives, others: (n,), from `_forward`.
+      tolerance: (n,), the largest difference of logits that tie.
+    """
+    ties = tf.split(tf.abs(others - positives) <= tolerance, blocks.lengths)
+    ties = tf.stack([tf.reduce_any(tie) for tie in ties])  # (k,)
+    least = blocks.cut(positives - tolerance)
+
+    def count(i, j, counts):
+        q = i % (2 * blocks.k)
+        logits = _tile(rows, i, j)
+        logits = tf.cond(j == i + blocks.k, lambda: _without_diagonal(logits), lambda: logits)
+        near = tf.cast(logits >= least.read(q)[:, None], tf.float32)
+        return (counts.write(q, counts.read(q) + tf.reduce_sum(near, axis=1)),)
+
+    across = blocks.pairs()[2]
+    across = tf.boolean_mask(across, tf.gather(ties, across[:, 0] % (2 * blocks.k)))
+    (counts,) = _over(across, count, blocks.cut(tf.zeros([blocks.n])))
+    largest = tf.cast(others <= positives + tolerance, tf.float32)
+    return tf.reduce_mean(largest / (1 + counts.concat()))
 
 
 def _backward(blocks, rows, sums, weight, bounded, width):

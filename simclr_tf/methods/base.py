@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from simclr_tf import distribute
 from simclr_tf.backend import keras
+from simclr_tf.losses import mean_over_labelled
 from simclr_tf.models import Network
 from simclr_tf.models.batch_norm import batch_norm_variables
 from simclr_tf.optimizers import l2_term
@@ -50,7 +51,7 @@ class Method(keras.Model):
 
         Args:
           views: each (n, height, width, 3), float32 in [0, 1].
-          labels: (n,) int64, or None when the images have no labels.
+          labels: (n,) int64, -1 for an image without label, or None when no image has one.
 
         Returns:
           The scalar loss, float32, and scalars named like `metric_names`.
@@ -104,9 +105,17 @@ class Method(keras.Model):
 
 
 def accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Share of rows of logits (n, classes) whose largest entry is the label's; float32 scalar."""
+    """Share of labelled rows whose largest logit is the label's, averaged as the loss is.
+
+    Args:
+      logits: (n, classes).
+      labels: (n,) integers; negative where there is no label.
+
+    Returns:
+      A float32 scalar; see `losses.mean_over_labelled`.
+    """
     found = tf.equal(tf.argmax(logits, axis=1), tf.cast(labels, tf.int64))
-    return tf.reduce_mean(tf.cast(found, tf.float32))
+    return mean_over_labelled(tf.cast(found, tf.float32), labels)
 
 
 def l2_variables(network: Network, optimizer_decays: bool) -> list[tf.Variable]:

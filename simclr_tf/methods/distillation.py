@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from simclr_tf.losses import distillation_loss, supervised_loss_where_labelled
+from simclr_tf.losses import distillation_loss, supervised_loss
 from simclr_tf.methods.base import Method, accuracy
 
 
@@ -48,6 +48,6 @@ class Distillation(Method):
         agreement = accuracy(logits, tf.argmax(teacher_logits, axis=1))
         values = {"distillation_loss": loss, "teacher_agreement": agreement}
         if self.alpha < 1:
-            values["supervised_loss"] = supervised_loss_where_labelled(logits, labels)
+            values["supervised_loss"] = supervised_loss(logits, labels)
             loss = self.alpha * loss + (1 - self.alpha) * values["supervised_loss"]
         return loss, values

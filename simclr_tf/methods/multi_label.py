@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from simclr_tf.losses import mean_over_labelled
 from simclr_tf.losses.multi_label import multi_label_loss
 from simclr_tf.methods.supervised import Supervised
 
@@ -15,8 +16,8 @@ class MultiLabel(Supervised):
     def objective(self, views, labels):
         logits = self.network(views[0], training=True)["logits"]
         loss = multi_label_loss(logits, labels)
-        right = tf.equal(logits > 0, labels == 1)
+        right = tf.cast(tf.equal(logits > 0, labels == 1), tf.float32)
         return loss, {
             "supervised_loss": loss,
-            "supervised_acc": tf.reduce_mean(tf.cast(right, tf.float32)),
+            "supervised_acc": mean_over_labelled(right, labels),
         }

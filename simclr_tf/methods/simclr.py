@@ -11,8 +11,8 @@ class SimCLR(MicroBatches):
     """Contrastive pretraining (arXiv 2002.05709, Algorithm 1).
 
     When the network has a supervised head and the images have labels, the head is
-    trained beside as a linear probe: it sees both views, and no gradient of it reaches
-    the encoder.
+    trained beside as a linear probe: it sees both views of labelled images, and no gradient
+    of it reaches the encoder.
 
     Args:
       temperature: of the contrastive loss.

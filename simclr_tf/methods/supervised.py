@@ -7,7 +7,8 @@ from simclr_tf.methods.base import Method, accuracy
 class Supervised(Method):
     """Softmax cross-entropy on one view, cropped and flipped (SimCLR appendix B.5, B.6).
 
-    What is trained is decided by the network: frozen layers stay as they are.
+    What is trained is decided by the network: frozen layers stay as they are. Images without
+    label, -1, do not count.
 
     Args:
       augmentation: how the view is made, see `pipeline.training_dataset`.

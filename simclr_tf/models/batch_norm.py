@@ -46,7 +46,8 @@ class BatchNormalization(keras.layers.Layer):
     In training, mean and variance are those of the batch of all replicas (or of this
     replica alone when `synchronized` is False), and the moving averages follow them.
     The moving variance takes the biased variance, as the original's does; Keras' own
-    layer takes the unbiased one. Statistics are computed in float32 in two passes.
+    layer takes the unbiased one. Statistics are computed in float32 in two passes, the
+    variance from the differences to the mean.
     A layer that is not trainable always runs in inference mode and never changes.
 
     Args:
@@ -93,8 +94,10 @@ class BatchNormalization(keras.layers.Layer):
         synchronized = self.synchronized and not _statistics.local
         if synchronized and distribute.num_replicas() > 1:
             outputs, mean, variance = self._normalize_globally(inputs)
+        elif inputs.dtype == tf.float32 and not distribute.has_gpu():
+            outputs, mean, variance = self._normalize_exactly(inputs)
         else:
-            outputs, mean, variance = self._normalize_locally(inputs)
+            outputs, mean, variance = self._normalize_in_one_kernel(inputs)
         if _statistics.update:
             self._update(self.moving_mean, mean)
             self._update(self.moving_variance, variance)
@@ -105,28 +108,70 @@ class BatchNormalization(keras.layers.Layer):
         offset = -mean * scale if self.beta is None else self.beta - mean * scale
         return inputs * tf.cast(scale, inputs.dtype) + tf.cast(offset, inputs.dtype)
 
-    def _normalize_locally(self, inputs):
-        """One kernel; it reports the unbiased variance, which is turned into the biased one."""
-        channels = inputs.shape[-1]
-        beta = tf.zeros_like(self.gamma) if self.beta is None else self.beta
-        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            inputs if inputs.shape.rank == 4 else tf.reshape(inputs, [-1, 1, 1, channels]),
-            tf.convert_to_tensor(self.gamma),
-            tf.convert_to_tensor(beta),
+    def _normalize_globally(self, inputs):
+        values = tf.cast(inputs, tf.float32)
+        mean = distribute.mean_over_replicas(_mean(values))
+        variance = distribute.mean_over_replicas(_mean(tf.math.squared_difference(values, mean)))
+        return tf.cast(self._normalize(values, mean, variance), inputs.dtype), mean, variance
+
+    def _normalize_exactly(self, inputs):
+        """Statistics that keep their digits, and TensorFlow's kernels for the rest.
+
+        Its kernel for training adds up all rows of a batch one after the other (half of them with
+        two threads), and errors grow with their number. The kernel for the gradient takes the
+        variance everywhere but on a GPU, where it takes the inverse deviation.
+        """
+        values = tf.stop_gradient(inputs)
+        mean = _mean(values)
+        variance = _mean(tf.math.squared_difference(values, mean))
+
+        @tf.custom_gradient
+        def normalize(images, gamma, beta):
+            outputs = tf.raw_ops.FusedBatchNormV3(
+                x=images,
+                scale=gamma,
+                offset=beta,
+                mean=mean,
+                variance=variance,
+                epsilon=self.epsilon,
+                is_training=False,
+            )
+
+            def gradient(upstream):
+                return tf.raw_ops.FusedBatchNormGradV3(
+                    y_backprop=upstream,
+                    x=images,
+                    scale=gamma,
+                    reserve_space_1=mean,
+                    reserve_space_2=variance,
+                    reserve_space_3=outputs.reserve_space_3,
+                    epsilon=self.epsilon,
+                    is_training=True,
+                )[:3]
+
+            return outputs.y, gradient
+
+        outputs = normalize(_as_images(inputs), *self._scale_and_offset())
+        return tf.reshape(outputs, tf.shape(inputs)), mean, variance
+
+    def _normalize_in_one_kernel(self, inputs):
+        """The kernel for training; it reports the unbiased variance, which is made biased."""
+        scale, offset = self._scale_and_offset()
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=_as_images(inputs),
+            scale=scale,
+            offset=offset,
+            mean=[],
+            variance=[],
             epsilon=self.epsilon,
             is_training=True,
         )
-        count = tf.cast(tf.size(inputs, tf.int64) // channels, tf.float32)
+        count = tf.cast(tf.size(inputs, tf.int64) // inputs.shape[-1], tf.float32)
         return tf.reshape(outputs, tf.shape(inputs)), mean, variance * (count - 1) / count
 
-    def _normalize_globally(self, inputs):
-        axes = list(range(inputs.shape.rank - 1))
-        values = tf.cast(inputs, tf.float32)
-        mean = distribute.mean_over_replicas(tf.reduce_mean(values, axes))
-        variance = distribute.mean_over_replicas(
-            tf.reduce_mean(tf.math.squared_difference(values, mean), axes)
-        )
-        return tf.cast(self._normalize(values, mean, variance), inputs.dtype), mean, variance
+    def _scale_and_offset(self):
+        gamma = tf.convert_to_tensor(self.gamma)
+        return gamma, tf.zeros_like(gamma) if self.beta is None else tf.convert_to_tensor(self.beta)
 
     def _update(self, moving, value):
         moving.assign_sub((moving - tf.stop_gradient(value)) * (1 - self.momentum))
@@ -139,6 +184,23 @@ class BatchNormalization(keras.layers.Layer):
             "gamma_initializer": self.gamma_initializer,
             "synchronized": self.synchronized,
         }
+
+
+def _mean(values: tf.Tensor) -> tf.Tensor:
+    """Mean over all axes but the last, (..., channels) -> (channels,), of one axis at a time.
+
+    So no sum has many terms, and rounding errors do not add up.
+    """
+    while values.shape.rank > 1:
+        values = tf.reduce_mean(values, axis=-2)
+    return values
+
+
+def _as_images(inputs: tf.Tensor) -> tf.Tensor:
+    """(..., channels) with four axes."""
+    if inputs.shape.rank == 4:
+        return inputs
+    return tf.reshape(inputs, [-1, 1, 1, inputs.shape[-1]])
 
 
 def batch_norm_variables(module: tf.Module) -> list[tf.Variable]:

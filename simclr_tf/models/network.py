@@ -8,6 +8,7 @@ import tensorflow as tf
 from simclr_tf.backend import activations_in, keras
 from simclr_tf.errors import UserError
 from simclr_tf.models.heads import ProjectionHead, SupervisedHead
+from simclr_tf.models.images import check_images
 from simclr_tf.models.resnet import ResNet
 
 
@@ -127,9 +128,12 @@ class Network(keras.Model):
             )
         return outputs
 
+    def __call__(self, images: tf.Tensor, *args, **kwargs) -> dict[str, Any]:
+        """Check images as `features` takes them, and `call`."""
+        return super().__call__(check_images(images), *args, **kwargs)
+
     @tf.function(reduce_retracing=True)
-    def features(self, images: tf.Tensor) -> tf.Tensor:
-        """h in inference mode: (batch, height, width, 3) float32 in [0, 1] -> (batch, features)."""
+    def _features(self, images: tf.Tensor) -> tf.Tensor:
         return tf.cast(self.encoder(images, training=False), tf.float32)
 
     @tf.function(reduce_retracing=True)
@@ -140,25 +144,36 @@ class Network(keras.Model):
     def _logits(self, images: tf.Tensor) -> tf.Tensor:
         return self.call(images)["logits"]
 
+    def features(self, images: tf.Tensor) -> tf.Tensor:
+        """h in inference mode, (batch, features) float32.
+
+        Args:
+          images: (batch, height, width, 3), float in [0, 1]; values are not checked.
+
+        Raises:
+          UserError: they have another rank, number of channels, or type.
+        """
+        return self._features(check_images(images))
+
     def projections(self, images: tf.Tensor) -> list[tf.Tensor]:
         """[h, after layer 1, ..., z] in inference mode, for images as in `features`.
 
         Raises:
-          UserError: the network has no projection head.
+          UserError: the network has no projection head, or as `features`.
         """
         if not self.projection_head.layers:
             raise UserError("This model has no projection head; only features are to be had.")
-        return self._projections(images)
+        return self._projections(check_images(images))
 
     def logits(self, images: tf.Tensor) -> tf.Tensor:
         """Logits (batch, classes) of the supervised head, for images as in `features`.
 
         Raises:
-          UserError: the network has no supervised head.
+          UserError: the network has no supervised head, or as `features`.
         """
         if self.supervised_head is None:
             raise UserError("This model has no supervised head; it was trained without labels.")
-        return self._logits(images)
+        return self._logits(check_images(images))
 
     def get_config(self):
         return {

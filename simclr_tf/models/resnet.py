@@ -5,6 +5,7 @@ import tensorflow as tf
 from simclr_tf.backend import keras
 from simclr_tf.errors import UserError
 from simclr_tf.models.blocks import BasicBlock, BottleneckBlock, Stem
+from simclr_tf.models.images import check_images
 from simclr_tf.models.recompute import recomputed
 
 # Depth -> (whether blocks are bottlenecks, number of blocks of each group).
@@ -77,6 +78,10 @@ class ResNet(keras.Model):
             self.groups.append(blocks)
         self.feature_dim = filters * (4 if bottleneck else 1)
 
+    def __call__(self, images: tf.Tensor, *args, **kwargs) -> tf.Tensor:
+        """Check that images are (batch, height, width, 3) and float, and `call`."""
+        return super().__call__(check_images(images), *args, **kwargs)
+
     def endpoints(self, images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
         """What the network computes on the way to h, by the original's names.
 
@@ -88,7 +93,7 @@ class ResNet(keras.Model):
           initial_conv, initial_max_pool, block_group1 to block_group4: (batch, height,
           width, channels); final_avg_pool: h, (batch, feature_dim).
         """
-        first, outputs = self.stem(images, training=training)
+        first, outputs = self.stem(check_images(images), training=training)
         endpoints = {"initial_conv": first, "initial_max_pool": outputs}
         for g, blocks in enumerate(self.groups):
             if self.frozen_groups == g:
@@ -138,7 +143,8 @@ def resnet(
 ) -> ResNet:
     """A built ResNet encoder, images (batch, height, width, 3) in [0, 1] -> h (batch, features).
 
-    h is 512 * width_multiplier wide for depths 18 and 34, else 2048 * width_multiplier.
+    h is 512 * width_multiplier wide for depths 18 and 34, else 2048 * width_multiplier. Images of
+    another rank, number of channels, or type than a float one are a UserError of the model.
 
     Args:
       depth: 18, 34, 50, 101, 152 or 200.

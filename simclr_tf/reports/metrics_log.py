@@ -1,7 +1,6 @@
 """Rows of metrics: to TensorBoard, to metrics.jsonl, and to the screen."""
 
 import json
-import pathlib
 import sys
 import time
 
@@ -9,6 +8,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from simclr_tf.callbacks import StepCallback, passed
+from simclr_tf.paths import AnyPath
 from simclr_tf.plan import Plan
 
 
@@ -25,7 +25,7 @@ class MetricsLog(StepCallback):
       plan: the numbers of the run.
     """
 
-    def __init__(self, start_step: int, directory: pathlib.Path, interval: int, plan: Plan):
+    def __init__(self, start_step: int, directory: AnyPath, interval: int, plan: Plan):
         super().__init__(start_step)
         self.path = directory / "metrics.jsonl"
         self.writer = tf.summary.create_file_writer(str(directory))
@@ -68,18 +68,20 @@ class MetricsLog(StepCallback):
         self.model.reset_means()
 
 
-def read_rows(path: pathlib.Path) -> list[dict]:
-    """The rows of a metrics.jsonl; a last line that was cut off is left out."""
+def read_rows(path: AnyPath) -> list[dict]:
+    """The rows of a metrics.jsonl; what is no row, as a last line that was cut off, is left out."""
     rows = []
-    for line in path.read_text().splitlines():
+    for line in path.read_bytes().splitlines():
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            row = json.loads(line)
+        except ValueError:  # no JSON, or not UTF-8
             continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            rows.append(row)
     return rows
 
 
-def append_row(path: pathlib.Path, row: dict) -> None:
+def append_row(path: AnyPath, row: dict) -> None:
     """Add a row to a metrics.jsonl."""
     with path.open("a") as file:
         file.write(json.dumps(row) + "\n")
@@ -98,6 +100,7 @@ class ProgressBar(StepCallback):
         super().__init__(start_step)
         self.last_step = last_step
         self.shown = shown
+        self.bar = tqdm(disable=True)
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
@@ -116,4 +119,8 @@ class ProgressBar(StepCallback):
         self.bar.update(step - before)
 
     def on_train_end(self, logs=None):
+        self.close()
+
+    def close(self) -> None:
+        """Leave the bar as it is, also when training ends with an error."""
         self.bar.close()

@@ -1,13 +1,15 @@
 """A picture of what the encoder is shown."""
 
 import io
-import pathlib
 
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf.outputs import write_complete
+from simclr_tf.paths import AnyPath
 
-def save_views(views: tuple[np.ndarray, ...], path: pathlib.Path, images: int = 8) -> np.ndarray:
+
+def save_views(views: tuple[np.ndarray, ...], path: AnyPath, images: int = 8) -> np.ndarray:
     """Write a gallery with one row for each view and one column for each image.
 
     Args:
@@ -30,5 +32,5 @@ def save_views(views: tuple[np.ndarray, ...], path: pathlib.Path, images: int = 
         path=png,
         dpi=100,
     )
-    path.write_bytes(png.getvalue())
+    write_complete(path, png.getvalue())
     return tf.io.decode_png(png.getvalue(), channels=4).numpy()

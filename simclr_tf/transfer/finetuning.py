@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from simclr_tf import checkpoints
 from simclr_tf.backend import keras
+from simclr_tf.checkpoints.loading import load_stored_into
+from simclr_tf.checkpoints.stored import StoredNetwork
 from simclr_tf.data import pipeline
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.methods import Supervised
@@ -42,13 +43,14 @@ def batch_norm_momentum(num_examples: int, batch_size: int) -> float:
 
 def train(
     architecture: Architecture,
-    checkpoint: str | None,
+    stored: StoredNetwork | None,
     dataset: ImageDataset,
     recipe: Recipe,
     *,
     learning_rate: float,
     weight_decay: float,
     rescale_v1_weights: bool = False,
+    source: str = "the checkpoint",
 ) -> Network:
     """Train a whole network: Nesterov momentum 0.9, cosine schedule, random crops and flips.
 
@@ -59,12 +61,14 @@ def train(
 
     Args:
       architecture: of the network in the checkpoint; its heads play no part.
-      checkpoint: what the encoder begins with, see `checkpoints.read`; None for random weights.
+      stored: what the encoder begins with, as `checkpoints.read` found it; None for random
+        weights.
       dataset: the training images.
       recipe: see `Recipe`.
       learning_rate: of the first step.
       weight_decay: before it is divided by the learning rate.
       rescale_v1_weights: see `checkpoints.load_into`.
+      source: where `stored` was read, for messages.
     """
     keras.utils.set_random_seed(recipe.seed)
     network = Network(
@@ -76,9 +80,13 @@ def train(
             batch_norm_decay=batch_norm_momentum(dataset.num_examples, recipe.batch_size),
         )
     )
-    if checkpoint is not None:
-        checkpoints.load_into(
-            network, checkpoint, supervised_head=False, rescale_v1_weights=rescale_v1_weights
+    if stored is not None:
+        load_stored_into(
+            network,
+            stored,
+            source,
+            supervised_head=False,
+            rescale_v1_weights=rescale_v1_weights,
         )
     several = _label_rank(dataset) == 1
     method = (MultiLabel if several else Supervised)(

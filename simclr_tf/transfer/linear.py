@@ -1,7 +1,6 @@
 """The linear protocol: logistic regression on features that are computed once."""
 
 import pathlib
-import zipfile
 
 import numpy as np
 from tqdm import tqdm
@@ -15,6 +14,7 @@ from simclr_tf.evaluation.logistic_regression import (
     principal_axes,
 )
 from simclr_tf.models import Network
+from simclr_tf.transfer.sweep import read_arrays, write_arrays
 from simclr_tf.transfer.tasks import shown_batches
 
 _PROGRESS_BAR_AFTER = 5  # seconds
@@ -41,11 +41,9 @@ def read_or_compute(
       image_size: their shorter side, and their height and width after the central crop.
       batch_size: images at a time.
     """
-    try:
-        with np.load(path) as stored:
-            return stored["features"], stored["labels"]
-    except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        pass
+    stored = read_arrays(path, "features", "labels")
+    if stored and stored[0].ndim == 2 and len(stored[0]) == len(stored[1]):
+        return stored[0], stored[1]
     features, labels = [], []
     batches = shown_batches(
         dataset, shorter_side=image_size, image_size=image_size, batch_size=batch_size
@@ -61,10 +59,7 @@ def read_or_compute(
             labels.append(batch_labels.numpy())
             progress.update(len(batch_labels))
     found = np.concatenate(features), np.concatenate(labels)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part.npz")
-    np.savez(unfinished, features=found[0], labels=found[1])
-    unfinished.replace(path)
+    write_arrays(path, features=found[0], labels=found[1])
     return found
 
 

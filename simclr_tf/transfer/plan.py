@@ -112,9 +112,11 @@ def make_plan(
       chosen: values of hyperparameters by protocol, see `points`.
 
     Raises:
-      UserError: there is no such protocol, or a value is not on its grid.
+      UserError: there is no such protocol, one is named twice, or a value is not on its grid.
     """
     for protocol in protocols:
+        if protocols.count(protocol) > 1:
+            raise UserError(f"--protocols names {protocol} twice: {','.join(protocols)}.")
         if protocol not in PROTOCOLS:
             raise UserError(
                 f"Unknown transfer protocol {protocol!r}; it is one of {', '.join(PROTOCOLS)}."

@@ -9,17 +9,20 @@ paper's numbers are in SWEEP_DIR.
 """
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
-from simclr_tf.config import flag
 from simclr_tf.data.transfer.registry import REGISTRY
 from simclr_tf.errors import UserError
+from simclr_tf.flag import LARGEST_SEED, check_ranges, flag
 from simclr_tf.transfer import plan, table
 from simclr_tf.transfer.plan import FINETUNE, LINEAR, PROTOCOLS, RANDOM_INIT
 from simclr_tf.transfer.progress import Progress, duration
 from simclr_tf.transfer.runner import Runner, Settings
 from simclr_tf.transfer.sweep import Sweep
 from simclr_tf.transfer.tasks import Task
+
+_NAME = re.compile(r"\w[\w.:+-]*(/\w[\w.:+-]*)*")  # of a data set, and of its folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +48,15 @@ class Transfer:
     l2: str | None = flag(None, "Only these values of the grid of `linear`.")
     learning_rate: str | None = flag(None, "Only these values of the grids of the others.")
     weight_decay: str | None = flag(None, "Only these values of the grids of the others.")
-    finetune_steps: int = flag(20_000, "Training steps of `finetune`.")
-    random_init_steps: int = flag(40_000, "Training steps of `random_init`.")
-    batch_size: int = flag(256, "Images of a training step, and shown at a time.")
-    image_size: int = flag(224, "Height and width of what the network sees.")
-    seed: int = flag(0, "Seed of everything random.")
+    finetune_steps: int = flag(20_000, "Training steps of `finetune`.", at_least=1)
+    random_init_steps: int = flag(40_000, "Training steps of `random_init`.", at_least=1)
+    batch_size: int = flag(
+        256, "Images of a training step, and shown at a time.", at_least=1, at_most=2**24
+    )
+    image_size: int = flag(
+        224, "Height and width of what the network sees.", at_least=8, at_most=8192
+    )
+    seed: int = flag(0, "Seed of everything random.", at_least=0, at_most=LARGEST_SEED)
     rescale_v1_weights: bool = flag(
         False, "Divide the convolution weights of SimCLRv1's checkpoints by 16.8."
     )
@@ -57,7 +64,7 @@ class Transfer:
         False, "Take data that are not the official ones, by their sizes and checksums."
     )
     max_bad_images: int = flag(
-        10, "How many images of a data set that cannot be decoded may be left out."
+        10, "How many images of a data set that cannot be decoded may be left out.", at_least=0
     )
     dry_run: bool = flag(False, "Print the plan and what it costs, and do nothing.")
     compare: str | None = flag(
@@ -90,24 +97,22 @@ def transfer(sweep_dir: str, flags: Transfer) -> str:
     Raises:
       UserError: something that was given cannot work.
     """
-    for name in ("finetune_steps", "random_init_steps", "batch_size", "image_size"):
-        if getattr(flags, name) < 1:
-            raise UserError(f"--{name} is at least 1. Received: {getattr(flags, name)}.")
-    if flags.max_bad_images < 0:
-        raise UserError(f"--max_bad_images is not negative. Received: {flags.max_bad_images}.")
+    check_ranges(TransferConfig(flags))
     tasks = tasks_of(flags)
-    protocols = PROTOCOLS if flags.protocols == "all" else _words(flags.protocols)
+    protocols = PROTOCOLS if flags.protocols == "all" else _words("protocols", flags.protocols)
     training = {
         name: _numbers(name, getattr(flags, name))
         for name in ("learning_rate", "weight_decay")
-        if getattr(flags, name)
+        if getattr(flags, name) is not None
     }
     chosen = {FINETUNE: training, RANDOM_INIT: training}
-    if flags.l2:
+    if flags.l2 is not None:
         chosen[LINEAR] = {"l2": _numbers("l2", flags.l2)}
     fits = plan.make_plan(list(tasks), protocols, chosen)
     steps = {FINETUNE: flags.finetune_steps, RANDOM_INIT: flags.random_init_steps}
     sweep = Sweep(sweep_dir)
+    sweep.settings()  # to hear of what is wrong with the directory before anything is done
+    other = _other_sweep(flags.compare, list(tasks)) if flags.compare else None
     if flags.dry_run:
         return describe(sweep, fits, tasks, steps, flags.batch_size)
     if not flags.checkpoint:
@@ -121,20 +126,61 @@ def transfer(sweep_dir: str, flags: Transfer) -> str:
         flags.rescale_v1_weights,
     )
     runner = Runner(sweep, settings, tasks, flags.max_bad_images)
-    runner.run(fits, lambda line: print(line, flush=True))
-    rows = table.results(sweep, fits, runner.architecture)
-    differences = table.p_values(sweep, Sweep(flags.compare), fits) if flags.compare else {}
-    return table.write(sweep.path, rows, differences)
+    try:
+        runner.run(fits, lambda line: print(line, flush=True))
+        rows = table.results(sweep, fits, runner.architecture)
+        text = table.write(sweep.path, rows, {})
+        if other is None:
+            return text
+        differences = table.p_values(sweep, other, fits)
+        if not differences:
+            print(f"{other.path} has finished none of these fits, so nothing is compared.")
+        return table.write(sweep.path, rows, differences)
+    except OSError as error:  # such as a full disk
+        raise UserError(
+            f"The sweep stopped: {error}. The fits that are finished are safe in {sweep.path}, and "
+            "the same command goes on when this is mended."
+        ) from error
 
 
 def tasks_of(flags: Transfer) -> dict[str, Task]:
-    """The data sets by name."""
-    words = list(REGISTRY) if flags.datasets == "all" else _words(flags.datasets)
+    """The data sets by name.
+
+    Raises:
+      UserError: none is named, one is twice, or what is given is no name.
+    """
+    words = list(REGISTRY) if flags.datasets == "all" else _words("datasets", flags.datasets)
     tasks = {}
     for word in words:
-        name, _, folder = word.partition("=")
+        name, equals, folder = word.partition("=")
+        if not _NAME.fullmatch(name) or ".." in name or bool(equals) != bool(folder):
+            raise UserError(
+                f"--datasets is a list such as pets,dtd=FOLDER. It cannot have {word!r} in it."
+            )
+        if name in tasks:
+            raise UserError(f"--datasets names {name} twice: {flags.datasets}.")
         tasks[name] = Task(name, folder or flags.data_dir, flags.seed, not flags.allow_other_sizes)
     return tasks
+
+
+def _other_sweep(path: str, datasets: Sequence[str]) -> Sweep:
+    """The sweep that is compared with.
+
+    Raises:
+      UserError: it is none, or one of other data sets.
+    """
+    other = Sweep(path)
+    if other.settings() is None:
+        raise UserError(
+            f"--compare={path} is no sweep: it has no sweep.json. Give the directory of another "
+            "sweep."
+        )
+    if not any((other.path / name).is_dir() for name in datasets):
+        raise UserError(
+            f"--compare={path} has none of the data sets {', '.join(datasets)}. Give a sweep of "
+            "the same data sets."
+        )
+    return other
 
 
 def describe(
@@ -155,7 +201,7 @@ def describe(
     lines = [
         f"{'protocol':<12}{'data set':<14}{'fits':>6}{'finished':>10}{'images':>16}  time left"
     ]
-    results = [(fit, sweep.result(fit.id)) for fit in fits]
+    results = [(fit, sweep.result(fit.id, ["seconds"])) for fit in fits]
     left = [fit for fit, result in results if not result]
     progress = Progress(tasks)
     for fit, result in results:
@@ -176,13 +222,18 @@ def describe(
     return "\n".join(lines)
 
 
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+def _words(name: str, text: str) -> list[str]:
+    """What a flag lists, which is something."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise UserError(f"--{name} lists nothing. Leave it out, or give some. Received: {text!r}.")
+    return words
 
 
 def _numbers(name: str, text: str) -> list[float]:
+    words = _words(name, text)
     try:
-        return [float(word) for word in _words(text)]
+        return [float(word) for word in words]
     except ValueError:
         raise UserError(
             f"--{name} is a list of numbers such as 1e-3,1e-2. Received: {text}."

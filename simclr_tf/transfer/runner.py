@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from simclr_tf import checkpoints
+from simclr_tf.checkpoints.description import TrainingData
 from simclr_tf.checkpoints.loading import network_of
 from simclr_tf.evaluation.logistic_regression import (
     ACCURACY_TOLERANCE,
@@ -20,10 +21,10 @@ from simclr_tf.evaluation.logistic_regression import (
 from simclr_tf.models import Architecture, Network
 from simclr_tf.transfer import finetuning, linear
 from simclr_tf.transfer.images import choose_left_out
-from simclr_tf.transfer.plan import FINETUNE, LINEAR, RANDOM_INIT, Fit
+from simclr_tf.transfer.plan import FINETUNE, LINEAR, RANDOM_INIT, Fit, grid
 from simclr_tf.transfer.progress import Progress, duration
 from simclr_tf.transfer.scoring import score, shares
-from simclr_tf.transfer.sweep import Sweep
+from simclr_tf.transfer.sweep import IMAGES, Sweep, read_arrays, write_arrays
 from simclr_tf.transfer.tasks import Task
 
 _POLL_SECONDS = 2.0
@@ -81,11 +82,12 @@ class Runner:
     ):
         self.sweep = sweep
         self.settings = settings
-        self.tasks = dict(tasks)
-        self.max_bad_images = max_bad_images
         stored = checkpoints.read(settings.checkpoint)
+        self.tasks = {name: _as_trained(task, stored.data) for name, task in tasks.items()}
+        self.max_bad_images = max_bad_images
         self.weights = _digest(stored.arrays)
         self._stored = stored
+        self._first_path: str | None = settings.checkpoint  # what the sweep calls these weights
         self._network: Network | None = None
         self._held = _Held("")
         self._progress = Progress(self.tasks)
@@ -98,7 +100,8 @@ class Runner:
     def run(self, fits: Sequence[Fit], report: Callable[[str], None] = print) -> None:
         """Make all fits that are not finished, or wait until other processes have made them.
 
-        The images of all data sets are checked before the first fit.
+        What can be checked is checked before the sweep is written, and the images of all data sets
+        before the first fit.
 
         Args:
           fits: as `plan.make_plan` orders them.
@@ -108,9 +111,31 @@ class Runner:
           UserError: data or checkpoint cannot be read, images that cannot be decoded are too
             many, or the sweep has other settings.
         """
-        self.sweep.settle(dataclasses.asdict(self.settings) | {"weights": self.weights})
-        for name in dict.fromkeys(fit.dataset for fit in fits if not self.sweep.result(fit.id)):
-            self.tasks[name] = self._checked(name, report)
+        settings = dataclasses.asdict(self.settings) | {"weights": self.weights}
+        self.sweep.compare(settings)
+        left = [fit for fit in fits if self._finished(fit) is None]
+        self._open_all(left, report)
+        with self.sweep.take_part(settings) as of_sweep:
+            self._first_path = of_sweep.get("checkpoint")
+            for name in dict.fromkeys(fit.dataset for fit in left):
+                self.tasks[name] = self._checked(name, report)
+            self._make_all(fits, report)
+
+    def _open_all(self, left: Sequence[Fit], report: Callable[[str], None]) -> None:
+        """Open the data and build the network that fits need, to hear what is wrong with them."""
+        if any(fit.protocol == LINEAR for fit in left):
+            self._encoder()
+        trained = {fit.dataset for fit in left if fit.protocol != LINEAR}
+        for name in dict.fromkeys(fit.dataset for fit in left):
+            count = self.tasks[name].open("train+validation").num_examples
+            self.tasks[name].open("test")
+            if name in trained and count < self.settings.batch_size:
+                report(
+                    f"A batch of {self.settings.batch_size} has some of the {count} images of "
+                    f"{name} several times."
+                )
+
+    def _make_all(self, fits: Sequence[Fit], report: Callable[[str], None]) -> None:
         finished: set[str] = set()
         while len(finished) < len(fits):
             made = False
@@ -118,7 +143,7 @@ class Runner:
                 if fit.id in finished or not finished.issuperset(fit.after):
                     continue
                 line = self._make(fit)
-                if (result := self.sweep.result(fit.id)) is not None:
+                if (result := self._finished(fit)) is not None:
                     finished.add(fit.id)
                     self._progress.finish(fit, result["seconds"])
                 if line:
@@ -132,14 +157,18 @@ class Runner:
     def _checked(self, name: str, report: Callable[[str], None]) -> Task:
         """The data set without its bad images, which one process of the sweep finds once."""
         task = self.tasks[name]
-        file = f"images/{name.replace('/', '_')}-{_key(repr(task))}"
-        with self.sweep.claim(file, wait=True):
-            found = self.sweep.result(file)
-            if found is None or found["max_bad_images"] > self.max_bad_images:
+        file = f"{name.replace('/', '_')}-{_key(repr(task))}"
+        with self.sweep.claim(f"{IMAGES}/{file}", wait=True):
+            left_out = self.sweep.left_out(file, self.max_bad_images)
+            if left_out is None:
                 left_out = choose_left_out(task, self.max_bad_images, report)
-                found = {"left_out": left_out, "max_bad_images": self.max_bad_images}
-                self.sweep.finish(file, found)
-        return dataclasses.replace(task, left_out=tuple(found["left_out"]))
+                self.sweep.leave_out(file, left_out, self.max_bad_images)
+        return dataclasses.replace(task, left_out=left_out)
+
+    def _finished(self, fit: Fit) -> dict[str, Any] | None:
+        """The result of a fit, or None as long as it is not finished."""
+        score_name = "test" if fit.point is None else "validation"
+        return self.sweep.result(fit.id, [score_name, "seconds"])
 
     def _make(self, fit: Fit) -> str:
         """Make a fit unless it is finished or another process is at it; a line about it."""
@@ -153,6 +182,8 @@ class Runner:
             of_features = self._progress.image_seconds - of_features
             result["seconds"] = round(time.monotonic() - began - of_features, 3)
             self.sweep.finish(fit.id, result)
+            if fit.protocol == LINEAR and fit.point is not None and fit.after:
+                self.sweep.arrays(fit.after[0]).unlink(missing_ok=True)
         scores = ", ".join(f"{k} {result[k]:.4f}" for k in ("validation", "test") if k in result)
         return f"{fit.id}: {scores} ({duration(result['seconds'])})"
 
@@ -166,11 +197,12 @@ class Runner:
             return (
                 facts | {**fit.point, "validation": score(task.metric, logits, labels)} | diverged
             )
-        candidates = [self.sweep.result(name) for name in fit.after]
+        names = list(grid(fit.protocol))
+        candidates = [self.sweep.result(other, ["validation", *names]) for other in fit.after]
         best = max(candidates, key=lambda result: result["validation"])
-        point = {k: best[k] for k in ("l2", "learning_rate", "weight_decay") if k in best}
+        point = {name: best[name] for name in names}
         logits, labels = predict(fit, point, ("train", "validation"), "test")
-        np.savez(
+        write_arrays(
             self.sweep.arrays(fit.id),
             shares=shares(task.metric, logits, labels),
             logits=logits.astype(np.float32),
@@ -191,11 +223,11 @@ class Runner:
         parts = [self._features_of(fit.dataset, split) for split in train]
         features, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
         unseen, unseen_labels = self._features_of(fit.dataset, test)
-        previous = self.sweep.arrays(fit.after[0]) if fit.point is not None and fit.after else None
         start = None
-        if previous is not None and previous.exists():
-            with np.load(previous) as stored:
-                start = LinearClassifier(stored["weights"], stored["bias"])
+        if fit.point is not None and fit.after:
+            stored = read_arrays(self.sweep.arrays(fit.after[0]), "weights", "bias")
+            if stored and stored[0].shape == (features.shape[1], self._held.num_classes):
+                start = LinearClassifier(*stored)
         found = linear.fit(
             features,
             labels,
@@ -206,10 +238,7 @@ class Runner:
             tolerance=OPTIMUM_TOLERANCE if fit.point is None else ACCURACY_TOLERANCE,
         )
         if fit.point is not None:
-            path = self.sweep.arrays(fit.id)
-            np.savez(path, weights=found.weights, bias=found.bias)
-            if previous is not None:
-                previous.unlink(missing_ok=True)
+            write_arrays(self.sweep.arrays(fit.id), weights=found.weights, bias=found.bias)
         return found.logits(unseen), unseen_labels
 
     def _features_of(self, name: str, split: str) -> linear.Features:
@@ -220,7 +249,8 @@ class Runner:
         if split not in held:
             dataset = self.tasks[name].open(split)
             self._held.num_classes = dataset.num_classes
-            facts = f"{self.weights}/{dataset.num_examples}/{self.settings}/{self.tasks[name]}"
+            settings = dataclasses.replace(self.settings, checkpoint=self._first_path)
+            facts = f"{self.weights}/{dataset.num_examples}/{settings}/{self.tasks[name]}"
             file = f"features/{name.replace('/', '_')}-{split}-{_key(facts)}"
             is_new, began = not self.sweep.arrays(file).exists(), time.monotonic()
             with self.sweep.claim(file, wait=True):
@@ -260,13 +290,26 @@ class Runner:
         )
         network = finetuning.train(
             self.architecture,
-            None if fit.protocol == RANDOM_INIT else settings.checkpoint,
+            None if fit.protocol == RANDOM_INIT else self._stored,
             task.open("+".join(train)),
             recipe,
             rescale_v1_weights=settings.rescale_v1_weights,
+            source=settings.checkpoint,
             **point,
         )
         return finetuning.predict(network, task.open(test), recipe)
+
+
+def _as_trained(task: Task, data: TrainingData | None) -> Task:
+    """A task divided and read as the network's own run did, if it was trained on this data set."""
+    if data is None or data.dataset != task.name:
+        return task
+    return dataclasses.replace(
+        task,
+        holdout_fraction=data.holdout_fraction,
+        split_seed=data.split_seed,
+        upright=data.upright,
+    )
 
 
 def _key(facts: str) -> str:

@@ -1,7 +1,8 @@
 """The directory of a sweep: results, and who is at work on which fit.
 
     sweep.json                          the settings that all fits share
-    DATASET/PROTOCOL/NAME.json          the result of a finished fit
+    at_work.claim                       locked by every process that takes part
+    DATASET/PROTOCOL/NAME.json          the result of a finished fit, written last
     DATASET/PROTOCOL/NAME.claim         locked by the process that makes the fit
     DATASET/PROTOCOL/NAME.npz           what it found: a linear classifier, or predictions
     images/                             which images of the data sets cannot be decoded
@@ -15,15 +16,26 @@ files (such as buckets) can serve one process only.
 import contextlib
 import fcntl
 import json
+import math
 import os
 import pathlib
+import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from simclr_tf.errors import UserError
 
 SETTINGS = "sweep.json"
+IMAGES = "images"
+_AT_WORK = "at_work"
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+class DamagedError(Exception):
+    """A file of a sweep holds something else than was written."""
 
 
 class Sweep:
@@ -31,37 +43,100 @@ class Sweep:
 
     Args:
       path: of the directory; it is created when something is written.
+
+    Raises:
+      UserError: it is a URL.
     """
 
     def __init__(self, path: str | os.PathLike):
+        if _URL.match(os.fspath(path)):
+            raise UserError(
+                f"A sweep needs a directory of this machine, or a mounted one, whose files can be "
+                f"locked. Received: {os.fspath(path)}."
+            )
         self.path = pathlib.Path(path)
 
-    def settle(self, settings: Mapping[str, Any]) -> None:
+    def compare(self, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Compare settings with those of the sweep; nothing is written.
+
+        The weights of a checkpoint are compared, and not its path.
+
+        Returns:
+          Those of the sweep; None if there is no sweep, or one in which no fit is finished and
+          whose settings are others.
+
+        Raises:
+          UserError: the directory belongs to a sweep with other settings.
+        """
+        stored = self.settings()
+        if stored is None:
+            return None
+        differences = [
+            f"{name} was {stored.get(name)!r}, now {value!r}"
+            for name, value in settings.items()
+            if name != "checkpoint" and stored.get(name) != value
+        ]
+        if not differences:
+            return stored
+        if not self._has_results():
+            return None
+        if stored.get("weights") != settings.get("weights"):
+            differences.append(f"--checkpoint was {stored.get('checkpoint')!r}")
+        raise UserError(
+            f"{self.path} holds a sweep with other settings: {'; '.join(differences)}. Give the "
+            "same to go on with it (of a run that went on the checkpoint of then), or another "
+            "directory."
+        )
+
+    def settings(self) -> dict[str, Any] | None:
+        """The settings of the sweep, or None if there is none.
+
+        Raises:
+          UserError: they cannot be read, or the path is that of a file.
+        """
+        if os.path.isfile(self.path):
+            raise UserError(f"{self.path} is a file. Give the directory of a sweep, or a new one.")
+        try:
+            return _read(self.path / SETTINGS)
+        except DamagedError as error:
+            raise UserError(
+                f"{error} Remove it if this command has the settings of that sweep; else give "
+                "another directory."
+            ) from error
+
+    @contextlib.contextmanager
+    def take_part(self, settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Write the settings of a new sweep, or compare them with those of an earlier call.
+
+        Other settings replace those of a sweep in which no fit is finished and no other process
+        takes part.
+
+        Yields:
+          The settings of the sweep, whose checkpoint may be another path to the same weights.
 
         Raises:
           UserError: the directory belongs to a sweep with other settings, or cannot be written.
         """
-        file = self.path / SETTINGS
-        try:
-            with self.claim(SETTINGS, wait=True):
-                if not file.exists():
-                    _write(file, settings)
-                stored = json.loads(file.read_text())
-        except OSError as error:
-            raise UserError(
-                f"The sweep directory {self.path} cannot be written: {error}."
-            ) from None
-        differences = [
-            f"{name} was {stored.get(name)!r}, now {value!r}"
-            for name, value in settings.items()
-            if stored.get(name) != value
-        ]
-        if differences:
-            raise UserError(
-                f"{self.path} holds a sweep with other settings: {'; '.join(differences)}. Give "
-                "the same to go on with it, or another directory."
-            )
+        with contextlib.ExitStack() as stack:
+            try:
+                with self.claim(SETTINGS, wait=True):
+                    members = stack.enter_context(open(self.path / f"{_AT_WORK}.claim", "a+"))
+                    alone = _lock(members, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    stored = self.compare(settings)
+                    if stored is None and not alone:
+                        raise UserError(
+                            f"Another process takes part in the sweep {self.path} with other "
+                            "settings. Give the same, or another directory."
+                        )
+                    if stored is None:
+                        stored = dict(settings)
+                        _write(self.path / SETTINGS, stored)
+                    _lock(members, fcntl.LOCK_SH)
+            except OSError as error:
+                raise UserError(
+                    f"The sweep directory {self.path} cannot be written: {error}."
+                ) from None
+            yield stored
 
     @contextlib.contextmanager
     def claim(self, name: str, *, wait: bool = False) -> Iterator[bool]:
@@ -74,9 +149,7 @@ class Sweep:
         path = self.path / f"{name}.claim"
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
+            if not _lock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)):
                 yield False
                 return
             file.truncate(0)
@@ -84,20 +157,105 @@ class Sweep:
             file.flush()
             yield True
 
-    def result(self, fit_id: str) -> dict[str, Any] | None:
-        """The result of a fit, or None as long as it is not finished."""
+    def result(self, fit_id: str, numbers: Sequence[str] = ()) -> dict[str, Any] | None:
+        """The result of a fit, or None as long as it is not finished.
+
+        Args:
+          fit_id: of the fit.
+          numbers: what the result has to have, each of them a number.
+
+        Raises:
+          UserError: the file of the result cannot be read, or lacks one of them.
+        """
+        path = self.path / f"{fit_id}.json"
         try:
-            return json.loads((self.path / f"{fit_id}.json").read_text())
-        except FileNotFoundError:
-            return None
+            found = _read(path)
+            for name in numbers if found is not None else ():
+                if not _is_number(found.get(name)):
+                    raise DamagedError(f"{path} is damaged: its {name} is no number.")
+        except DamagedError as error:
+            raise UserError(f"{error} Remove it, and the fit is made again.") from error
+        return found
 
     def finish(self, fit_id: str, result: Mapping[str, Any]) -> None:
-        """Write the result of a fit, all at once."""
+        """Write the result of a fit, all at once; it marks the fit as finished."""
         _write(self.path / f"{fit_id}.json", result)
+
+    def left_out(self, name: str, max_bad_images: int) -> tuple[str, ...] | None:
+        """The images of a data set that cannot be decoded, as `leave_out` noted them.
+
+        Args:
+          name: below images/.
+          max_bad_images: how many may be left out now.
+
+        Returns:
+          None if nothing was noted, or what was is damaged or allowed more than now.
+        """
+        try:
+            found = _read(self.path / IMAGES / f"{name}.json") or {}
+        except DamagedError:
+            return None
+        names, most = found.get("left_out"), found.get("max_bad_images")
+        if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+            return None
+        return tuple(names) if isinstance(most, int) and most <= max_bad_images else None
+
+    def leave_out(self, name: str, left_out: Sequence[str], max_bad_images: int) -> None:
+        """Note which images of a data set cannot be decoded."""
+        noted = {"left_out": list(left_out), "max_bad_images": max_bad_images}
+        _write(self.path / IMAGES / f"{name}.json", noted)
 
     def arrays(self, fit_id: str) -> pathlib.Path:
         """The file for the arrays of a fit."""
         return self.path / f"{fit_id}.npz"
+
+    def _has_results(self) -> bool:
+        """Whether a fit is finished."""
+        for folder, _, files in os.walk(self.path):
+            inside = pathlib.Path(folder).relative_to(self.path)
+            if len(inside.parts) >= 2 and any(name.endswith(".json") for name in files):
+                return True
+        return False
+
+
+def read_arrays(path: pathlib.Path, *names: str) -> list[np.ndarray] | None:
+    """Arrays of a file that `write_arrays` wrote; None if it is not there or damaged."""
+    try:
+        with np.load(path) as stored:
+            return [stored[name] for name in names]
+    except Exception:  # a damaged file can raise any
+        return None
+
+
+def write_arrays(path: pathlib.Path, **arrays: np.ndarray) -> None:
+    """Write arrays to a .npz file, all at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.part")
+    with open(unfinished, "wb") as file:
+        np.savez(file, **arrays)
+    unfinished.replace(path)
+
+
+def _read(path: pathlib.Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None if there is no file."""
+    try:
+        if path.exists() and not path.is_file():
+            raise DamagedError(f"{path} is no file.")
+        found = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{path} is damaged: {error}.") from error
+    if not isinstance(found, dict):
+        raise DamagedError(f"{path} is damaged: it holds no object.")
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
 
 
 def _write(path: pathlib.Path, values: Mapping[str, Any]) -> None:
@@ -105,3 +263,12 @@ def _write(path: pathlib.Path, values: Mapping[str, Any]) -> None:
     unfinished = path.with_name(f"{path.name}.part")
     unfinished.write_text(json.dumps(values, indent=2) + "\n")
     unfinished.replace(path)
+
+
+def _lock(file: Any, kind: int) -> bool:
+    """Lock an open file; False if another process has it."""
+    try:
+        fcntl.flock(file, kind)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,8 +1,11 @@
 """The table of a sweep, beside the paper's: Markdown, CSV and a picture."""
 
+import contextlib
 import csv
+import io
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import BinaryIO
 
 import numpy as np
 
@@ -12,7 +15,7 @@ from simclr_tf.evaluation.metrics import permutation_p_value
 from simclr_tf.models import Architecture
 from simclr_tf.transfer.paper import reported
 from simclr_tf.transfer.plan import Fit
-from simclr_tf.transfer.sweep import Sweep
+from simclr_tf.transfer.sweep import Sweep, read_arrays
 
 OURS = "this sweep"
 SIGNIFICANT = 0.05
@@ -26,7 +29,7 @@ def results(sweep: Sweep, fits: Sequence[Fit], architecture: Architecture) -> Ro
     """
     rows: dict[tuple[str, str], dict[str, float]] = {}
     for fit in fits:
-        if fit.point is None and (result := sweep.result(fit.id)):
+        if fit.point is None and (result := sweep.result(fit.id, ["test"])):
             rows.setdefault((fit.protocol, OURS), {})[fit.dataset] = 100 * result["test"]
     for protocol, _ in tuple(rows):
         for kind, values in reported(architecture, protocol).items():
@@ -38,7 +41,8 @@ def p_values(sweep: Sweep, other: Sweep, fits: Sequence[Fit]) -> Rows:
     """Permutation tests of the differences from another sweep, where both have finished.
 
     Raises:
-      UserError: a data set does not have the same test images in both.
+      UserError: a data set does not have the same test images in both, or predictions cannot be
+        read.
     """
     rows: dict[tuple[str, str], dict[str, float]] = {}
     for fit in fits:
@@ -46,8 +50,13 @@ def p_values(sweep: Sweep, other: Sweep, fits: Sequence[Fit]) -> Rows:
             continue
         shares, labels = {}, {}
         for which in (sweep, other):
-            with np.load(which.arrays(fit.id)) as stored:
-                shares[which], labels[which] = stored["shares"], stored["labels"]
+            stored = read_arrays(which.arrays(fit.id), "shares", "labels")
+            if stored is None or len(stored[0]) != len(stored[1]):
+                raise UserError(
+                    f"{which.arrays(fit.id)} is damaged. Remove it and the .json file beside it, "
+                    "and run that sweep again."
+                )
+            shares[which], labels[which] = stored
         if not np.array_equal(labels[sweep], labels[other]):
             raise UserError(
                 f"{sweep.path} and {other.path} have other test images of {fit.dataset}; sweeps "
@@ -81,11 +90,24 @@ def write(folder: pathlib.Path, rows: Rows, differences: Rows) -> str:
         cells.append([protocol, what, *shown])
         lines.append("| " + " | ".join(cells[-1]) + " |")
     text = "\n".join(lines) + "\n"
-    (folder / "table.md").write_text(text)
-    with open(folder / "table.csv", "w", newline="") as file:
-        csv.writer(file).writerows([["protocol", "what", *order], *_plain(cells)])
-    _draw(folder / "table.png", rows, order, titles)
+    with _replaced(folder / "table.png") as file:
+        _draw(file, rows, order, titles)
+    with _replaced(folder / "table.csv") as file:
+        sheet = io.TextIOWrapper(file, "utf-8", newline="")
+        csv.writer(sheet).writerows([["protocol", "what", *order], *_plain(cells)])
+        sheet.flush()
+    with _replaced(folder / "table.md") as file:
+        file.write(text.encode())
     return text
+
+
+@contextlib.contextmanager
+def _replaced(path: pathlib.Path) -> Iterator[BinaryIO]:
+    """A new file, which takes the place of an old one when all of it is written."""
+    unfinished = path.with_name(f"{path.name}.part")
+    with open(unfinished, "wb") as file:
+        yield file
+    unfinished.replace(path)
 
 
 def _p_value(value: float) -> str:
@@ -96,7 +118,7 @@ def _plain(cells: Sequence[Sequence[str]]) -> list[list[str]]:
     return [[cell.strip("*") for cell in row] for row in cells]
 
 
-def _draw(path: pathlib.Path, rows: Rows, order: Sequence[str], titles: Sequence[str]) -> None:
+def _draw(file: BinaryIO, rows: Rows, order: Sequence[str], titles: Sequence[str]) -> None:
     """Bars for each data set, one picture for each protocol above the other."""
     from matplotlib.figure import Figure
 
@@ -113,4 +135,4 @@ def _draw(path: pathlib.Path, rows: Rows, order: Sequence[str], titles: Sequence
         axes.set_title(protocol)
         axes.set_ylabel("%")
         axes.legend(fontsize="small")
-    figure.savefig(path, dpi=120)
+    figure.savefig(file, format="png", dpi=120)

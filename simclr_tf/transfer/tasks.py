@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf.data import datasets, subsets
+from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.decode import decode_image
 from simclr_tf.data.holdout import held_out
 from simclr_tf.data.sources import ImageDataset
@@ -27,6 +28,9 @@ class Task:
       seed: of what is held out for validation.
       check: whether the numbers of images have to be the official ones.
       left_out: file names of images that are done without, because they cannot be decoded.
+      holdout_fraction, split_seed, upright: see `datasets.load`; those of the network's own run
+        where it was trained on this data set. They play no part in the names of files: the
+        weights do.
     """
 
     name: str
@@ -34,6 +38,9 @@ class Task:
     seed: int = 0
     check: bool = True
     left_out: tuple[str, ...] = ()
+    holdout_fraction: float = dataclasses.field(default=0.1, repr=False)
+    split_seed: int = dataclasses.field(default=0, repr=False)
+    upright: bool = dataclasses.field(default=True, repr=False)
 
     @property
     def metric(self) -> str:
@@ -57,9 +64,10 @@ class Task:
             )
             bad = np.isin(found.file_names or (), self.left_out)
             return subsets.restrict(found, np.flatnonzero(~bad)) if bad.any() else found
-        if split == "test":
-            return self._open_labelled("test")
         train = self._open_labelled("train")
+        if split == "test":
+            test = self._open_labelled("test")
+            return with_classes_of(test, train.class_names, train.num_classes, "its split train")
         if split == "train+validation":
             return train
         labels = subsets.labels_of(train)
@@ -82,7 +90,15 @@ class Task:
         return self.open("test").num_classes
 
     def _open_labelled(self, split: str) -> ImageDataset:
-        dataset = datasets.load(self.name, split, data_dir=self.data_dir, known_bad=self.left_out)
+        dataset = datasets.load(
+            self.name,
+            split,
+            data_dir=self.data_dir,
+            holdout_fraction=self.holdout_fraction,
+            split_seed=self.split_seed,
+            upright=self.upright,
+            known_bad=self.left_out,
+        )
         if dataset.num_classes is None:
             raise UserError(f"Transfer needs labels, and the data set {self.name} has none.")
         return dataset

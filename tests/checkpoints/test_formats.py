@@ -1,7 +1,9 @@
 """Everything that is read and written besides the original's files, and `load_into`."""
 
+import contextlib
 import dataclasses
 import json
+import resource
 import subprocess
 import sys
 
@@ -38,10 +40,7 @@ def same(found, expected):
 
 
 def write_run(path, network, step=7, image_size=28):
-    RunDirectory(path).claim({"image_size": image_size}, network.architecture, False)
-    checkpoint = tf.train.Checkpoint(method=tf.train.Checkpoint(network=network))
-    manager = tf.train.CheckpointManager(checkpoint, str(path), None, checkpoint_name="ckpt")
-    manager.save(checkpoint_number=step)
+    training.write_run(path, network, step, image_size=image_size)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +84,7 @@ def written(network, tmp_path_factory):
 def test_every_format_holds_the_same_network(written, network, kind):
     stored = checkpoints.read(written[kind])
     assert (stored.kind, stored.architecture, stored.step) == (kind, SMALL, 7)
-    assert stored.image_size == (None if kind == "converted checkpoint" else 28)
+    assert stored.image_size == 28
     assert stored.unused == stored.excluded == ()
     same(stored.arrays, values(network))
     without_heads = checkpoints.read(written[kind], "(?!global_step|head)")
@@ -292,7 +291,7 @@ def test_large_weights_are_reported_and_rescaled(tmp_path, network):
 def test_the_flag_reaches_both_kinds_of_training(written, builder, capsys):
     flags = {"checkpoint": str(written["run directory"]), "rescale_v1_weights": True}
     config = configuration.from_dict(training.SMALL | flags)
-    method = builder.build(config, SMALL)
+    method = builder.build(config, SMALL, checkpoints.read(written["run directory"]))
     assert "convolution weights are divided by 16.8" in capsys.readouterr().out
     loaded = values(method.network)
     path = "encoder/stem/convolutions/0/kernel"
@@ -305,8 +304,7 @@ def test_contradictions_name_both_values():
     asked = Architecture(50, cifar_stem=False, num_proj_layers=3, sk_ratio=0.1 + 1e-9)
     assert contradictions(asked, stored, ENCODER_FLAGS + PROJECTION_FLAGS) == [
         "--resnet_depth=50, but the checkpoint has 18",
-        "--image_size asks for the ImageNet stem, but the checkpoint has the CIFAR stem (up to 32 "
-        "pixels)",
+        "--cifar_stem=false, but the checkpoint has the CIFAR stem",
         "--num_proj_layers=3, but the checkpoint has 2",
     ]
     assert contradictions(asked, stored, {"proj_out_dim", "sk_ratio"}) == []
@@ -359,7 +357,9 @@ def test_what_cannot_be_read_is_said_in_one_line(written, tmp_path, capsys):
     (tmp_path / "k.json").write_bytes((written["Keras weights"].parent / "k.json").read_bytes())
     assert_refused(capsys, main, [keras], "cannot be read")
     (tmp_path / "k.json").write_text('{"architecture": {"depth": 5}}')
-    assert_refused(capsys, main, [keras], "k.json should describe an architecture")
+    assert_refused(
+        capsys, main, [keras], "k.json describes a network that this version does not know"
+    )
     run = tmp_path / "run"
     RunDirectory(run).claim({}, SMALL, False)
     assert_refused(capsys, main, [run], "has no checkpoint yet")
@@ -441,3 +441,104 @@ def test_the_tool_runs_as_a_program(tmp_path):
     done = subprocess.run(command, cwd=commands.ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].startswith("error: There is no checkpoint in")
+
+
+@pytest.mark.parametrize("to, name", [("torch", "n.safetensors"), ("keras", "n.weights.h5")])
+def test_a_conversion_that_was_killed_before_its_weights_goes_on(
+    written, network, tmp_path, to, name, monkeypatch, capsys
+):
+    pytest.importorskip("safetensors")
+    command = [str(written["run directory"]), "--to", to, str(tmp_path / name)]
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("simclr_tf.checkpoints.convert.publish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            main(command)
+    assert [path.name for path in tmp_path.iterdir()] == ["n.json"]
+    other = json.loads((tmp_path / "n.json").read_text())
+    assert main(command) == 0
+    same(values(checkpoints.load(tmp_path / name)), values(network))
+    # A description of other weights, or anything else of that name, is left alone.
+    (tmp_path / name).unlink()
+    for content in (json.dumps(other | {"step": 8}), "[1]", "mine"):
+        (tmp_path / "n.json").write_text(content)
+        assert main(command) == 2
+        assert "describes something else" in capsys.readouterr().err
+        assert (tmp_path / "n.json").read_text() == content and not (tmp_path / name).exists()
+
+
+def test_what_killed_processes_left_is_removed(written, tmp_path):
+    for name in (".convert-0123abcd", ".export-0123abcd"):
+        (tmp_path / name / "model").mkdir(parents=True)
+    (tmp_path / ".convert-of-mine").mkdir()
+    run = str(written["run directory"])
+    assert main([run, "--to", "simclr_tf", str(tmp_path / "own")]) == 0
+    assert export_main([run, str(tmp_path / "5")]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {".convert-of-mine", "own", "5"}
+
+
+@pytest.mark.parametrize(
+    ("destination", "message"),
+    [
+        ("file/1", "is not a directory"),
+        ("1" * 300, "name too long"),
+        (f"{'n' * 300}/1", "name too long"),
+        ("old/1", "exists already"),
+        ("links/1", "exists already"),
+        ("links/1/1", "symbolic links"),
+    ],
+)
+@pytest.mark.parametrize(
+    "program",
+    [lambda to: main(["absent", "--to", "simclr_tf", to]), lambda to: export_main(["absent", to])],
+    ids=["convert", "export"],
+)
+def test_destinations_are_checked_before_anything_is_read(
+    tmp_path, capsys, program, destination, message
+):
+    (tmp_path / "file").touch()
+    (tmp_path / "old" / "1").mkdir(parents=True)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "1").symlink_to("1")
+    assert program(f"{tmp_path}/{destination}") == 2
+    printed = capsys.readouterr().err
+    assert message in printed and "absent" not in printed and printed.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "old", "links"}
+
+
+@contextlib.contextmanager
+def limited(size):
+    """Files of this process cannot become larger than this, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(
+    "program, name",
+    [
+        (lambda run, to: main([run, "--to", "simclr_tf", to]), "own"),
+        (lambda run, to: main([run, "--to", "torch", to]), "t.safetensors"),
+        (lambda run, to: main([run, "--to", "keras", to]), "k.weights.h5"),
+        (lambda run, to: export_main([run, to]), "7"),
+    ],
+    ids=["simclr_tf", "torch", "keras", "export"],
+)
+def test_a_full_disk_is_one_line_and_the_command_starts_again(
+    written, network, tmp_path, capsys, program, name
+):
+    pytest.importorskip("safetensors")
+    run = str(written["run directory"])
+    with limited(2**20):
+        assert program(run, str(tmp_path / name)) == 2
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and "File too large" in printed and "unharmed" in printed
+    assert list(tmp_path.iterdir()) == []
+    assert program(run, str(tmp_path / name)) == 0
+    same(values(checkpoints.load(tmp_path / name)), values(network))

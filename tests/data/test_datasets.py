@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf.data import datasets
+from simclr_tf.data import datasets, subsets
 from simclr_tf.data.decode import decode_image
 from simclr_tf.data.sources import ImageDataset, IndexedSource, Positions
 from simclr_tf.errors import UserError
@@ -180,3 +180,44 @@ def test_tfds_data_set_without_images(tmp_path):
     )
     with pytest.raises(UserError, match="only_words has no feature `image`; it has word"):
         datasets.load("only_words", "train", data_dir=str(tmp_path))
+
+
+def store(data_dir, name, label, labels):
+    """A TFDS data set of small images with these labels."""
+    import tensorflow_datasets as tfds
+
+    image = np.zeros((4, 4, 3), np.uint8)
+    features = {"image": tfds.features.Image(shape=(None, None, 3)), "label": label}
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name=name,
+        version="1.0.0",
+        features=tfds.features.FeaturesDict(features),
+        split_datasets={"train": [(i, {"image": image, "label": v}) for i, v in enumerate(labels)]},
+        data_dir=data_dir,
+    )
+    return datasets.load(name, "train", data_dir=str(data_dir))
+
+
+def test_a_split_whose_labels_are_all_minus_one_has_none(tmp_path, caplog):
+    import tensorflow_datasets as tfds
+
+    label = tfds.features.ClassLabel(names=["a", "b"])
+    found = store(tmp_path, "without", label, [-1] * 6)
+    assert found.num_classes is None and found.class_names is None
+    assert "label" not in next(iter(found.examples()))
+    assert "are -1" in caplog.text and "images without labels" in caplog.text
+    mixed = store(tmp_path, "mixed", label, [-1, 1, -1, 0, 1, -1])
+    assert mixed.num_classes == 2
+    labels = subsets.labels_of(mixed)
+    assert sorted(labels) == [-1, -1, -1, 0, 1, 1]
+    chosen = subsets.choose(labels, 2, per_class=1)
+    assert sorted(labels[chosen]) == [0, 1]
+
+
+def test_integer_labels_that_are_no_class_label_are_not_called_none(tmp_path, caplog):
+    import tensorflow_datasets as tfds
+
+    label = tfds.features.Scalar(np.int64)
+    found = store(tmp_path, "numbered", label, [0, 1, 2, 0])
+    assert found.num_classes is None
+    assert "is no ClassLabel but" in caplog.text and "int64" in caplog.text

@@ -196,3 +196,44 @@ def test_bfloat16_is_known_to_be_emulated(tmp_path, monkeypatch, cpuinfo, emulat
     assert not distribute.emulates_bfloat16(str(tmp_path / "none"))
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [kind] * (kind == "GPU"))
     assert not distribute.emulates_bfloat16(str(file))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "null",
+        "3",
+        "{",
+        "\udcff",
+        '{"cluster": []}',
+        '{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": [1, 2]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a", "b"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": []}',
+        '{"cluster": {"worker": ["a:1", "b:1"]}}',
+        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": "0"}}',
+        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}',
+        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": -1}}',
+        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "boss", "index": 0}}',
+        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": ["worker"], "index": 0}}',
+    ],
+)
+def test_a_malformed_tf_config_is_one_line(monkeypatch, text):
+    monkeypatch.setenv("TF_CONFIG", text)
+    for name in ("auto", "multi_worker"):
+        with pytest.raises(UserError, match="TF_CONFIG"):
+            distribute.choose_strategy(name)
+
+
+def test_a_task_without_type_is_one_line(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", TWO_WORKERS)
+    with pytest.raises(UserError, match="TF_CONFIG.*TensorFlow says that"):
+        distribute.choose_strategy("multi_worker")
+
+
+def test_jobs_that_train_nothing_are_left_out(chosen):
+    cluster = {"worker": ["a:1", "b:1"], "evaluator": ["c:1"]}
+    text = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 1}})
+    assert chosen(environment={"TF_CONFIG": text}) == ("multi_worker", "auto")

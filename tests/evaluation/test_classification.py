@@ -27,13 +27,13 @@ class Fixed:
         return images[:, 0, : self.architecture.num_classes, 0]
 
 
-def batches(size):
+def batches(size, labels=LABELS):
     """The logits as images, in batches of one size; the last filled up with black and label -1."""
     missing = -len(LOGITS) % size
     images = np.zeros((len(LOGITS) + missing, 1, 7, 3), np.float32)
     images[: len(LOGITS), 0, :, 0] = LOGITS
-    labels = np.concatenate([LABELS, np.full(missing, -1)])
-    weights = (labels >= 0).astype(np.float32)
+    labels = np.concatenate([labels, np.full(missing, -1)])
+    weights = (np.arange(len(labels)) < len(LOGITS)).astype(np.float32)
     return tf.data.Dataset.from_tensor_slices((images, labels, weights)).batch(size)
 
 
@@ -45,6 +45,28 @@ def test_the_batch_size_does_not_matter(size):
         "label_top_5_accuracy": pytest.approx(share_in_top(5), abs=1e-12),
         "regularization_loss": 0.0,
     }
+
+
+@pytest.mark.parametrize("size", [3, 20])
+def test_images_without_label_do_not_count(size):
+    """Label -1 with weight 1: such an image is neither right nor wrong."""
+    labels = np.where(np.arange(11) % 3 == 1, -1, LABELS)
+    known = labels >= 0
+    expected = {
+        f"label_top_{k}_accuracy": pytest.approx(
+            share_in_top(k, LOGITS[known], labels[known]), abs=1e-12
+        )
+        for k in (1, 5)
+    }
+    found = evaluate_classifier(Fixed(7), batches(size, labels))
+    assert found == expected | {"regularization_loss": 0.0}
+    assert top_k_accuracies(LOGITS, labels) == expected
+
+
+def test_without_labels_there_is_no_accuracy():
+    labels = np.full(11, -1)
+    assert evaluate_classifier(Fixed(7), batches(4, labels)) == {"regularization_loss": 0.0}
+    assert top_k_accuracies(LOGITS, labels) == {}
 
 
 def test_top_5_is_left_out_below_five_classes():

@@ -1,7 +1,11 @@
 """Embeddings in files: the same numbers as in process, whatever interrupted the extraction."""
 
+import contextlib
+import dataclasses
 import itertools
 import json
+import os
+import resource
 
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ import tensorflow as tf
 from simclr_tf import cli
 from simclr_tf.checkpoints.convert import convert
 from simclr_tf.checkpoints.description import Description
-from simclr_tf.data import datasets, pipeline
+from simclr_tf.data import datasets, pipeline, subsets
 from simclr_tf.evaluation import embeddings
 from simclr_tf.features import Features, extract
 from simclr_tf.models import Architecture, Network
@@ -180,15 +184,122 @@ def test_the_size_of_images_is_that_of_the_stem(source, folder, tmp_path):
     ("flags", "message"),
     [
         ({"output": None}, "--output is missing"),
-        ({"batch_size": 0}, "--batch_size is at least 1"),
-        ({"image_size": -1}, "--image_size at least 0"),
+        ({"batch_size": 0}, "--batch_size lies in [1, "),
+        ({"image_size": -1}, "--image_size lies in [0, "),
         ({"data_dir": None}, "--data_dir=FOLDER"),
+        ({"output": "TMP/n\0.npz"}, "UTF-8"),
+        ({"output": f"TMP/{'n' * 300}.npz"}, "name too long"),
+        ({"output": f"TMP/{'n' * 249}.npz"}, "name too long"),  # with .parts
+        ({"output": f"TMP/{'n' * 300}"}, "name too long"),
+        ({"output": "/proc/absent/f.npz"}, "cannot be written"),
+        ({"output": "nothing://bucket/f.npz"}, "Nothing opens nothing://"),
         ({"split": "dev"}, "no split 'dev'; it has train, validation, test, all"),
     ],
 )
 def test_what_cannot_work_is_one_line(source, folder, tmp_path, capsys, flags, message):
-    given = {"data_dir": str(folder), "output": f"{tmp_path}/out.npz"} | flags
+    given = {"data_dir": str(folder), "output": "TMP/out.npz"} | flags
+    given["output"] = given["output"] and given["output"].replace("TMP", str(tmp_path))
     assert cli.exit_status(lambda: extract(source, Features(**given)) and 0) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: ") and printed.count("\n") == 1 and message in printed
     assert not list(tmp_path.iterdir())
+
+
+def test_outputs_are_checked_before_anything_is_read(tmp_path):
+    (tmp_path / "folder.npz").mkdir()
+    (tmp_path / "file").touch()
+    for name, message in (
+        ("folder.npz", "is a directory"),
+        ("file/f.npz", "is not a directory"),
+        ("file/f", "is not a directory"),
+        ("file", "holds something else"),
+    ):
+        with pytest.raises(embeddings.UserError, match=message):
+            extract("absent", Features(output=f"{tmp_path}/{name}"))
+
+
+def test_files_of_others_are_left_alone(network, digits, tmp_path):
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    np.savez(tmp_path / "list.npz", about="[1]")
+    np.savez(tmp_path / "pickle.npz", about=np.array([{}], object))
+    (tmp_path / "empty.npz").touch()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for path in before:
+        with pytest.raises(embeddings.UserError, match="holds something else"):
+            write(network, digits, path)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_what_killed_processes_left_is_overwritten_or_removed(network, digits, expected, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "embeddings.json.part").write_text("{")
+    assert write(network, digits, tmp_path / "out") == 359
+    close([r["features"].float_list.value for r in records(tmp_path / "out")], expected[0])
+    output = tmp_path / "f.npz"
+    write(network, digits, output)
+    (tmp_path / "f.npz.parts").mkdir()
+    (tmp_path / "f.npz.parts" / "part-00001.npz").write_bytes(b"half removed")
+    assert write(network, digits, output) == 0
+    assert not (tmp_path / "f.npz.parts").exists()
+
+
+@pytest.mark.parametrize("name", ["full.npz", "full"])
+def test_a_full_disk_keeps_whole_parts(network, digits, expected, tmp_path, monkeypatch, name):
+    output = tmp_path / name
+    writer = embeddings.complete_file
+    calls = itertools.count()
+
+    @contextlib.contextmanager
+    def full(file):
+        if next(calls) == 2:  # the second part
+            before = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+            try:
+                with writer(file) as part:
+                    yield part
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        else:
+            with writer(file) as part:
+                yield part
+
+    monkeypatch.setattr(embeddings, "complete_file", full)
+    monkeypatch.setattr("simclr_tf.outputs.complete_file", full)
+    with pytest.raises(embeddings.UserError, match="File too large.*whole parts is kept") as caught:
+        write(network, digits, output)
+    assert "\n" not in str(caught.value)
+    assert not [path for path in tmp_path.rglob("*.part")] and not output.is_file()
+    assert write(network, digits, output) == 359 - 120
+    if name == "full":
+        features = [r["features"].float_list.value for r in records(output)]
+    else:
+        features = np.load(output)["features"]
+    close(features, expected[0])
+
+
+NOT_UTF8 = "caf\udce9"
+
+
+@pytest.fixture(scope="module")
+def odd(digits):
+    """Five images whose file and class names are not all UTF-8."""
+    paths = tuple(f"{NOT_UTF8}/{name}.png" for name in ("a", "größe", NOT_UTF8, "d", "e"))
+    dataset = subsets.restrict(digits, np.arange(5))
+    names = tuple([NOT_UTF8, *"123456789"])
+    return dataclasses.replace(dataset, file_names=paths, class_names=names)
+
+
+def test_names_that_are_no_utf8(network, odd, tmp_path):
+    write(network, odd, tmp_path / "f.npz")
+    with np.load(tmp_path / "f.npz") as stored:
+        assert tuple(stored["paths"].tolist()) == odd.file_names
+        assert stored["class_names"].tolist()[0] == NOT_UTF8
+        assert json.loads(str(stored["about"]))["class_names"][0] == NOT_UTF8
+    write(network, odd, tmp_path / "out")
+    paths = [r["path"].bytes_list.value[0] for r in records(tmp_path / "out")]
+    assert paths == [os.fsencode(path) for path in odd.file_names] and b"\xe9" in paths[0]
+    json.loads((tmp_path / "out" / "embeddings.json").read_bytes().decode("ascii"))
+    for name in ("f.npz", "out"):
+        assert write(network, odd, tmp_path / name) == 0

@@ -45,6 +45,29 @@ def test_accuracy_is_that_of_scikit_learn():
     assert ours > 0.8
 
 
+def test_images_without_label_neither_vote_nor_count():
+    random = np.random.default_rng(0)
+    voting, asked = random.random(400) < 0.3, random.random(300) < 0.5
+    found = knn_accuracy(
+        BANK,
+        np.where(voting, BANK_LABELS, -1),
+        QUERIES,
+        np.where(asked, QUERY_LABELS, -1),
+        num_classes=10,
+        k=20,
+    )
+    scores = knn_predict(BANK[voting], BANK_LABELS[voting], QUERIES[asked], num_classes=10, k=20)
+    assert found == np.mean(scores.argmax(axis=1) == QUERY_LABELS[asked])
+
+
+@pytest.mark.parametrize("part", ["bank_labels", "query_labels"])
+def test_without_labels_there_is_nothing_to_compare(part):
+    given = {"bank_labels": BANK_LABELS, "query_labels": QUERY_LABELS}
+    given[part] = np.full_like(given[part], -1)
+    with pytest.raises(UserError, match="labelled images.* Received: .*0 "):
+        knn_accuracy(BANK, queries=QUERIES, num_classes=10, **given)
+
+
 def test_a_low_temperature_does_not_overflow():
     scores = knn_predict(BANK, BANK_LABELS, BANK, num_classes=10, k=5, temperature=1e-3)
     assert np.isfinite(scores).all()

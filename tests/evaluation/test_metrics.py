@@ -133,4 +133,20 @@ def test_models_that_are_equal_do_not_differ():
 
 
 def test_models_that_differ_everywhere_do():
-    assert metrics.permutation_p_value(np.full(100, 0.01)) == 0
+    """No exchange of 100,000 is as extreme as what was observed, which counts itself."""
+    assert metrics.permutation_p_value(np.full(100, 0.01)) == 1 / 100_001
+
+
+def test_a_p_value_is_never_0_and_few_samples_say_little():
+    for samples in (1, 19, 999):
+        p_value = metrics.permutation_p_value(np.full(60, -0.5), samples=samples)
+        assert p_value == pytest.approx(1 / (samples + 1), rel=1e-12)
+
+
+def test_of_equal_models_no_more_are_below_a_threshold_than_it_says():
+    """With 19 samples p is 1/20, 2/20, ...; without the one, 1/19 would happen to 2 of 20."""
+    random = np.random.default_rng(0)
+    found = [
+        metrics.permutation_p_value(random.normal(size=30), samples=19, seed=i) for i in range(2000)
+    ]
+    assert np.mean(np.array(found) <= 1 / 19 + 1e-9) == pytest.approx(0.05, abs=0.015)

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+import training
 
 from simclr_tf.checkpoints.restore import variable_paths
-from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.export.__main__ import main
 from simclr_tf.models import Architecture, Network
 
@@ -19,10 +19,7 @@ def run(tmp_path_factory):
     """A run directory with a checkpoint at step 5, and the network in it."""
     path = tmp_path_factory.mktemp("run")
     network = Network(ARCHITECTURE)
-    RunDirectory(path).claim({"image_size": 28, "class_names": None}, ARCHITECTURE, False)
-    checkpoint = tf.train.Checkpoint(method=tf.train.Checkpoint(network=network))
-    manager = tf.train.CheckpointManager(checkpoint, str(path), None, checkpoint_name="ckpt")
-    manager.save(checkpoint_number=5)
+    training.write_run(path, network, 5, image_size=28)
     return path, network
 
 

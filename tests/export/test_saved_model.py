@@ -12,6 +12,7 @@ import tensorflow as tf
 from prediction_log import prediction_log_class
 from tensorflow.core.framework import tensor_pb2
 
+from simclr_tf import checkpoints
 from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.data.views import evaluation_view
 from simclr_tf.errors import UserError
@@ -299,6 +300,19 @@ def test_nothing_is_left_of_an_export_that_fails(network, tmp_path, monkeypatch)
     with pytest.raises(RuntimeError):
         export_saved_model(network, tmp_path / "1", image_size=32)
     assert os.listdir(tmp_path) == []
+
+
+def test_names_that_are_no_utf8_are_served_as_bytes(network, tmp_path):
+    names = ["caf\udce9", "größe", "a\nb"]
+    export_saved_model(network, tmp_path / "1", image_size=32, class_names=names)
+    assert (tmp_path / "1/assets/labels.txt").read_bytes() == "caf?\ngröße\na b\n".encode().replace(
+        b"?", b"\xe9"
+    )
+    assert checkpoints.read(tmp_path / "1").class_names == tuple(names)
+    serve = tf.saved_model.load(str(tmp_path / "1")).signatures["images"]
+    answer = serve(images=tf.constant(images(8)))
+    served = [os.fsencode(names[i]) for i in answer["class_indices"].numpy()]
+    assert answer["classes"].numpy().tolist() == served
 
 
 def test_every_class_needs_a_name(network, tmp_path):

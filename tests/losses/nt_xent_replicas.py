@@ -3,6 +3,7 @@
 python nt_xent_replicas.py HIDDEN.npy OUTPUT.npz BLOCK_ROWS
 """
 
+import itertools
 import pathlib
 import sys
 
@@ -18,8 +19,8 @@ REPLICAS = 2
 
 
 def main(hidden_file, output, block_rows):
-    hidden = np.load(hidden_file)  # (2, N, d)
-    n = hidden.shape[1] // REPLICAS
+    cases = np.load(hidden_file)  # (cases, 2, N, d)
+    n = cases.shape[2] // REPLICAS
     (cpu,) = tf.config.list_physical_devices("CPU")
     devices = [tf.config.LogicalDeviceConfiguration()] * REPLICAS
     tf.config.set_logical_device_configuration(cpu, devices)
@@ -41,18 +42,19 @@ def main(hidden_file, output, block_rows):
     def compute(shares, hidden_norm, implementation):
         return strategy.run(values_and_gradient, (shares, hidden_norm, implementation))
 
-    def share(context):
-        start = context.replica_id_in_sync_group * n
-        return tf.constant(hidden[:, start : start + n].reshape(-1, hidden.shape[-1]))
-
-    shares = strategy.experimental_distribute_values_from_function(share)
     arrays = {}
-    for hidden_norm in (True, False):
-        for implementation in ("dense", "tiled"):
+    for case, hidden in enumerate(cases):
+
+        def share(context, hidden=hidden):
+            start = context.replica_id_in_sync_group * n
+            return tf.constant(hidden[:, start : start + n].reshape(-1, hidden.shape[-1]))
+
+        shares = strategy.experimental_distribute_values_from_function(share)
+        for hidden_norm, implementation in itertools.product((True, False), ("dense", "tiled")):
             results = compute(shares, hidden_norm, implementation)
             for name, result in zip(("values", "gradient"), results, strict=True):
                 local = np.stack(strategy.experimental_local_results(result))
-                arrays[f"{implementation}/{hidden_norm}/{name}"] = local
+                arrays[f"{case}/{implementation}/{hidden_norm}/{name}"] = local
     np.savez(output, **arrays)
 
 

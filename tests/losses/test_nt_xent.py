@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf.losses import chance_level, contrastive_metrics, nt_xent, supervised_loss
+from simclr_tf.losses import chance_level, contrastive_metrics, nt_xent
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "nt_xent.npz")
 
@@ -128,11 +128,3 @@ def test_metrics():
 def test_entropy_of_a_certain_row_is_finite():
     _, entropy = contrastive_metrics(tf.constant([[1000.0, 0.0]]), tf.one_hot([0], 4))
     np.testing.assert_allclose(entropy, 0.0, atol=1e-7)
-
-
-def test_supervised_loss():
-    logits = np.array([[2.0, 0.0, -1.0], [0.5, 0.5, 0.5]], np.float32)
-    expected = (math.log(math.e**2 + 1 + math.exp(-1)) + math.log(3)) / 2
-    loss = supervised_loss(tf.constant(logits, tf.bfloat16), tf.constant([1, 2]))
-    assert loss.dtype == tf.float32
-    np.testing.assert_allclose(loss, expected, rtol=1e-6)

@@ -1,6 +1,7 @@
 """Tiled NT-Xent against the dense one, which test_nt_xent.py compares with the original."""
 
 import importlib
+import itertools
 import os
 import pathlib
 import subprocess
@@ -113,28 +114,95 @@ def run_script(*arguments):
     return result.stdout
 
 
+def with_equal_images(n, *groups):
+    """Embeddings of which the images of each group are equal, first views and second views."""
+    views = np.stack(np.split(embeddings(n).numpy(), 2))
+    for group in groups:
+        views[:, group] = views[:, group[:1]]
+    return tf.constant(views.reshape(2 * n, -1))
+
+
+def collapsed(n, width=16, seed=0):
+    """All projections are the same one."""
+    row = np.random.default_rng(seed).normal(size=width)
+    return tf.constant(np.tile(row, [2 * n, 1]), tf.float32)
+
+
+def shares_found(hidden, hidden_norm):
+    """Of each image 1 / (1 + c) if its positive ties with c others of the second views and none
+    of them is larger, else 0; in float64."""
+    hidden = hidden.numpy().astype(np.float64)
+    lengths = np.linalg.norm(hidden, axis=1, keepdims=True)
+    a, b = np.split(hidden / lengths if hidden_norm else hidden, 2)
+    logits = a @ b.T
+    above = logits - np.diag(logits)[:, None]
+    tied = (np.abs(above) < 1e-9).sum(axis=1)
+    return np.where((above < 1e-9).all(axis=1), 1 / tied, 0)
+
+
 @pytest.mark.parametrize("block_rows", [32, 1024])
 def test_two_replicas_equal_dense(tmp_path, block_rows):
-    """Of 75 images each: 3 blocks of a view or 1. Dense on replicas is compared elsewhere."""
-    np.save(tmp_path / "hidden.npy", np.stack(np.split(embeddings(150).numpy(), 2)))
+    """Of 75 images each: 3 blocks of a view or 1. Dense on replicas is compared elsewhere.
+
+    Equal images are on one replica and on both, and in one block and in several.
+    """
+    ties = with_equal_images(150, [0, 70, 149], [80, 81])
+    cases = embeddings(150), ties, collapsed(150)
+    np.save(tmp_path / "hidden.npy", np.stack([np.split(case.numpy(), 2) for case in cases]))
     run_script(REPLICAS, tmp_path / "hidden.npy", tmp_path / "output.npz", block_rows)
     arrays = np.load(tmp_path / "output.npz")
-    for hidden_norm in (True, False):
-        for replica in (0, 1):
-            dense, tiled = (
-                [*arrays[f"{kind}/{hidden_norm}/values"][replica]]
-                + [arrays[f"{kind}/{hidden_norm}/gradient"][replica]]
-                for kind in ("dense", "tiled")
-            )
+    for case, hidden_norm, replica in itertools.product(range(3), (True, False), (0, 1)):
+        dense, tiled = (
+            [*arrays[f"{case}/{kind}/{hidden_norm}/values"][replica]]
+            + [arrays[f"{case}/{kind}/{hidden_norm}/gradient"][replica]]
+            for kind in ("dense", "tiled")
+        )
+        if case == 0:
             assert_equal(tiled, dense, 0.1)
+        expected = np.split(shares_found(cases[case], hidden_norm), 2)[replica]
+        for kind in (dense, tiled):
+            assert kind[1] == pytest.approx(expected.mean(), rel=1e-6)
 
 
-def test_an_image_as_similar_as_its_positive_is_not_found():
-    """Of 4 images 2 have the same second view."""
-    first = tf.eye(4)
-    second = tf.gather(first, [0, 1, 1, 3])
-    _, found, _ = tiled(tf.concat([first, second], axis=0), 0.5, True, 2)
-    assert found == 0.5
+@pytest.mark.parametrize("implementation", ["dense", "tiled"])
+@pytest.mark.parametrize("hidden_norm", [True, False])
+@pytest.mark.parametrize("n, width", [(7, 128), (64, 128), (1000, 64), (2048, 32)])
+def test_in_collapse_the_accuracy_is_that_of_chance(n, width, hidden_norm, implementation):
+    """Rounding makes some of the logits of equal projections larger by an ulp or two."""
+    hidden = 3.0 * collapsed(n, width)
+    _, found, _ = nt_xent_with_metrics(hidden, 0.1, hidden_norm, implementation)
+    assert float(found) == pytest.approx(1 / n, rel=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.001, 0.1, 1.0])  # unbounded logits, and bounded
+@pytest.mark.parametrize("hidden_norm", [True, False])
+def test_equal_images_share_what_is_found(hidden_norm, temperature):
+    """Three equal images and two others, some in one block of 8 rows; 37 in all."""
+    hidden = with_equal_images(37, [1, 5, 30], [9, 20])
+    expected = shares_found(hidden, hidden_norm).mean()
+    assert expected < 1 - (2 + 1) / 37 + 1e-9
+    _, found, _ = tiled(hidden, temperature, hidden_norm, 8)
+    assert float(found) == pytest.approx(expected, rel=1e-6)
+    _, found, _ = nt_xent_with_metrics(hidden, temperature, hidden_norm, "dense")
+    assert float(found) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("implementation", ["dense", "tiled"])
+def test_a_tie_ends_where_rounding_does(implementation):
+    """Of images 0 and 1, whose logits are 1, the second view of 1 comes nearer to the first of 0
+    than its own: by 1e-7 that is a tie, by 1e-5 it is lost."""
+    for difference, expected in ((1e-7, 0.75), (1e-5, 0.5)):
+        hidden = np.array([[1, 0], [0, 1], [1, 0], [1 + difference, 2]])
+        _, found, _ = nt_xent_with_metrics(
+            tf.constant(hidden, tf.float32), 1.0, False, implementation
+        )
+        assert float(found) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("implementation", ["dense", "tiled"])
+def test_nothing_is_found_among_logits_that_are_no_numbers(implementation):
+    hidden = tf.fill([8, 4], np.nan)
+    assert nt_xent_with_metrics(hidden, 0.1, True, implementation)[1] == 0
 
 
 MEMORY = """

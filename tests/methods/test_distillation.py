@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf.backend import keras
-from simclr_tf.losses import distillation_loss, supervised_loss_where_labelled
+from simclr_tf.losses import distillation_loss
 from simclr_tf.methods import Distillation
 from simclr_tf.models import Architecture, Network
 
@@ -38,14 +38,6 @@ def test_the_least_loss_is_the_teacher_s_entropy():
     p = softmax(logits(1))
     loss = float(distillation_loss(logits(1), logits(1)))
     assert loss == pytest.approx(-(p * np.log(p)).sum(axis=1).mean(), rel=1e-5)
-
-
-def test_supervised_loss_of_the_labelled_rows():
-    labels = np.array([2, -1, 0, -1, -1, 4])
-    p = softmax(logits(0))
-    expected = -np.log([p[0, 2], p[2, 0], p[5, 4]]).mean()
-    assert float(supervised_loss_where_labelled(logits(0), labels)) == pytest.approx(expected, 1e-5)
-    assert float(supervised_loss_where_labelled(logits(0), np.full(6, -1))) == 0
 
 
 @pytest.fixture(scope="module")

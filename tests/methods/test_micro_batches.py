@@ -133,9 +133,13 @@ def assert_equal_arrays(found, expected, tolerance):
 
 
 def test_replicas_compute_what_one_computes(tmp_path):
-    """Slices of 2 images: two on each of two replicas are the same as four on one."""
+    """Slices of 2 images: two on each of two replicas are the same as four on one.
+
+    Of the labels 3 are on one replica and 1 on the other: the probe's mean is that of the 4.
+    """
     one, two = (on_replicas(tmp_path / f"{n}.npz", n, "slices") for n in (1, 2))
     assert_equal_arrays(two, one, 1e-5)
+    assert one["supervised_loss"] > 0 and one["supervised_acc"] * 8 in range(9)
 
 
 def test_recomputed_blocks_change_nothing_on_replicas(tmp_path):

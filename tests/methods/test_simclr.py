@@ -7,6 +7,7 @@ import tensorflow as tf
 from simclr_tf import assemble, config, losses, optimizers
 from simclr_tf.backend import keras
 from simclr_tf.methods import SimCLR, Supervised, l2_variables
+from simclr_tf.methods.multi_label import MultiLabel
 from simclr_tf.models import Architecture, Network
 from simclr_tf.models.batch_norm import batch_norm_variables
 from simclr_tf.plan import Plan
@@ -115,4 +116,55 @@ def test_supervised_training_sees_one_view(views):
     logits = model(views[0], training=True)["logits"]
     assert float(loss) == pytest.approx(float(losses.supervised_loss(logits, LABELS)), rel=1e-5)
     found = np.mean(logits.numpy().argmax(1) == LABELS.numpy())
+    assert float(values["supervised_acc"]) == pytest.approx(found)
+
+
+PARTLY = tf.constant([0, -1, 2, -1, -1, 2, -1, 1], tf.int64)
+
+
+def numpy_probe(logits, labels):
+    """Mean cross-entropy and accuracy of the labelled rows, in float64."""
+    logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
+    known = labels >= 0
+    logits, labels = logits[known], labels[known]
+    entropies = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]
+    return entropies.mean(), np.mean(logits.argmax(axis=1) == labels)
+
+
+def test_the_probe_learns_from_labelled_images_alone(views):
+    model = network(num_classes=3)
+    _, values = SimCLR(model).objective(views, PARTLY)
+    logits = model(tf.concat(views, axis=0), training=True)["logits"]
+    loss, found = numpy_probe(logits, tf.concat([PARTLY, PARTLY], axis=0))
+    assert float(values["supervised_loss"]) == pytest.approx(loss, rel=1e-4)
+    assert float(values["supervised_acc"]) == pytest.approx(found)
+
+
+def test_supervised_training_learns_from_labelled_images_alone(views):
+    model = network(num_classes=3, proj_head_mode="none")
+    loss, values = Supervised(model).objective(views[:1], PARTLY)
+    expected, found = numpy_probe(model(views[0], training=True)["logits"], PARTLY)
+    assert float(loss) == pytest.approx(expected, rel=1e-4)
+    assert float(values["supervised_acc"]) == pytest.approx(found)
+
+
+def test_a_batch_without_labels_trains_the_encoder_alone(views):
+    """The row of metrics has no NaN, and the probe does not move."""
+    model = network(num_classes=3)
+    method = SimCLR(model)
+    method.compile(keras.optimizers.SGD(0.1))
+    head, stem = model.supervised_head.kernel.numpy(), model.trainable_variables[0].numpy()
+    logs = method.train_step((views, tf.fill([8], tf.constant(-1, tf.int64))))
+    assert float(logs["supervised_loss"]) == 0 and float(logs["supervised_acc"]) == 0
+    assert all(np.isfinite(float(value)) for value in logs.values())
+    np.testing.assert_array_equal(model.supervised_head.kernel, head)
+    assert np.abs(model.trainable_variables[0] - stem).max() > 0
+
+
+def test_classes_that_do_not_count_are_left_out_of_the_accuracy_of_several_labels(views):
+    model = network(num_classes=3, proj_head_mode="none")
+    labels = np.random.default_rng(0).integers(-1, 2, (8, 3))
+    _, values = MultiLabel(model).objective(views[:1], tf.constant(labels))
+    logits = model(views[0], training=True)["logits"].numpy()
+    found = ((logits > 0) == (labels == 1))[labels >= 0].mean()
     assert float(values["supervised_acc"]) == pytest.approx(found)

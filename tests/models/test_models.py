@@ -60,13 +60,6 @@ def test_batch_norm_is_its_formula(shape, center):
     np.testing.assert_allclose(layer.moving_mean, moving_mean, rtol=1e-5)
 
 
-def test_batch_norm_keeps_its_precision_in_bfloat16():
-    layer = BatchNormalization(dtype="mixed_bfloat16")
-    outputs = layer(tf.cast(RNG.normal(size=(16, 4, 4, 2)), tf.bfloat16), training=True)
-    assert outputs.dtype == tf.bfloat16
-    assert {v.dtype for v in layer.weights} == {tf.float32}
-
-
 def convolve(inputs, kernel, stride, before, after):
     """Cross-correlation of (height, width, c) by loops, with zeros before and after."""
     padded = np.pad(inputs, [(before, after), (before, after), (0, 0)])

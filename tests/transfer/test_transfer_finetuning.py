@@ -23,6 +23,11 @@ def test_batch_norm_momentum(num_examples, expected):
     assert finetuning.batch_norm_momentum(num_examples, 256) == pytest.approx(expected)
 
 
+@pytest.fixture(scope="module")
+def stored(checkpoint):
+    return checkpoints.read(checkpoint)
+
+
 def values(network):
     return {name: variable.numpy() for name, variable in variable_paths(network).items()}
 
@@ -33,11 +38,11 @@ def pets(tmp_path):
     return Task("pets", str(tmp_path), check=False)
 
 
-def test_training_begins_at_the_checkpoint_with_a_new_head(checkpoint, pets):
-    stored = values(checkpoints.load(checkpoint))
+def test_training_begins_at_the_checkpoint_with_a_new_head(checkpoint, stored, pets):
+    before = values(checkpoints.load(checkpoint))
     network = finetuning.train(
         Architecture(resnet_depth=18, cifar_stem=True, num_proj_layers=2),
-        checkpoint,
+        stored,
         pets.open("train"),
         Recipe(steps=1, batch_size=8, image_size=8),
         learning_rate=1e-30,
@@ -47,7 +52,7 @@ def test_training_begins_at_the_checkpoint_with_a_new_head(checkpoint, pets):
     moved = [
         name
         for name, value in values(network).items()
-        if name in stored and "moving" not in name and not np.array_equal(value, stored[name])
+        if name in before and "moving" not in name and not np.array_equal(value, before[name])
     ]
     assert not moved
     momenta = {m.momentum for m in network.submodules if isinstance(m, BatchNormalization)}
@@ -60,20 +65,20 @@ def test_training_begins_at_the_checkpoint_with_a_new_head(checkpoint, pets):
         learning_rate=1e-30,
         weight_decay=0.0,
     )
-    name = next(name for name in stored if name.endswith("kernel"))
-    assert not np.array_equal(values(random)[name], stored[name])
+    name = next(name for name in before if name.endswith("kernel"))
+    assert not np.array_equal(values(random)[name], before[name])
 
 
-def test_two_steps_are_those_of_nesterov_momentum(checkpoint, pets):
+def test_two_steps_are_those_of_nesterov_momentum(stored, pets):
     """Against the rule by hand, with gradients of an independent tape."""
     recipe = Recipe(steps=2, batch_size=8, image_size=8, seed=3)
     rate, decay = 0.01, 1e-3
     architecture = Architecture(resnet_depth=18, cifar_stem=True, num_proj_layers=2)
     options = {"learning_rate": rate, "weight_decay": decay}
-    trained = finetuning.train(architecture, checkpoint, pets.open("train"), recipe, **options)
+    trained = finetuning.train(architecture, stored, pets.open("train"), recipe, **options)
     still = {"learning_rate": 1e-30, "weight_decay": 0.0}
     network = finetuning.train(
-        architecture, checkpoint, pets.open("train"), Recipe(1, 8, 8, 3), **still
+        architecture, stored, pets.open("train"), Recipe(1, 8, 8, 3), **still
     )
     variables = network.trainable_variables
     undecayed = {id(v) for v in batch_norm_variables(network)}
@@ -98,10 +103,10 @@ def test_two_steps_are_those_of_nesterov_momentum(checkpoint, pets):
         np.testing.assert_allclose(theirs.numpy(), mine.numpy(), atol=2e-5)
 
 
-def test_predictions_are_of_the_test_views(checkpoint, pets):
+def test_predictions_are_of_the_test_views(stored, pets):
     network = finetuning.train(
         Architecture(resnet_depth=18, cifar_stem=True, num_proj_layers=2),
-        checkpoint,
+        stored,
         pets.open("train"),
         Recipe(steps=1, batch_size=8, image_size=8),
         learning_rate=0.01,

@@ -58,11 +58,6 @@ class Listing:
     parts: dict[str, Examples]
 
 
-def read_lines(path: pathlib.Path) -> list[str]:
-    """The lines of a text file that are not empty, without white space around them."""
-    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
-
-
 def image_files(
     folder: pathlib.Path, keys: Sequence[str], labels: Sequence | np.ndarray, ending: str = ""
 ) -> Examples:
@@ -71,19 +66,22 @@ def image_files(
     Raises:
       UserError: there are none, or files are missing.
     """
+    if not len(keys):
+        raise UserError(f"There are no images in {folder}, or the official lists name none.")
     paths = [os.path.join(folder, key + ending) for key in keys]
     missing = [path for path in paths if not os.path.isfile(path)]
-    if missing or not paths:
+    if missing:
         raise UserError(
             f"{len(missing)} of the {len(paths)} images that the official lists name are missing "
-            f"in {folder}{', the first is ' + missing[0] if missing else ''}."
+            f"in {folder}, the first is {missing[0]}."
         )
     return Examples(np.array(keys), np.array(labels, np.int64), np.array(paths))
 
 
 def hashes(keys: Sequence[str], seed: int) -> np.ndarray:
     """A random number for each key, (n,) uint64, that depends on seed and key alone."""
-    digests = [hashlib.blake2b(f"{seed}/{key}".encode(), digest_size=8).digest() for key in keys]
+    names = [os.fsencode(f"{seed}/{key}") for key in keys]
+    digests = [hashlib.blake2b(name, digest_size=8).digest() for name in names]
     return np.frombuffer(b"".join(digests), ">u8")
 
 

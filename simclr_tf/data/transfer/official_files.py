@@ -78,7 +78,7 @@ class OfficialFiles:
         return self._find_unpacked([name]) is not None
 
     def _find_unpacked(self, names: Sequence[str]) -> pathlib.Path | None:
-        folders = [self.data_dir, *sorted((self.data_dir / _UNPACKED).glob("[!.]*"))]
+        folders = [self.data_dir, *_folders_in(self.data_dir / _UNPACKED)]
         for name in names:
             for folder in folders:
                 for form in (name, name.partition("/")[2]):
@@ -88,7 +88,9 @@ class OfficialFiles:
 
     def _unpack(self, download: Download) -> None:
         folder = self.data_dir / _UNPACKED / download.file.split(".tar")[0].split(".tgz")[0]
-        places = [self.data_dir, *(self.data_dir / _UNPACKED).glob("*/**")]
+        # Archives lie in archives too, in a folder there.
+        unpacked = _folders_in(self.data_dir / _UNPACKED)
+        places = [self.data_dir, *unpacked, *(p for place in unpacked for p in _folders_in(place))]
         archive = next((p / download.file for p in places if (p / download.file).is_file()), None)
         if archive is None or folder.exists():
             return
@@ -99,6 +101,13 @@ class OfficialFiles:
             )
         logging.info("Unpacking %s into %s.", archive, folder)
         unpack(archive, folder)
+
+
+def _folders_in(place: pathlib.Path) -> list[pathlib.Path]:
+    """Those that are finished: what is unpacked just now has a hidden name."""
+    if not place.is_dir():
+        return []
+    return sorted(p for p in place.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def _md5(path: pathlib.Path) -> str:

@@ -18,6 +18,7 @@ from simclr_tf.data.decode import decode_image
 from simclr_tf.data.sources import ImageDataset, IndexedSource, indexed
 from simclr_tf.data.transfer.listing import Examples, Listing, hold_out
 from simclr_tf.data.transfer.official_files import OfficialFiles
+from simclr_tf.data.transfer.official_text import reason
 from simclr_tf.data.transfer.registry import MEAN_AVERAGE_PRECISION, REGISTRY, TransferSet
 from simclr_tf.errors import UserError, did_you_mean
 
@@ -74,7 +75,7 @@ def load(
         raise UserError(f"--data_dir={data_dir} of data set {PREFIX}{name} is no directory.")
     below = pathlib.Path(data_dir) / name
     place = below if below.is_dir() else pathlib.Path(data_dir)
-    listing = entry.read(OfficialFiles(place, PREFIX + name, entry.downloads, check))
+    listing = _read(name, entry, OfficialFiles(place, PREFIX + name, entry.downloads, check))
     if check:
         _check_sizes(name, entry, listing)
     examples = _split(entry, listing, split, seed)
@@ -136,6 +137,33 @@ def _load_prepared(
     return dataclasses.replace(found, split=split, num_examples=source.num_examples, source=source)
 
 
+def _read(name: str, entry: TransferSet, files: OfficialFiles) -> Listing:
+    """The listing, whatever the files hold.
+
+    Raises:
+      UserError: instead of any other error, as a stranger's bytes may raise any.
+    """
+    try:
+        listing = entry.read(files)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"The files of data set {PREFIX}{name} in {files.data_dir} are damaged or not the "
+            f"official ones: {reason(error)}. Get them again."
+        ) from error
+    for part, examples in listing.parts.items():
+        several = examples.labels.ndim > 1
+        low, high = (-1, 1) if several else (0, len(listing.class_names) - 1)
+        if examples.labels.min() < low or examples.labels.max() > high:
+            raise UserError(
+                f"The labels for {part} of data set {PREFIX}{name} in {files.data_dir} should lie "
+                f"between {low} and {high}, and lie between {examples.labels.min()} and "
+                f"{examples.labels.max()}. Get the official files again."
+            )
+    return listing
+
+
 def _check_sizes(name: str, entry: TransferSet, listing: Listing) -> None:
     expected = {"train": entry.train, "validation": entry.validation, "test": entry.test}
     if not entry.official_validation:
@@ -189,7 +217,8 @@ def _source(examples: Examples, cache: bool, banner: int) -> IndexedSource:
     if examples.images.ndim > 1:
         pixels = tf.constant(examples.images)
         return IndexedSource(lambda i: tf.io.encode_png(pixels[i]), len(examples), examples.labels)
-    source = indexed(tf.constant(examples.images), examples.labels, are_paths=True, cache=cache)
+    paths = tf.constant([os.fsencode(path) for path in examples.images])
+    source = indexed(paths, examples.labels, are_paths=True, cache=cache)
     if not banner:
         return source
     return IndexedSource(_without_banner(source.read, banner), len(examples), examples.labels)

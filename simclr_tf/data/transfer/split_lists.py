@@ -1,13 +1,16 @@
 """Readers of data sets whose splits are text files that list images."""
 
 import csv
+import io
 import os
 
 import numpy as np
 from absl import logging
 
-from simclr_tf.data.transfer.listing import Examples, Listing, image_files, read_lines
+from simclr_tf.data.transfer.listing import Examples, Listing, image_files
 from simclr_tf.data.transfer.official_files import OfficialFiles
+from simclr_tf.data.transfer.official_text import official, read_lines, read_rows, read_text
+from simclr_tf.errors import UserError
 
 
 def food101(files: OfficialFiles) -> Listing:
@@ -28,7 +31,7 @@ def sun397(files: OfficialFiles) -> Listing:
     """SUN397: the first published split; classes and images are listed as /a/abbey/ID.jpg."""
     partitions = files.find("Partitions/Training_01.txt").parent
     first = read_lines(partitions / "Training_01.txt")[0]
-    images = files.find(f"SUN397{first}").parents[first.count("/") - 1]
+    images = files.find(f"SUN397/{first.strip('/')}").parents[first.strip("/").count("/")]
     names = [line.strip("/") for line in read_lines(partitions / "ClassName.txt")]
     parts = {
         split: [line.strip("/") for line in read_lines(partitions / f"{file}_01.txt")]
@@ -45,11 +48,18 @@ def pets(files: OfficialFiles) -> Listing:
     annotations, images = files.find("annotations/trainval.txt").parent, files.find("images")
     parts, names = {}, {}
     for split, file in (("train", "trainval"), ("test", "test")):
-        lines = [line.split()[:2] for line in read_lines(annotations / f"{file}.txt")]
-        labels = [int(label) - 1 for _, label in lines]
-        keys = [key for key, _ in lines]
+        path = annotations / f"{file}.txt"
+        rows = read_rows(path, columns=4)
+        with official(path):
+            labels = [int(row[1]) - 1 for row in rows]
+        keys = [row[0] for row in rows]
         names |= {label: key.rpartition("_")[0] for key, label in zip(keys, labels)}
         parts[split] = image_files(images, keys, labels, ".jpg")
+    if sorted(names) != list(range(len(names))):
+        raise UserError(
+            f"The classes in {annotations}/trainval.txt and test.txt are not numbered from 1 to "
+            f"{len(names)}, which is how many there are. Get the official files again."
+        )
     return Listing(tuple(names[label] for label in sorted(names)), parts)
 
 
@@ -59,9 +69,11 @@ def aircraft(files: OfficialFiles) -> Listing:
     names = read_lines(data / "variants.txt")
     parts = {}
     for split, file in (("train", "train"), ("validation", "val"), ("test", "test")):
-        lines = [line.split(maxsplit=1) for line in read_lines(data / f"images_variant_{file}.txt")]
-        labels = [names.index(name) for _, name in lines]
-        parts[split] = image_files(data / "images", [key for key, _ in lines], labels, ".jpg")
+        path = data / f"images_variant_{file}.txt"
+        rows = read_rows(path, columns=2)
+        with official(path):
+            labels = [names.index(name) for _, name in rows]
+        parts[split] = image_files(data / "images", [key for key, _ in rows], labels, ".jpg")
     return Listing(tuple(names), parts)
 
 
@@ -73,10 +85,15 @@ def birdsnap(files: OfficialFiles) -> Listing:
     """
     tables = files.find("birdsnap/images.txt").parent
     images = files.find("birdsnap/download/images", "download/images")
-    species = sorted(_table(tables / "species.txt"), key=lambda row: int(row["id"]))
+    path = tables / "species.txt"
+    with official(path):
+        species = sorted(_table(path, "id", "common"), key=lambda row: int(row["id"]))
     label_of = {row["id"]: label for label, row in enumerate(species)}
-    for_testing = {row["path"] for row in _table(tables / "test_images.txt")}
-    rows = _table(tables / "images.txt")
+    for_testing = {row["path"] for row in _table(tables / "test_images.txt", "path")}
+    path = tables / "images.txt"
+    rows = _table(path, "path", "species_id")
+    with official(path):
+        labels = {row["path"]: label_of[row["species_id"]] for row in rows}
     parts = {}
     for split in ("train", "test"):
         listed = [row for row in rows if (row["path"] in for_testing) == (split == "test")]
@@ -88,17 +105,22 @@ def birdsnap(files: OfficialFiles) -> Listing:
                 "not comparable with those on all of them.",
                 len(missing), len(listed), split, images, missing[0],
             )  # fmt: skip
-        found = image_files(
-            images, [r["path"] for r in here], [label_of[r["species_id"]] for r in here]
-        )
+        keys = [row["path"] for row in here]
+        found = image_files(images, keys, [labels[key] for key in keys])
         parts[split] = Examples(found.keys, found.labels, found.images, missing)
     return Listing(tuple(row["common"] for row in species), parts)
 
 
-def _table(path: os.PathLike) -> list[dict[str, str]]:
+def _table(path: os.PathLike, *columns: str) -> list[dict[str, str]]:
     """The rows of a table with tabs between its columns and their names in the first line."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    lines = io.StringIO(read_text(path), newline="")
+    with official(path):
+        rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+        for row in rows:
+            for name in columns:
+                if row[name] is None:
+                    raise ValueError(f"a row has no {name}")
+    return rows
 
 
 def _by_folder(images, parts, *, ending="", names=None) -> Listing:
@@ -106,6 +128,13 @@ def _by_folder(images, parts, *, ending="", names=None) -> Listing:
     if names is None:
         names = np.unique([os.path.dirname(key) for key in parts["train"]]).tolist()
     label_of = {name: label for label, name in enumerate(names)}
+    for split, keys in parts.items():
+        for key in keys:
+            if os.path.dirname(key) not in label_of:
+                raise UserError(
+                    f"The official lists name {key} for {split}, in a folder of {images} that is "
+                    "no class. Get them again."
+                )
     return Listing(
         tuple(names),
         {

@@ -5,8 +5,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from simclr_tf.data.transfer.listing import Listing, image_files, read_lines
+from simclr_tf.data.transfer.listing import Listing, image_files
 from simclr_tf.data.transfer.official_files import OfficialFiles
+from simclr_tf.data.transfer.official_text import official, read_lines, read_text
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -33,10 +34,17 @@ def classes_of(annotation: pathlib.Path) -> np.ndarray:
 
     -1 where all objects of the class are marked as difficult: by the rules of VOC the image
     counts neither for nor against that class.
+
+    Raises:
+      UserError: the file cannot be read, or is no annotation of VOC.
     """
     labels = np.zeros(len(CLASSES), np.int64)
-    for element in ElementTree.parse(annotation).getroot().iter("object"):
-        label = CLASSES.index(element.findtext("name"))
-        difficult = element.findtext("difficult", "0").strip() == "1"
-        labels[label] = -1 if difficult and labels[label] != 1 else 1
+    text = read_text(annotation)
+    with official(annotation):
+        if "<!DOCTYPE" in text:  # entities, which could be made to grow without end
+            raise ValueError("it declares a document type")
+        for element in ElementTree.fromstring(text).iter("object"):
+            label = CLASSES.index(element.findtext("name"))
+            difficult = element.findtext("difficult", "0").strip() == "1"
+            labels[label] = -1 if difficult and labels[label] != 1 else 1
     return labels

@@ -1,0 +1,129 @@
+"""Opening data for a trained network as its run saw them, and the network with what it knows.
+
+Every program that shows data to a trained network comes by here: which images are held out, how
+photographs are turned, how large images are shown, and what the classes are called follow the run.
+"""
+
+import dataclasses
+import os
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from simclr_tf.checkpoints import read
+from simclr_tf.checkpoints.description import TrainingData
+from simclr_tf.checkpoints.loading import network_of
+from simclr_tf.checkpoints.stored import StoredNetwork
+from simclr_tf.data import datasets
+from simclr_tf.data.sources import ImageDataset
+from simclr_tf.errors import UserError
+from simclr_tf.models import Network
+
+# How data are divided and read where nothing is known of the run.
+HOLDOUT_FRACTION, SPLIT_SEED, UPRIGHT = 0.1, 0, True
+
+
+def contradiction(
+    flags: Mapping[str, Any], explicit: Collection[str], data: TrainingData
+) -> str | None:
+    """What is wrong with flags that would divide or read a run's data otherwise than the run.
+
+    Args:
+      flags: `dataset`, `data_dir`, `holdout_fraction` and `split_seed` among them.
+      explicit: names of those that were given.
+      data: how the run opened its data.
+
+    Returns:
+      An error message, or None: the flags agree with the run, or the data are others.
+    """
+    if flags["dataset"] != data.dataset or _place(flags["data_dir"]) != _place(data.data_dir):
+        return None
+    differences = [
+        f"--{name}={flags[name]}, but its run has {getattr(data, name)}"
+        for name in ("holdout_fraction", "split_seed")
+        if name in explicit and flags[name] != getattr(data, name)
+    ]
+    if not differences:
+        return None
+    return (
+        f"Flags divide the data of the trained network in another way: {'; '.join(differences)}. "
+        "It would be evaluated on images that it was trained on. Leave them out."
+    )
+
+
+def _place(data_dir: str | None) -> str | None:
+    return data_dir and os.path.realpath(os.path.expanduser(data_dir))
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained network, and what has to be known to show it images.
+
+    Attributes:
+      source: where it was read from.
+      stored: what was read.
+      network: with all of its weights.
+    """
+
+    source: str
+    stored: StoredNetwork
+    network: Network
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the outputs of the supervised head: those of its run, else their numbers."""
+        count = self.network.architecture.num_classes or 0
+        names = self.stored.class_names
+        return names if names and len(names) == count else tuple(map(str, range(count)))
+
+    def dataset(
+        self,
+        name: str,
+        split: str,
+        *,
+        data_dir: str | None,
+        holdout_fraction: float | None = None,
+        split_seed: int | None = None,
+        **options: Any,
+    ) -> ImageDataset:
+        """Open a split as the network's run would have opened it.
+
+        Args:
+          name, split, data_dir: see `datasets.load`.
+          holdout_fraction, split_seed: None takes those of the run.
+          **options: further arguments of `datasets.load`.
+
+        Raises:
+          UserError: the arguments contradict the run, or the data cannot be opened.
+        """
+        data = self.stored.data
+        given = {"holdout_fraction": holdout_fraction, "split_seed": split_seed}
+        explicit = [key for key, value in given.items() if value is not None]
+        if data is not None:
+            flags = given | {"dataset": name, "data_dir": data_dir}
+            if problem := contradiction(flags, explicit, data):
+                raise UserError(problem)
+        usual = data or TrainingData(name, data_dir, HOLDOUT_FRACTION, SPLIT_SEED, UPRIGHT)
+        return datasets.load(
+            name,
+            split,
+            data_dir=data_dir and os.path.expanduser(data_dir),
+            holdout_fraction=usual.holdout_fraction
+            if holdout_fraction is None
+            else holdout_fraction,
+            split_seed=usual.split_seed if split_seed is None else split_seed,
+            upright=usual.upright,
+            **options,
+        )
+
+
+def open_trained(source: str) -> Trained:
+    """Read a trained network.
+
+    Args:
+      source: see `checkpoints.read`.
+
+    Raises:
+      UserError: there is nothing to read, or it is not complete.
+    """
+    stored = read(source)
+    return Trained(source, stored, network_of(stored, source))

@@ -1,0 +1,146 @@
+"""Batch norm in numbers: gradients against float64, compiled by XLA, its epsilon, bfloat16.
+
+A ReLU whose input is carried over 0 by rounding changes the gradient of a whole network by as much
+as 1e-3, whatever computes it. So the network here has a smooth nonlinearity: its gradient tells
+how exact batch norm is, and not on which side of 0 a few inputs fell.
+"""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf import distribute
+from simclr_tf.models import blocks
+from simclr_tf.models.batch_norm import BatchNormalization
+
+EPSILON = 1e-5
+
+
+@pytest.fixture(params=[False, True], ids=["exactly", "in one kernel"])
+def has_gpu(request, monkeypatch):
+    """On a GPU the kernel for training does all; it runs here too."""
+    monkeypatch.setattr(distribute, "has_gpu", lambda: request.param)
+
+
+def in_float64(x, gamma, beta):
+    """Batch norm by its formula; TensorFlow differentiates it."""
+    axes = list(range(x.shape.rank - 1))
+    mean = tf.reduce_mean(x, axes)
+    variance = tf.reduce_mean((x - mean) ** 2, axes)
+    return gamma * (x - mean) / tf.sqrt(variance + EPSILON) + beta
+
+
+def error(found, expected):
+    """The norm of the difference, relative to that of what is expected."""
+    return np.linalg.norm(np.float64(found) - expected) / np.linalg.norm(expected)
+
+
+def test_first_step_gradients_are_those_of_float64():
+    """Two batch norms, a convolution between them, and 131,072 pixels of 4 channels.
+
+    The gradient of the pixels had an error of 2e-7 at most with 1 and 2 threads, with oneDNN and
+    without; by TensorFlow's kernels for training, of 6e-6 to 2e-5. Those of the weights are sums
+    over all pixels, in which much cancels out.
+    """
+    random = np.random.RandomState(0)
+    images = tf.constant(random.uniform(-1, 2, size=(32, 64, 64, 4)), tf.float32)
+    direction = random.normal(size=images.shape).astype(np.float32)
+    convolution = blocks.Convolution(4, 1)
+    first, second = BatchNormalization(), BatchNormalization()
+
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        hidden = convolution(tf.nn.softplus(first(images, training=True)))
+        outputs = tf.nn.softplus(second(hidden, training=True))
+        loss = tf.reduce_sum(outputs * direction)
+    layers = (first, convolution, second)
+    sources = [images, *(weight for layer in layers for weight in layer.trainable_weights)]
+    found = tape.gradient(loss, sources)
+
+    exact = [tf.constant(source.numpy(), tf.float64) for source in sources]
+    with tf.GradientTape() as tape:
+        tape.watch(exact)
+        pixels, gamma1, beta1, kernel, gamma2, beta2 = exact
+        hidden = tf.nn.softplus(in_float64(pixels, gamma1, beta1)) @ kernel[0, 0]
+        outputs = tf.nn.softplus(in_float64(hidden, gamma2, beta2))
+        loss = tf.reduce_sum(outputs * direction.astype(np.float64))
+    expected = tape.gradient(loss, exact)
+
+    assert error(found[0], expected[0]) < 1e-6
+    for gradient, reference in zip(found[1:], expected[1:], strict=True):
+        assert error(gradient, reference) < 1e-4
+
+
+@pytest.mark.usefixtures("has_gpu")
+@pytest.mark.parametrize("shape", [(16, 6, 5, 3), (64, 3)])
+@pytest.mark.parametrize("center", [True, False])
+def test_gradients_are_those_of_the_formula(shape, center):
+    random = np.random.RandomState(0)
+    inputs, upstream = random.normal(2, 1, size=(2, *shape)).astype(np.float32)
+    gamma, beta = random.uniform(0.5, 1.5, (2, 3)).astype(np.float32)
+    layer = BatchNormalization(center=center)
+    layer.build((None, *shape[1:]))
+    layer.gamma.assign(gamma)
+    if center:
+        layer.beta.assign(beta)
+    x = tf.constant(inputs)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        outputs = layer(x, training=True)
+    found = tape.gradient(outputs, [x, *layer.trainable_weights], upstream)
+    exact = [tf.constant(a, tf.float64) for a in (inputs, gamma, beta if center else 0 * beta)]
+    with tf.GradientTape() as tape:
+        tape.watch(exact)
+        reference = in_float64(*exact)
+    expected = tape.gradient(reference, exact, upstream.astype(np.float64))
+    assert error(outputs, reference) < 1e-6
+    assert len(found) == 2 + center
+    assert error(found[0], expected[0]) < 2e-6
+    for gradient, known in zip(found[1:], expected[1:], strict=False):
+        assert error(gradient, known) < 5e-5  # sums in which much cancels out
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_large_mean_does_not_spoil_the_variance(jit_compile):
+    """E[x^2] - E[x]^2, as XLA expands the kernel for training, would be 4% off."""
+    inputs = np.random.RandomState(0).normal(100, 1, size=(64, 16, 16, 8)).astype(np.float32)
+    layer = BatchNormalization(momentum=0.0)
+    layer.build(inputs.shape)
+    tf.function(lambda x: layer(x, training=True), jit_compile=jit_compile)(inputs)
+    variance = inputs.astype(np.float64).var((0, 1, 2))
+    np.testing.assert_allclose(layer.moving_variance, variance, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("has_gpu")
+def test_epsilon_is_not_raised():
+    """TensorFlow's function for the kernel makes it 1.001e-5, which is 2.5e-4 here."""
+    inputs = np.random.RandomState(0).normal(0, EPSILON**0.5, size=(64, 4, 4, 2)).astype(np.float32)
+    layer = BatchNormalization()
+    expected = in_float64(tf.constant(inputs, tf.float64), 1.0, 0.0)
+    assert error(layer(inputs, training=True), expected) < 2e-6
+    layer.moving_mean.assign(inputs.mean((0, 1, 2)))
+    layer.moving_variance.assign(inputs.var((0, 1, 2)))
+    assert error(layer(inputs, training=False), expected) < 2e-6
+
+
+def test_bfloat16_is_rounding_alone():
+    """Inputs and outputs are rounded, by 2^-9 at most, and statistics are not."""
+    random = np.random.RandomState(0)
+    inputs, upstream = tf.cast(random.normal(1, 2, size=(2, 16, 4, 4, 3)), tf.bfloat16)
+    layer = BatchNormalization(dtype="mixed_bfloat16", momentum=0.0)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = layer(inputs, training=True)
+    gradient = tape.gradient(outputs, inputs, upstream)
+    assert outputs.dtype == gradient.dtype == tf.bfloat16
+    assert {v.dtype for v in layer.weights} == {tf.float32}
+    exact = tf.cast(inputs, tf.float64)
+    with tf.GradientTape() as tape:
+        tape.watch(exact)
+        reference = in_float64(exact, 1.0, 0.0)
+    expected = tape.gradient(reference, exact, tf.cast(upstream, tf.float64))
+    np.testing.assert_allclose(tf.cast(outputs, tf.float64), reference, rtol=2**-8, atol=1e-3)
+    assert error(tf.cast(gradient, tf.float64), expected) < 2**-8
+    values = exact.numpy()
+    np.testing.assert_allclose(layer.moving_mean, values.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance, values.var((0, 1, 2)), rtol=1e-5)

@@ -1,0 +1,310 @@
+"""What a run opens: split and label seeds, classes by name, images that changed, longer runs."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import training
+
+from simclr_tf import assemble, checkpoints, evaluate, experiment, inputs
+from simclr_tf import config as configuration
+from simclr_tf.checkpoints.__main__ import main as convert
+from simclr_tf.checkpoints.description import TrainingData
+from simclr_tf.checkpoints.restore import variable_paths
+from simclr_tf.checkpoints.run_directory import RunDirectory
+from simclr_tf.checkpoints.stored import StoredNetwork
+from simclr_tf.data import datasets
+from simclr_tf.errors import UserError
+from simclr_tf.evaluation.trained import Trained
+from simclr_tf.features import Features, extract
+from simclr_tf.models import Architecture
+from simclr_tf.predict import Predictions, predict
+
+CLASSES = ("ant", "bee", "cow")
+
+
+def make_folder(path, classes=CLASSES, each=10, seed=0):
+    """Images of 9 x 9 pixels, one bright colour for each class."""
+    for label, name in enumerate(classes):
+        (path / name).mkdir(parents=True)
+        for i in range(each):
+            noise = np.random.default_rng([seed, label, i]).integers(0, 60, (9, 9, 3))
+            noise[..., label % 3] += 180
+            png = tf.io.encode_png(noise.astype(np.uint8)).numpy()
+            (path / name / f"{i}.png").write_bytes(png)
+    return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_export():
+    """SavedModels take long, and only one test here needs one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "export", lambda *_: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("images") / "photos")
+
+
+@pytest.fixture(scope="module")
+def run(folder, tmp_path_factory):
+    """A run on an image folder of which other images than usual are held out."""
+    model_dir = tmp_path_factory.mktemp("runs") / "run"
+    flags = {"dataset": "image_folder", "data_dir": str(folder), "eval_split": "validation"}
+    flags |= {"seed": 1, "split_seed": 7, "holdout_fraction": 0.3, "train_steps": 2}
+    assert training.run(model_dir, checkpoint_steps=1, train_batch_size=4, **flags) == 0
+    return model_dir
+
+
+def predictions(source, data_dir, split, tmp_path):
+    """The rows that predict.py writes about a split."""
+    output = tmp_path / "predictions.jsonl"
+    predict(str(source), Predictions(data_dir=str(data_dir), split=split, output=str(output)))
+    return [json.loads(line) for line in output.read_text().splitlines()]
+
+
+def stored_with(data=None, image_size=None, cifar_stem=True):
+    architecture = Architecture(resnet_depth=18, cifar_stem=cifar_stem)
+    return StoredNetwork("test", architecture, {}, image_size=image_size, data=data)
+
+
+class TestSplitSeed:
+    def test_the_held_out_part_follows_the_split_seed_alone(self, folder):
+        def held(**flags):
+            config = configuration.from_dict(
+                {"dataset": "image_folder", "data_dir": str(folder)} | flags
+            )
+            return assemble.open_dataset(config, "validation").file_names
+
+        assert held() == held(seed=5) == held(label_seed=5) != held(split_seed=5)
+
+    def test_the_labels_follow_the_label_seed_inside_the_training_part(self, folder):
+        def chosen(**flags):
+            flags |= {"dataset": "image_folder", "data_dir": str(folder), "labels_per_class": 2}
+            config = configuration.from_dict(flags | {"train_mode": "finetune"})
+            held = assemble.open_dataset(config, "validation").file_names
+            names = assemble.open_training_dataset(config).file_names
+            assert not set(held) & set(names)
+            return names
+
+        assert chosen() == chosen(seed=5) == chosen(label_seed=0) != chosen(label_seed=5)
+        assert chosen(split_seed=3) == chosen(split_seed=3, label_seed=3)
+
+    def test_programs_open_the_images_that_the_run_held_out(self, run, folder, tmp_path):
+        trained_on = datasets.load(
+            "image_folder", "train", data_dir=str(folder), holdout_fraction=0.3, split_seed=7
+        ).file_names
+        predicted = [row["path"] for row in predictions(run, folder, "validation", tmp_path)]
+        flags = {"data_dir": str(folder), "split": "validation", "output": f"{tmp_path}/h.npz"}
+        extract(str(run), Features(**flags))
+        with np.load(flags["output"]) as stored:
+            assert stored["paths"].tolist() == predicted
+        assert len(predicted) == 9 and not set(predicted) & set(trained_on)
+
+    def test_programs_refuse_to_divide_the_run_s_images_otherwise(self, run, folder, tmp_path):
+        flags = {"data_dir": str(folder), "split_seed": 0}
+        with pytest.raises(UserError, match="--split_seed=0, but its run has 7"):
+            predict(str(run), Predictions(output=f"{tmp_path}/p.csv", **flags))
+        with pytest.raises(UserError, match="--split_seed=0, but its run has 7"):
+            extract(str(run), Features(output=f"{tmp_path}/h.npz", **flags))
+        shutil.copytree(folder, tmp_path / "others")
+        flags = {"data_dir": str(tmp_path / "others"), "split_seed": 0, "split": "validation"}
+        assert predict(str(run), Predictions(output=f"{tmp_path}/p.csv", **flags)) == 9
+
+    def test_evaluation_refuses_another_split_seed_and_any_label_seed_is_free(self, run):
+        def completed(**given):
+            given |= {"model_dir": str(run)}
+            config = configuration.from_dict(given)
+            stored = RunDirectory(run).config()
+            return evaluate.completed(config, stored, frozenset(given))
+
+        assert completed().data.split_seed == 7
+        assert completed(label_seed=4).data.label_seed == 4
+        with pytest.raises(UserError, match="--split_seed=3, but the run has 7"):
+            completed(split_seed=3)
+
+    def test_fine_tuning_takes_over_how_the_data_were_divided(self, folder):
+        data = TrainingData("image_folder", str(folder), 0.3, 7, False)
+        flags = {"dataset": "image_folder", "data_dir": f"{folder}/../{folder.name}"}
+        config = configuration.from_dict(flags)
+        found = assemble.with_values_of_checkpoints(config, [stored_with(data)], frozenset(flags))
+        assert (found.data.split_seed, found.data.holdout_fraction) == (7, 0.3)
+        assert found.data.upright is False
+        for name, value in (("split_seed", 0), ("holdout_fraction", 0.1)):
+            given = configuration.from_dict(flags | {name: value})
+            with pytest.raises(UserError, match=f"--{name}={value}, but its run has"):
+                assemble.with_values_of_checkpoints(
+                    given, [stored_with(data)], frozenset({*flags, name})
+                )
+        elsewhere = configuration.from_dict({"dataset": "image_folder", "data_dir": "/other"})
+        given = configuration.from_dict(configuration.to_dict(elsewhere) | {"split_seed": 0})
+        found = assemble.with_values_of_checkpoints(
+            given, [stored_with(data)], frozenset({"split_seed"})
+        )
+        assert found.data.split_seed == 0
+
+    def test_what_is_known_of_a_run_reaches_every_format(self, run, folder, tmp_path):
+        stored = checkpoints.read(str(run))
+        expected = TrainingData("image_folder", str(folder), 0.3, 7, True)
+        assert stored.data == expected and stored.class_names == CLASSES
+        for to, name in (("simclr_tf", "converted"), ("keras", "net.weights.h5")):
+            assert convert([str(run), "--to", to, f"{tmp_path}/{name}"]) == 0
+            found = checkpoints.read(f"{tmp_path}/{name}")
+            assert (found.data, found.class_names, found.image_size) == (expected, CLASSES, 8)
+
+
+class TestImageSize:
+    def test_the_size_is_that_of_the_checkpoint(self):
+        def size(stored, *explicit):
+            config = configuration.from_dict({"train_mode": "finetune"})
+            return assemble.with_values_of_checkpoints(
+                config, [stored], frozenset(explicit)
+            ).view.image_size
+
+        assert size(stored_with(image_size=96)) == 96
+        assert size(stored_with(image_size=96), "image_size") == 224
+        assert size(stored_with(cifar_stem=True)) == 32
+        assert size(stored_with(cifar_stem=False)) == 224
+
+    @pytest.mark.parametrize(
+        ("stem", "size", "source", "expected"),
+        [
+            ("auto", 32, None, True),
+            ("auto", 64, None, False),
+            ("true", 64, None, True),
+            ("false", 32, None, False),
+            ("auto", 64, stored_with(cifar_stem=True), True),
+            ("auto", 16, stored_with(cifar_stem=False), False),
+        ],
+    )
+    def test_the_stem_is_not_tied_to_the_size(self, stem, size, source, expected):
+        config = configuration.from_dict({"cifar_stem": stem, "image_size": size})
+        for builder in experiment.BUILDERS.values():
+            assert builder.architecture_of(config, 10, source=source).cifar_stem is expected
+
+    def test_a_stem_that_contradicts_the_checkpoint_is_refused(self):
+        config = configuration.from_dict({"cifar_stem": "false", "train_mode": "finetune"})
+        with pytest.raises(UserError, match="--cifar_stem=false, but the checkpoint has the CIFAR"):
+            experiment.BUILDERS["finetune"].architecture_of(
+                config, 10, frozenset({"cifar_stem"}), stored_with()
+            )
+
+
+class TestClasses:
+    def evaluated(self, run, data_dir, name, **flags):
+        given = {"model_dir": str(run), "mode": "eval", "eval_split": "all", "eval_name": name}
+        given |= {"data_dir": str(data_dir)} | flags
+        experiment.run(configuration.from_dict(given), frozenset(given))
+        return json.loads((run / f"eval_{name}" / "result.json").read_text())
+
+    def test_other_names_are_refused_and_named(self, run, tmp_path):
+        make_folder(tmp_path / "test", ("ant", "bee", "Cow"))
+        with pytest.raises(UserError, match="Only the data have 'Cow'; only the model has 'cow'"):
+            self.evaluated(run, tmp_path / "test", "other")
+
+    def test_the_same_names_in_another_order_or_number_are_matched(self, run, tmp_path):
+        """The accuracy is that of the predicted names, counted by hand."""
+        make_folder(tmp_path / "test", ("bee", "cow"), each=7)
+        found = self.evaluated(run, tmp_path / "test", "part", eval_batch_size=5)
+        rows = predictions(run, tmp_path / "test", "all", tmp_path)
+        hits = [row["classes"][0] == row["path"].partition("/")[0] for row in rows]
+        assert found["eval/label_top_1_accuracy"] == pytest.approx(np.mean(hits), abs=1e-6)
+
+    def test_predictions_are_named_as_the_model_s_classes(self, run, tmp_path):
+        make_folder(tmp_path / "inbox", ("from_anna", "from_ben", "from_cleo"), each=2)
+        rows = predictions(run, tmp_path / "inbox", "all", tmp_path)
+        assert {name for row in rows for name in row["classes"]} == set(CLASSES)
+
+    def test_names_that_are_not_known_are_numbers(self):
+        network = type("Network", (), {"architecture": Architecture(num_classes=3)})()
+        trained = Trained("a checkpoint", stored_with(), network)
+        assert trained.class_names == ("0", "1", "2")
+
+    def test_a_run_goes_on_with_the_classes_that_it_began_with(self, run, folder, tmp_path):
+        shutil.copytree(folder, tmp_path / "photos")
+        shutil.copytree(run, tmp_path / "run")
+        (tmp_path / "photos" / "cow").rename(tmp_path / "photos" / "kuh")
+        flags = {"model_dir": str(tmp_path / "run"), "data_dir": str(tmp_path / "photos")}
+        stored = json.loads((run / "run.json").read_text())
+        config = configuration.from_dict(stored | flags)
+        with pytest.raises(UserError, match="gone: cow; new: kuh"):
+            inputs.open_inputs(config, frozenset(configuration.to_dict(config)))
+
+
+def test_images_that_are_gone_or_new_are_named_when_a_run_goes_on(run, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "photos")
+    stored = json.loads((run / "run.json").read_text())
+    flags = {"data_dir": str(tmp_path / "photos"), "model_dir": str(run)}
+    config = configuration.from_dict(stored | flags)
+    given = frozenset(configuration.to_dict(config))
+    opened = inputs.open_inputs(config, given)
+    assert opened.saved and opened.source is None
+    gone = opened.dataset.file_names[3]
+    (tmp_path / "photos" / gone).unlink()
+    with pytest.raises(UserError, match=f"there were 21, and are 20; gone: {gone}. Bring"):
+        inputs.open_inputs(config, given)
+    shutil.copy(tmp_path / "photos" / "ant" / "0.png", tmp_path / "photos" / "ant" / "nothing.png")
+    with pytest.raises(UserError, match="new: |gone: "):
+        inputs.open_inputs(config, given)
+
+
+class TestLongerRuns:
+    @pytest.fixture(scope="class")
+    def longer(self, tmp_path_factory):
+        """Two epochs of 6 steps, then one more; batches of 240 of the 1438 digits."""
+        model_dir = tmp_path_factory.mktemp("runs") / "longer"
+        flags = {"train_steps": 0, "train_batch_size": 240, "checkpoint_steps": 0}
+        assert training.run(model_dir, train_epochs=1, train_summary_steps=1, **flags) == 0
+        first = json.loads((model_dir / "run.json").read_text())
+        weights = values_of(model_dir)
+        with pytest.raises(UserError, match="can only be made longer"):
+            training.run(model_dir, train_epochs=1, **flags | {"train_steps": 3})
+        assert training.run(model_dir, train_epochs=2, train_summary_steps=1, **flags) == 0
+        return model_dir, first, weights, flags
+
+    def test_it_goes_on_with_the_schedule_of_the_new_length(self, longer):
+        model_dir, first, _, _ = longer
+        assert first["planned_steps"] == 6
+        rows = training.rows(model_dir)
+        assert [row["step"] for row in rows] == list(range(1, 13))
+        peak = 1.0 * 240 / 256
+
+        def rate(step, steps):
+            return peak * (1 + np.cos(np.pi * step / steps)) / 2
+
+        expected = [rate(s, 6) for s in range(1, 7)] + [rate(s, 12) for s in range(7, 13)]
+        assert [row["learning_rate"] for row in rows] == pytest.approx(expected, abs=1e-6)
+
+    def test_run_json_records_every_length(self, longer):
+        model_dir, _, _, _ = longer
+        stored = json.loads((model_dir / "run.json").read_text())
+        assert stored["train_epochs"] == 2 and stored["planned_steps"] == 12
+        assert stored["lengths"] == [
+            {"train_epochs": 1, "train_steps": 0, "planned_steps": 6, "from_step": 0},
+            {"train_epochs": 2, "train_steps": 0, "planned_steps": 12, "from_step": 6},
+        ]
+
+    def test_it_begins_with_the_weights_that_it_ended_with(self, longer):
+        model_dir, _, weights, _ = longer
+        assert sorted(p.name for p in model_dir.glob("ckpt-*.index")) == [
+            "ckpt-12.index",
+            "ckpt-6.index",
+        ]
+        again = values_of(model_dir / "ckpt-6")
+        assert all(np.array_equal(weights[name], again[name]) for name in weights)
+        last = values_of(model_dir)
+        name = "projection_head/layers/0/dense/kernel"
+        assert not np.array_equal(weights[name], last[name])
+
+    def test_the_old_length_is_refused_from_then_on(self, longer):
+        model_dir, _, _, flags = longer
+        with pytest.raises(UserError, match="train_epochs was 2, now 1"):
+            training.run(model_dir, train_epochs=1, **flags)
+
+
+def values_of(path):
+    return {name: v.numpy() for name, v in variable_paths(checkpoints.load(path)).items()}

@@ -1,0 +1,54 @@
+"""The probe of a run: what it prints and writes."""
+
+import json
+
+import numpy as np
+import pytest
+import training
+
+from simclr_tf import assemble, checkpoints, probe
+from simclr_tf import config as configuration
+from simclr_tf.checkpoints.run_directory import RunDirectory
+from simclr_tf.evaluation.random_twin import random_twin
+
+
+def test_a_run_beside_its_random_twin(tmp_path):
+    assert training.run(tmp_path / "run", train_steps=3) == 0
+    config = configuration.from_dict({"model_dir": str(tmp_path / "run")})
+    weights = [w.numpy() for w in checkpoints.load(tmp_path / "run").weights]
+    table = probe.compare(str(tmp_path / "run"), config, frozenset())
+    written = json.loads((tmp_path / "run" / "probe.json").read_text())
+    assert set(written) == {"step", "pretrained", "random weights"} and written["step"] == 3
+
+    config = configuration.from_dict(RunDirectory(tmp_path / "run").config())
+    trained = checkpoints.load(tmp_path / "run")
+    for a, b in zip(weights, trained.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    images = probe.shuffled_images(config)
+    twin = random_twin(trained.architecture, images, seed=config.train.seed)
+    for name, network in (("pretrained", trained), ("random weights", twin)):
+        for metric, value in probe.probe(config, network).items():
+            assert written[name][metric] == pytest.approx(value, abs=0.01)
+            assert f"{written[name][metric]:.1%}" in table
+    assert "random weights: gamma 1 in batch norm, whose statistics are those of up to " in table
+    assert written["random weights"]["linear_probe_top_1_accuracy"] > 0.5
+
+
+def test_the_twin_is_shown_images_of_all_classes_in_random_order():
+    config = configuration.from_dict(
+        {"dataset": "digits", "image_size": 8, "eval_batch_size": 100, "seed": 4}
+    )
+    batches = list(probe.shuffled_images(config))
+    assert len(batches) == 14  # of 1438 images; the last 38 are left out
+    shown = np.concatenate([images.numpy() for images, _, _ in batches])
+    everything = np.concatenate(
+        [
+            images.numpy()[weights.numpy() > 0]
+            for images, _, weights in assemble.evaluation_batches(
+                config, assemble.open_dataset(config, "train")
+            )
+        ]
+    )
+    rows = {image.tobytes() for image in everything}
+    assert all(image.tobytes() in rows for image in shown)
+    assert not np.array_equal(shown[:100], everything[:100])
