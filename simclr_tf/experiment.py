@@ -275,6 +275,7 @@ def export(inputs: Inputs, step: int) -> None:
             exported / str(step),
             image_size=config.view.image_size,
             class_names=trained.stored.class_names,
+            upright=trained.stored.upright,
             card=trained.stored.about() | {"train_mode": config.train.train_mode},
         )
     keep_newest(exported, config.run.keep_hub_module_max)

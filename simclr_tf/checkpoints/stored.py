@@ -48,6 +48,11 @@ class StoredNetwork:
         """Pixels of the images to show it: what it was trained on, or else a guess by its stem."""
         return self.image_size or (CIFAR_SIZE if self.architecture.cifar_stem else IMAGENET_SIZE)
 
+    @property
+    def upright(self) -> bool:
+        """Whether its images are shown as their EXIF orientation says; so it is by default."""
+        return self.data is None or self.data.upright
+
     def about(self) -> dict[str, Any]:
         """What a model card says of it besides the architecture, as JSON values."""
         return {

@@ -35,7 +35,8 @@ def naming_bad_images(*datasets: ImageDataset) -> Iterator[None]:
     """
     try:
         yield
-    except tf.errors.OpError as error:
+    except (tf.errors.OpError, UnicodeDecodeError) as error:
+        # The latter is what becomes of a message with a name that is not UTF-8.
         if isinstance(error, _NOT_OF_FILES):
             raise
         bad: dict[str, str] = {}

@@ -132,7 +132,10 @@ def _largest_of_16_bits(encoded: tf.Tensor) -> tf.Tensor:
 def _why_undecodable(path: str) -> str:
     """Why a file that should be read cannot be decoded."""
     try:
-        decode_image(tf.io.read_file(os.fsencode(path)))
+        with open(path, "rb") as file:
+            decode_image(tf.constant(file.read()))
+    except OSError as error:
+        return error.strerror
     except tf.errors.OpError as error:
         return _told(error.message.splitlines())
     return "it was unreadable at first and readable when tried again"

@@ -156,11 +156,13 @@ def _splits(
 
 
 def _path_to_read(data_dir: str, file: str, entries: Entries) -> str:
-    """Where a file is read, so that what is no regular file fails at once instead of never ending.
+    """The path that is opened: of what is no regular file one that does not exist.
 
-    Such a file is there only if the files were not checked.
+    So reading a FIFO or a device fails at once instead of never ending. Such a file is there only
+    if the files were not checked.
     """
-    return os.path.join(data_dir, file) + (os.sep if file in entries.irregular else "")
+    path = os.path.join(data_dir, file)
+    return os.path.join(path, "(no regular file)") if file in entries.irregular else path
 
 
 def _held_out_splits(

@@ -86,7 +86,7 @@ class ImageDataset:
 
     def paths(self) -> list[str]:
         """The paths of the files of all images; empty where images are no files."""
-        if self.folder is None:
+        if self.folder is None or self.file_names is None:
             return []
         return [os.path.join(self.folder, name) for name in self.file_names]
 

@@ -67,6 +67,7 @@ def _export(source: str, directory: str, image_size: int | None, labels: str | N
         directory,
         image_size=image_size,
         class_names=class_names,
+        upright=stored.upright,
         card=stored.about() | {"source": f"{stored.kind} {source}"},
     )
     print(f"Exported the {stored.kind} {source} for {image_size}x{image_size} to {directory}.")

@@ -47,6 +47,7 @@ def export_saved_model(
     *,
     image_size: int,
     class_names: Sequence[str] | None = None,
+    upright: bool = True,
     card: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a SavedModel for TensorFlow Serving, tf.saved_model.load and TF Hub.
@@ -63,6 +64,7 @@ def export_saved_model(
       image_size: height and width of the images that the network was trained on.
       class_names: by index, when there is a supervised head; its indices by default. Names that
         are no UTF-8 have surrogate escapes, and are exported as the bytes they stand for.
+      upright: whether encoded JPEGs are turned as their EXIF orientation says.
       card: further entries of the model card, such as `step` and `source`.
 
     Raises:
@@ -72,7 +74,7 @@ def export_saved_model(
     directory = as_path(directory)
     require_new_version(directory)
     names = _class_names(network, class_names)
-    model, signatures = servable(_float32_copy(network), image_size, names)
+    model, signatures = servable(_float32_copy(network), image_size, names, upright)
     card = _model_card(network, image_size, signatures) | dict(card or {})
     if class_names is not None:
         card["class_names"] = names

@@ -20,7 +20,7 @@ IMAGES_UINT8 = tf.TensorSpec([None, None, None, 3], tf.uint8, "images")
 
 
 def servable(
-    network: Network, image_size: int, class_names: Sequence[str], upright: bool = True
+    network: Network, image_size: int, class_names: Sequence[str], upright: bool
 ) -> tuple[tf.train.Checkpoint, dict[str, Callable]]:
     """Wrap a network for tf.saved_model.save.
 

@@ -1,8 +1,10 @@
 """Image folders: layouts, formats, files that cannot be decoded."""
 
+import hashlib
 import io
 import logging
 import os
+import socket
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 
 from simclr_tf.data import datasets
 from simclr_tf.data.decode import decode_image
+from simclr_tf.data.holdout import held_out
 from simclr_tf.errors import UserError
 
 
@@ -312,3 +315,220 @@ def test_nothing_readable_is_left(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(UserError, match="has no readable images"):
         load(tmp_path)
+
+
+# What is no regular file
+
+
+@pytest.fixture
+def strange_folder(class_folder):
+    """Class `cat` has things besides its ten images that are named like images and are none."""
+    cat = class_folder / "cat"
+    os.mkfifo(cat / "fifo.jpg")
+    os.symlink("/dev/zero", cat / "zero.jpg")
+    os.symlink(cat / "fifo.jpg", cat / "link.png")
+    os.symlink(cat / "circle.png", cat / "circle.png")
+    (cat / "folder.gif" / "empty").mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(cat / "socket.bmp"))
+    with open(cat / "huge.png", "wb") as file:
+        file.truncate(2**30 + 1)
+    return class_folder
+
+
+STRANGE = {
+    "cat/fifo.jpg": "a FIFO",
+    "cat/zero.jpg": "a device",
+    "cat/link.png": "a FIFO",
+    "cat/circle.png": "symbolic links",
+    "cat/folder.gif": "a directory",
+    "cat/socket.bmp": "a socket",
+    "cat/huge.png": "1,073,741,825 bytes",
+}
+
+
+def test_what_is_no_regular_file_is_named_and_left_out(strange_folder, caplog):
+    with caplog.at_level(logging.WARNING):
+        dataset = load(strange_folder, "all")
+    assert set(dataset.skipped_files) == set(STRANGE)
+    assert sorted(values(dataset)) == list(range(15))
+    for name, reason in STRANGE.items():
+        lines = [record.getMessage() for record in caplog.records]
+        (line,) = [line for line in lines if str(strange_folder / name) in line]
+        assert reason in line
+
+
+def test_it_counts_as_an_image_that_cannot_be_decoded(strange_folder):
+    with pytest.raises(UserError, match="7 of 22 image files .* more than --max_bad_images=6: "):
+        load(strange_folder, "all", max_bad_images=6)
+
+
+def test_a_fifo_of_a_run_that_goes_on_fails_when_it_is_read(strange_folder):
+    dataset = load(strange_folder, "all", known_bad=list(STRANGE)[1:])
+    assert dataset.num_examples == 16 and "cat/fifo.jpg" in dataset.file_names
+    with pytest.raises(tf.errors.FailedPreconditionError, match="Not a directory"):
+        list(dataset.examples())
+
+
+def test_a_folder_named_like_an_image_may_hold_images(tmp_path):
+    write_png(tmp_path / "cat.png" / "a.png", 1)
+    write_png(tmp_path / "dog.png" / "b.png", 2)
+    dataset = load(tmp_path, "all")
+    assert dataset.class_names == ("cat.png", "dog.png") and values(dataset) == {1: 0, 2: 1}
+    (tmp_path / "emu.png").mkdir()
+    with pytest.raises(UserError, match="Class folder .*emu.png has no images"):
+        load(tmp_path)
+
+
+def test_links_of_folders_in_a_circle_end(tmp_path):
+    write_png(tmp_path / "cat" / "a.png", 1)
+    os.symlink(tmp_path, tmp_path / "cat" / "again")
+    os.symlink(tmp_path / "nowhere", tmp_path / "cat" / "nowhere")
+    with pytest.raises(UserError, match="must all lie as"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("address", ["gs://bucket/photos", "s3://bucket", "file:///photos"])
+def test_addresses_are_refused(address):
+    with pytest.raises(UserError, match=f"--data_dir={address} is an address.*copy the images"):
+        load(address)
+
+
+# Names
+
+
+NAMES = [
+    b"caf\xe9.png",
+    b"caf\xc3\xa9.png",  # composed
+    b"cafe\xcc\x81.png",  # decomposed
+    b"two\nlines.png",
+    b"tab\t.png",
+    b"[0].png",
+    b"*.png",
+    b"what?.png",
+    b"--flag.png",
+    b"back\\slash.png",
+    b"n" * 250 + b".png",
+    b" .png",
+]
+
+
+@pytest.mark.parametrize("layout", [b"", b"ca\xfft", b"train/ca\xfft", b"sp\xfelit/c[a]t"])
+def test_names_of_all_kinds(tmp_path, layout):
+    """Whatever a file, class or split is called: it is read, and keeps its name."""
+    folder = os.path.join(os.fsencode(tmp_path), layout)
+    split = os.fsdecode(layout.split(b"/")[0]) if b"/" in layout else "all"
+    os.makedirs(folder, exist_ok=True)
+    for i, name in enumerate(NAMES):
+        with open(os.path.join(folder, name), "wb") as file:
+            file.write(tf.io.encode_png(np.full((3, 3, 3), i, np.uint8)).numpy())
+    if layout:
+        os.makedirs(os.path.join(os.path.dirname(folder), b"zoo"))
+        write_png(tmp_path / os.fsdecode(os.path.dirname(layout)) / "zoo" / "z.png", len(NAMES))
+    with open(os.path.join(folder, b"b\xe4d\n.png"), "wb"):
+        pass
+    dataset = load(tmp_path, split)
+    found = dict(zip(dataset.file_names, dataset.examples(), strict=True))
+    for i, name in enumerate(NAMES):
+        example = found[os.fsdecode(os.path.join(layout, name))]
+        assert int(decode_image(example["image"])[0, 0, 0]) == i
+    assert dataset.skipped_files == (os.fsdecode(os.path.join(layout, b"b\xe4d\n.png")),)
+    if layout:
+        assert dataset.class_names == (os.fsdecode(os.path.basename(layout)), "zoo")
+    again = load(tmp_path, split, known_bad=dataset.skipped_files)
+    assert again.file_names == dataset.file_names
+
+
+def test_names_are_escaped_in_messages(tmp_path, caplog):
+    write_png(tmp_path / "a.png", 0)
+    with open(os.path.join(os.fsencode(tmp_path), b"b\xe4d\n.png"), "wb"):
+        pass
+    with caplog.at_level(logging.WARNING):
+        load(tmp_path)
+    assert f"Cannot decode {tmp_path}/b\\xe4d\\n.png and leave it out" in caplog.text
+    with pytest.raises(UserError, match=r"max_bad_images=0: b\\xe4d\\n.png\."):
+        load(tmp_path, max_bad_images=0)
+
+
+def test_what_is_held_out_of_names_that_are_not_utf8():
+    keys = [os.fsdecode(b"caf%c" % i) for i in range(200, 240)]
+    held = held_out(keys, np.zeros(40, int), 0.25, 0)
+    assert held.sum() == 10
+    hashes = [hashlib.blake2b(b"0/caf%c" % i).digest() for i in range(200, 240)]
+    assert set(np.flatnonzero(held)) == set(np.argsort(np.array(hashes))[:10])
+
+
+# A single class
+
+
+@pytest.mark.parametrize("layout", ["images", "train/images"])
+def test_a_single_class_is_no_label(tmp_path, layout, caplog):
+    for i in range(10):
+        write_png(tmp_path / layout / f"{i}.png", i)
+    if "/" in layout:
+        write_png(tmp_path / "test" / "images" / "a.png", 10)
+    with caplog.at_level(logging.WARNING):
+        train = load(tmp_path, holdout_fraction=0.3)
+    said = f"All images of {tmp_path} lie in one folder, images, so they count as images without"
+    assert caplog.text.count(said) == 1
+    test = load(tmp_path, "test", holdout_fraction=0.3)
+    assert train.num_classes is None and train.class_names is None and test.num_classes is None
+    assert set((values(train) | values(test)).values()) == {None}
+    assert (train.num_examples, test.num_examples) == ((10, 1) if "/" in layout else (7, 3))
+    assert all(name.startswith(layout) for name in train.file_names)
+    (tmp_path / os.path.dirname(layout) / "zoo").mkdir()
+    with pytest.raises(UserError, match="Class folder .*zoo has no images"):
+        load(tmp_path)
+
+
+def test_what_is_held_out_of_a_single_class_stays_what_it_was(tmp_path):
+    for i in range(20):
+        write_png(tmp_path / "images" / f"{i:02d}.png", i)
+    held = load(tmp_path, "test", holdout_fraction=0.2, split_seed=3)
+    assert held.file_names == ("images/01.png", "images/05.png", "images/15.png", "images/19.png")
+
+
+# What is said of images that are read
+
+
+def test_turned_images_are_counted_and_shown_upright(tmp_path, caplog):
+    smooth = np.add.outer(np.arange(20) * 4, np.arange(50) * 2).astype(np.uint8)
+    for i, orientation in enumerate((1, 6, 3)):
+        about = Image.Exif()
+        about[0x112] = orientation
+        data = encoded(Image.fromarray(smooth), "JPEG", quality=95, exif=about)
+        (tmp_path / f"{i}.jpg").write_bytes(data)
+    write_png(tmp_path / "3.png", 0)
+    with caplog.at_level(logging.WARNING):
+        dataset = load(tmp_path)
+    said = "2 of 4 images are turned upright, as their EXIF orientation says."
+    assert dataset.upright and caplog.text.count(said) == 1
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        assert not load(tmp_path, upright=False).upright
+    assert "upright" not in caplog.text
+
+
+def write_png_of_16_bits(path, largest):
+    pixels = np.linspace(0, largest, 48).astype(np.uint16).reshape(6, 8, 1)
+    path.write_bytes(tf.io.encode_png(pixels).numpy())
+
+
+def test_pngs_of_16_bits_that_are_almost_black(tmp_path, caplog):
+    write_png_of_16_bits(tmp_path / "a.png", 4095)
+    write_png_of_16_bits(tmp_path / "b.png", 1023)
+    write_png_of_16_bits(tmp_path / "c.png", 65535)
+    write_png(tmp_path / "d.png", 200)
+    with caplog.at_level(logging.WARNING):
+        load(tmp_path)
+    assert "3 of 4 images are PNGs of 16 bits, with values up to 65535 of 65535" in caplog.text
+    assert "2 of these are almost black: their values end at 4095" in caplog.text
+    assert "at 15 of 255" in caplog.text
+
+
+def test_pngs_of_16_bits_that_are_not(tmp_path, caplog):
+    write_png_of_16_bits(tmp_path / "a.png", 50000)
+    with caplog.at_level(logging.WARNING):
+        load(tmp_path)
+    assert "1 of 1 images are PNGs of 16 bits, with values up to 50000" in caplog.text
+    assert "black" not in caplog.text

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf.data import datasets, pipeline, views
+from simclr_tf.data import datasets, pipeline, subsets, views
 from simclr_tf.data.decode import decode_image
 from simclr_tf.errors import UserError
 
@@ -230,3 +230,42 @@ def test_arguments_that_cannot_work(digits):
         batches(digits, 1, num_hosts=4)
     with pytest.raises(UserError, match="'pretrain', 'finetune'.*'linear'"):
         batches(digits, 1, augmentation="linear")
+
+
+# Upright images
+
+
+@pytest.fixture
+def turned_folder(tmp_path):
+    """A class of JPEGs that EXIF says to turn, and one of the same pixels that are upright."""
+    grid = np.add.outer(np.arange(30) * 6, np.arange(50) * 1)
+    stored = np.stack([grid, grid.T[:30, :30].repeat(2, 1)[:, :50], grid * 0], -1).astype(np.uint8)
+    encoded = tf.io.encode_jpeg(stored, quality=95).numpy()
+    tiff = b"MM\0*\0\0\0\x08" + b"\0\1" + b"\x01\x12\0\3\0\0\0\1\0\6\0\0" + bytes(4)
+    exif = b"\xff\xe1" + (len(tiff) + 8).to_bytes(2, "big") + b"Exif\0\0" + tiff
+    upright = tf.image.rot90(decode_image(tf.constant(encoded)), k=3)
+    for name, data in {
+        "a": encoded[:2] + exif + encoded[2:],
+        "b": tf.io.encode_png(upright).numpy(),
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.jpg").write_bytes(data)
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize("upright", [True, False])
+def test_evaluation_shows_images_upright(turned_folder, upright):
+    dataset = datasets.load("image_folder", "all", data_dir=turned_folder, upright=upright)
+    ((images, _, _),) = pipeline.evaluation_dataset(dataset, batch_size=2, image_size=40)
+    assert np.array_equal(images[0], images[1]) == upright
+
+
+@pytest.mark.parametrize("upright", [True, False])
+@pytest.mark.parametrize("augmentation", ["pretrain", "finetune", "none"])
+def test_training_shows_images_upright(turned_folder, augmentation, upright):
+    """Both files are one image, so the views of the one are those of the other."""
+    both = datasets.load("image_folder", "all", data_dir=turned_folder, upright=upright)
+    one, other = (subsets.restrict(both, np.array([i])) for i in (0, 1))
+    seen, expected = (batches(d, 1, augmentation=augmentation, image_size=40) for d in (one, other))
+    different = [np.abs(a - b).max() > 1e-5 for a, b in zip(seen[0][:-1], expected[0][:-1])]
+    assert different == [not upright] * len(different)

@@ -58,6 +58,11 @@ def test_labels_of_a_file_name_the_classes_of_a_checkpoint(run, tmp_path, monkey
     assert main([f"{path}/ckpt-5", f"{tmp_path}/1", f"--labels={tmp_path}/names"]) == 0
     assert exported["class_names"] == ["hot dog", "no hot dog"]
     assert (exported["image_size"], exported["card"]["step"]) == (28, 5)
+    assert exported["upright"] is True
+
+    training.write_run(tmp_path / "run", Network(ARCHITECTURE), 5, upright=False)
+    assert main([f"{tmp_path}/run", f"{tmp_path}/1"]) == 0
+    assert exported["upright"] is False
     assert exported["directory"] == f"{tmp_path}/1"
 
 

@@ -1,5 +1,6 @@
 """Exported models: same numbers as in process, wherever and by whatever they are loaded."""
 
+import io
 import json
 import os
 import pathlib
@@ -9,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from prediction_log import prediction_log_class
 from tensorflow.core.framework import tensor_pb2
 
@@ -127,6 +129,31 @@ def test_encoded_images_are_embedded(network, loaded):
     close(answer["embedding"], network.features(views_of(encoded, 32)))
 
 
+def test_a_palette_is_looked_up(loaded):
+    image = Image.fromarray(images(1, 40, 60)[0]).quantize(20)
+    buffer = io.BytesIO()
+    image.save(buffer, "BMP")
+    shown = evaluation_view(tf.constant(np.asarray(image.convert("RGB"))), 32)
+    close(loaded.preprocess(tf.constant([buffer.getvalue()]))[0], shown)
+
+
+def test_photographs_are_turned_upright(network, loaded, tmp_path):
+    """Orientation 6: the first row is shown at the right. Models may leave it as it is."""
+    jpeg = tf.io.encode_jpeg(images(1, 40, 60)[0], quality=95).numpy()
+    tiff = b"MM\0*\0\0\0\x08" + b"\0\1" + b"\x01\x12\0\3\0\0\0\1\0\6\0\0" + bytes(4)
+    exif = b"\xff\xe1" + (len(tiff) + 8).to_bytes(2, "big") + b"Exif\0\0" + tiff
+    photograph = tf.constant([jpeg[:2] + exif + jpeg[2:]])
+    stored = tf.io.decode_jpeg(jpeg)
+    upright = evaluation_view(tf.image.rot90(stored, k=3), 32)
+    close(loaded.preprocess(photograph)[0], upright)
+    answer = loaded.signatures["embedding"](image_bytes=photograph)
+    close(answer["embedding"], network.features(upright[tf.newaxis]))
+
+    export_saved_model(network, tmp_path / "1", image_size=32, class_names=NAMES, upright=False)
+    as_stored = tf.saved_model.load(str(tmp_path / "1"))
+    close(as_stored.preprocess(photograph)[0], evaluation_view(stored, 32))
+
+
 @pytest.mark.parametrize("batch, height, width", [(1, 32, 32), (3, 50, 20), (8, 24, 40)])
 def test_pixels_of_both_types_are_preprocessed(network, loaded, batch, height, width):
     pixels = images(batch, height, width)
@@ -184,7 +211,7 @@ def test_a_cut_projection_head_has_no_z():
     architecture = Architecture(
         18, cifar_stem=True, kept_proj_layers=1, ft_proj_selector=1, num_classes=2
     )
-    _, signatures = servable(Network(architecture), 32, ["a", "b"])
+    _, signatures = servable(Network(architecture), 32, ["a", "b"], upright=True)
     assert "projection" not in signatures
     outputs = signatures["endpoints"].structured_outputs
     assert {"proj_head_input", "proj_head_layer1", "logits_sup"} <= outputs.keys()
