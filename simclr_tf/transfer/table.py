@@ -111,7 +111,8 @@ def _replaced(path: pathlib.Path) -> Iterator[BinaryIO]:
 
 
 def _p_value(value: float) -> str:
-    return f"**{value:.3f}**" if value < SIGNIFICANT else f"{value:.3f}"
+    shown = f"{value:.3f}" if value >= 0.001 else "<0.001"  # a p-value is never 0
+    return f"**{shown}**" if value < SIGNIFICANT else shown
 
 
 def _plain(cells: Sequence[Sequence[str]]) -> list[list[str]]:

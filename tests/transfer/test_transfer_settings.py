@@ -357,3 +357,10 @@ def test_a_checkpoint_is_read_once(flags, checkpoint, tmp_path, monkeypatch):
         checkpoints.loading.load_stored_into(same, checkpoints.read(checkpoint), checkpoint)
         for path, variable in checkpoints.restore.variable_paths(same).items():
             np.testing.assert_array_equal(variables[path], variable.numpy())
+
+
+def test_a_p_value_that_rounds_to_0_is_shown_as_small(tmp_path):
+    differences = {("linear", "p against x"): {"dtd": 1e-5, "pets": 0.0012, "cars": 0.31}}
+    rows = {("linear", table.OURS): {"dtd": 60.0, "pets": 60.0, "cars": 60.0}}
+    text = table.write(tmp_path, rows, differences)
+    assert "**<0.001**" in text and "**0.001**" in text and "| 0.310 |" in text
