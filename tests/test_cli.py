@@ -66,7 +66,9 @@ def test_a_flag_reaches_its_field_and_no_other(field):
 
 
 def test_a_configuration_survives_the_way_to_a_dictionary_and_back():
-    config = config_of("--dataset=digits", "--image_size=16", "--nouse_blur", "--seed=4")
+    values = {field.name: other_value(field) for field in FIELDS}
+    config = configuration.from_dict(values)
+    assert configuration.to_dict(config) == values
     assert configuration.from_dict(configuration.to_dict(config)) == config
 
 

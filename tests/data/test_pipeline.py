@@ -5,6 +5,8 @@ import os
 
 import numpy as np
 import pytest
+import reference
+import scipy.optimize
 import tensorflow as tf
 
 from simclr_tf.data import datasets, pipeline, subsets, views
@@ -144,16 +146,48 @@ def test_views_are_those_of_the_recipe_at_the_seed_of_the_position(digits, augme
         assert batch[-1][i] == int(example["label"])
 
 
-def test_blur_per_batch_is_applied_after_batching(digits):
-    sharp = batches(digits, 4, image_size=40, use_blur=False)
-    blurred = batches(digits, 4, image_size=40, blur_sigma="batch")
-    changed = [
-        not np.array_equal(a, b)
-        for x, y in zip(sharp, blurred)
-        for v, w in zip(x[:2], y[:2])
-        for a, b in zip(v, w)
-    ]
-    assert 10 < sum(changed) < 38  # half of the 48 images
+def sigma_of(sharp, view):
+    """The sigma that made `view` (40, 40, 3) of a sharp one, or None if it is not blurred."""
+    if np.array_equal(sharp, view):
+        return None
+
+    def difference(sigma):
+        return np.square(reference.gaussian_blur(sharp, 4, sigma) - view).mean()
+
+    found = scipy.optimize.minimize_scalar(
+        difference, bounds=(0.1, 2), method="bounded", options={"xatol": 1e-4}
+    )
+    assert found.fun < 1e-9
+    return found.x
+
+
+def sigmas(dataset, **options):
+    """Of three batches of 16 images with two views: an array for each batch and view."""
+    options |= {"batch_size": 16, "image_size": 40}
+    sharp = batches(dataset, 3, use_blur=False, **options)
+    blurred = batches(dataset, 3, **options)
+    found = []
+    for a, b in itertools.product(range(3), range(2)):
+        every = [sigma_of(x, y) for x, y in zip(sharp[a][b], blurred[a][b], strict=True)]
+        found.append(np.array([sigma for sigma in every if sigma is not None]))
+    assert 30 < sum(map(len, found)) < 66  # half of the 96 views
+    return found
+
+
+# Sigmas are found again to 1e-3 where they blur enough to be seen.
+def test_blur_per_batch_has_one_sigma_for_each_view_of_a_batch(digits):
+    found = sigmas(digits, blur_sigma="batch", seed=1)
+    assert max(np.ptp(one) for one in found) < 2e-3
+    means = np.sort([one.mean() for one in found])
+    assert np.diff(means).min() > 0.01  # another one for every view and every batch
+    assert np.ptp(means) > 0.5
+
+
+def test_blur_per_image_has_a_sigma_for_each_image(digits):
+    for one in sigmas(digits, blur_sigma="image", seed=1):
+        seen = np.sort(one[one > 0.4])
+        assert len(seen) > 3 and np.diff(seen).min() > 2e-3
+        assert np.ptp(seen) > 0.5
 
 
 def test_training_epoch_counts_every_image_once(digits):

@@ -100,9 +100,13 @@ def test_rows_of_zeros_are_finite():
 def test_half_precision_is_computed_in_float32():
     hidden = tf.cast(embeddings(6), tf.bfloat16)
     found = with_gradient(lambda h: nt_xent_with_metrics(h, 0.1, True, "tiled"), hidden)
-    in_float32 = nt_xent_with_metrics(tf.cast(hidden, tf.float32), 0.1, True, "tiled")
+    in_float32 = with_gradient(
+        lambda h: nt_xent_with_metrics(h, 0.1, True, "tiled"), tf.cast(hidden, tf.float32)
+    )
     assert found[0] == pytest.approx(float(in_float32[0]), rel=1e-7)
     assert found[3].dtype == tf.bfloat16.as_numpy_dtype
+    assert np.abs(in_float32[3]).max() > 1e-3
+    np.testing.assert_allclose(found[3].astype(np.float32), in_float32[3], rtol=2**-8, atol=1e-6)
 
 
 def run_script(*arguments):

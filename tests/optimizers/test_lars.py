@@ -167,15 +167,32 @@ def test_gradients_of_lower_precision_than_the_variable():
 
 
 def test_config_round_trip():
-    schedule = optimizers.warmup_cosine(0.7, 100, 10)
-    optimizer = LARS(schedule, 0.8, 1e-4, True, False, 0.02, name="mine", clipnorm=1.0)
-    config = json.loads(json.dumps(keras.optimizers.serialize(optimizer)))
-    again = keras.optimizers.deserialize(config)
-    assert isinstance(again, LARS)
-    assert again.get_config() == optimizer.get_config()
-    assert (again.momentum, again.weight_decay, again.eeta) == (0.8, 1e-4, 0.02)
-    assert (again.use_nesterov, again.classic_momentum, again.clipnorm) == (True, False, 1.0)
-    assert again.name == "mine" and not again.jit_compile
+    given = {
+        "name": "mine",
+        "momentum": 0.8,
+        "weight_decay": 0.03,
+        "use_nesterov": True,
+        "classic_momentum": False,
+        "eeta": 0.02,
+        "clipnorm": 1.0,
+    }
+    optimizer = LARS(optimizers.warmup_cosine(0.7, 20, 3), **given)
+    again = keras.optimizers.deserialize(
+        json.loads(json.dumps(keras.optimizers.serialize(optimizer)))
+    )
+    assert isinstance(again, LARS) and not again.jit_compile
+    for made in (optimizer, again):
+        assert {name: getattr(made, name) for name in given} == given
+        assert {name: made.get_config()[name] for name in given} == given
+    variables = random_variables((4, 3), (3,))
+    others = [tf.Variable(v) for v in variables]
+    for step in range(6):  # of other rates
+        gradients = random_gradients(variables, step)
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        again.apply_gradients(zip(gradients, others, strict=True))
+        for variable, other in zip(variables, others, strict=True):
+            np.testing.assert_array_equal(other, variable)
+    assert np.abs(variables[0] - random_variables((4, 3), (3,))[0]).max() > 0.01
 
 
 def test_checkpoint_keeps_slots_and_iterations(tmp_path):
