@@ -1,7 +1,8 @@
 """Naming the image files that can no longer be read while a data set is being used."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 
 import tensorflow as tf
 
@@ -9,7 +10,7 @@ from simclr_tf.data.checking import check_files, undecodable
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError, printable
 
-_NAMED = 5  # of the files, in the message
+_NAMED = 4  # of the files besides the first, in the message
 # What is raised for other reasons than the contents of a file, such as too little memory.
 _NOT_OF_FILES = (
     tf.errors.ResourceExhaustedError,
@@ -20,15 +21,13 @@ _NOT_OF_FILES = (
 
 
 @contextlib.contextmanager
-def naming_bad_images(*datasets: ImageDataset) -> Iterator[None]:
+def naming_bad_files(paths: Callable[[], Sequence[str]]) -> Iterator[None]:
     """Turn an error of TensorFlow into one that names the image files that cannot be read.
 
-    Everything that takes batches of the data sets belongs inside. After an error all files of the
-    data sets are looked at. If each can be read, or they are no files, the error is raised as it
-    came.
+    After an error all files are looked at. If each can be read, the error is raised as it came.
 
     Args:
-      *datasets: whose batches are taken.
+      paths: gives the paths of the files that are read inside.
 
     Raises:
       UserError: there was an error, and files cannot be read or decoded.
@@ -39,20 +38,36 @@ def naming_bad_images(*datasets: ImageDataset) -> Iterator[None]:
         # The latter is what becomes of a message with a name that is not UTF-8.
         if isinstance(error, _NOT_OF_FILES):
             raise
-        bad: dict[str, str] = {}
-        for dataset in datasets:
-            if paths := dataset.paths():
-                bad |= {paths[i]: reason for i, reason in check_files(paths).reasons.items()}
-        if not bad:
+        files = paths()
+        reasons = check_files(files).reasons
+        if not reasons:
             raise
-        first, *others = list(bad)[:_NAMED]
-        also = f" So it is with {', '.join(map(printable, others))}" if others else ""
-        also += f" and {len(bad) - _NAMED} more." if len(bad) > _NAMED else "." if others else ""
+        number, *others = reasons
+        also = ""
+        if others:
+            named = ", ".join(printable(files[i]) for i in others[:_NAMED])
+            more = len(others) - _NAMED
+            also = f" So it is with {named}{f' and {more} more' if more > 0 else ''}."
         raise UserError(
-            f"{printable(first)} could be read when the run began and cannot be now: "
-            f"{bad[first].rstrip('.')}.{also} Put {'them' if others else 'it'} back; the same "
+            f"{printable(files[number])} could be read when the run began and cannot be now: "
+            f"{reasons[number].rstrip('.')}.{also} Put {'them' if others else 'it'} back; the same "
             "command goes on."
         ) from error
+
+
+def naming_bad_images(*datasets: ImageDataset) -> AbstractContextManager[None]:
+    """`naming_bad_files` for all files of data sets; those that are no files count as readable.
+
+    Everything that takes batches of the data sets belongs inside.
+
+    Args:
+      *datasets: whose batches are taken.
+    """
+
+    def paths() -> list[str]:
+        return list(dict.fromkeys(path for dataset in datasets for path in dataset.paths()))
+
+    return naming_bad_files(paths)
 
 
 def unreadable(dataset: ImageDataset) -> list[int]:

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from simclr_tf.data.broken import naming_bad_files
 from simclr_tf.data.checking import check_files
 from simclr_tf.data.folder_scan import DEEPEST, IMAGE_EXTENSIONS, Entries, scan
 from simclr_tf.data.holdout import held_out
@@ -101,22 +102,20 @@ def load(
             f"Split '{printable(split)}' of image folder {printable(data_dir)} has no readable "
             "images."
         )
-    paths = [os.fsencode(_path_to_read(data_dir, file, entries)) for file in files[good].tolist()]
+    files, labels = files[good].tolist(), None if labels is None else labels[good]
+    paths = [os.fsencode(_path_to_read(data_dir, file, entries)) for file in files]
+    with naming_bad_files(lambda: [os.path.join(data_dir, file) for file in files]):
+        source = indexed(tf.constant(paths), labels, are_paths=True, cache=cache)
     class_names = found[split].class_names
     return ImageDataset(
         name="image_folder",
         split=split,
-        num_examples=int(good.sum()),
+        num_examples=len(files),
         num_classes=None if class_names is None else len(class_names),
         class_names=class_names,
-        source=indexed(
-            tf.constant(paths),
-            None if labels is None else labels[good],
-            are_paths=True,
-            cache=cache,
-        ),
+        source=source,
         skipped_files=tuple(known_bad),
-        file_names=tuple(files[good].tolist()),
+        file_names=tuple(files),
         folder=data_dir,
         upright=upright,
     )

@@ -73,6 +73,13 @@ def test_a_fifo_in_a_run_that_goes_on_is_named_and_does_not_hang(folder):
         train(dataset)
 
 
+def test_a_file_that_cannot_be_held_in_memory_is_named(folder):
+    (folder / "a" / "0.jpg").unlink()
+    os.mkfifo(folder / "a" / "0.jpg")
+    with pytest.raises(UserError, match="a/0.jpg .* cannot be now: it is a FIFO"):
+        opened(folder, known_bad=(), cache=True)
+
+
 def test_several_files_and_several_data_sets(folder):
     validation, training = opened(folder, "test"), opened(folder)
     for i in range(3):
