@@ -9,7 +9,7 @@ import sys
 import pytest
 import tensorflow as tf
 from absl import flags
-from commands import ROOT, config_of, parsed
+from commands import ROOT, parsed
 
 from simclr_tf import cli
 from simclr_tf import config as configuration
