@@ -80,7 +80,7 @@ def train(
     config, directory, dataset = inputs.config, inputs.directory, inputs.dataset
     plan = assemble.plan_of(config, dataset.num_examples, strategy.num_replicas_in_sync, explicit)
     identity = configuration.identity(config)
-    longer = inputs.saved and directory.check_length(identity, plan.train_steps)
+    longer = inputs.earlier is not None and directory.check_length(identity, plan.train_steps)
     if inputs.saved and directory.latest_step >= plan.train_steps:
         if hosts.is_chief:
             export(inputs, directory.latest_step)

@@ -112,9 +112,8 @@ def restrict(dataset: ImageDataset, indices: np.ndarray) -> ImageDataset:
     source = dataset.source
     if isinstance(source, IndexedSource):
         numbers = tf.constant(indices, tf.int64)
-        chosen = IndexedSource(
-            lambda i: source.read(numbers[i]), len(indices), np.asarray(source.labels)[indices]
-        )
+        labels = None if source.labels is None else np.asarray(source.labels)[indices]
+        chosen = IndexedSource(lambda i: source.read(numbers[i]), len(indices), labels)
     else:
         chosen = indexed(*_read(dataset, indices))
     names = dataset.file_names

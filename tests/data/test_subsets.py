@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from simclr_tf.data import datasets, image_folder, subsets
-from simclr_tf.data.sources import Positions
+from simclr_tf.data.sources import ImageDataset, Positions, indexed
 from simclr_tf.errors import UserError
 
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [7, 40, 53]))
@@ -129,3 +130,11 @@ def test_file_names_follow_their_images(tmp_path):
     whole = image_folder.load("train", data_dir=str(tmp_path), known_bad=(), holdout_fraction=0.01)
     part = subsets.restrict(whole, np.array([1]))
     assert part.file_names == whole.file_names[1:2] and len(whole.file_names) == 2
+
+
+def test_images_without_labels_can_be_restricted():
+    images = tf.constant([b"a", b"b", b"c"])
+    whole = ImageDataset("x", "train", 3, None, None, indexed(images, None))
+    found = list(subsets.restrict(whole, np.array([0, 2])).examples())
+    assert [example["image"].numpy() for example in found] == [b"a", b"c"]
+    assert "label" not in found[0]
