@@ -323,6 +323,7 @@ def test_layers_from_a_configuration_compute_the_same(layer):
     """With the weights of the first, and its way to use and to update batch statistics."""
     inputs = RNG.normal(1, 2, size=(16, 12)).astype(np.float32)
     again = rebuilt(layer)
+    assert again.name == layer.name
     for made in (layer, again):
         made(inputs)
     assert [v.shape for v in again.weights] == [v.shape for v in layer.weights]
