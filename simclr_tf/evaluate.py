@@ -23,7 +23,7 @@ from simclr_tf.methods import l2_variables
 from simclr_tf.models import Network
 
 POLL_SECONDS = 5
-LOOKS = 6  # at a directory without run.json, which a run that begins just now may have made
+LOOKS = 2  # at a directory without run.json, which a run that begins just now may have made
 
 
 def evaluate_run(
