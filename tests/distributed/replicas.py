@@ -30,9 +30,9 @@ SIZE = 8
 STEPS = 5
 TEMPERATURE = 0.5  # lower ones amplify rounding errors
 CLASSES = 10
-# With many seeds the input of some ReLU comes so near to 0 that rounding decides its sign. With
-# this one that is rare: on one replica, weights changed by 3 ulp at random change slots by 2e-5.
-SEED = 2
+# With many seeds the input of some ReLU comes so near to 0 that rounding decides its sign; with
+# this one it does not.
+SEED = 3
 LEARNING_RATES = {"lars": 0.02, "momentum": 0.01, "adam": 0.001, "lamb": 0.001}
 
 
@@ -64,7 +64,7 @@ class TinyNetwork(keras.Model):
         }
 
 
-normalize_locally = BatchNormalization._normalize_locally
+normalize_exactly = BatchNormalization._normalize_exactly
 
 
 def normalize_by_halves(layer, inputs):
@@ -74,7 +74,7 @@ def normalize_by_halves(layer, inputs):
     """
     quarters = tf.split(inputs, 4)
     halves = [tf.concat([quarters[r], quarters[r + 2]], axis=0) for r in (0, 1)]
-    outputs, means, variances = zip(*(normalize_locally(layer, half) for half in halves))
+    outputs, means, variances = zip(*(normalize_exactly(layer, half) for half in halves))
     (first_0, second_0), (first_1, second_1) = (tf.split(half, 2) for half in outputs)
     joined = tf.concat([first_0, first_1, second_0, second_1], axis=0)
     return joined, sum(means) / 2, sum(variances) / 2
@@ -112,8 +112,8 @@ def train(case, strategy, arrays):
     )
     dataset = datasets.load("digits", "train")
     keras.utils.set_random_seed(0)
-    BatchNormalization._normalize_locally = (
-        normalize_by_halves if bn == "halves" else normalize_locally
+    BatchNormalization._normalize_exactly = (
+        normalize_by_halves if bn == "halves" else normalize_exactly
     )
     with strategy.scope():
         if network_name == "resnet":
