@@ -8,12 +8,13 @@ from typing import Any
 import tensorflow as tf
 
 from simclr_tf import config as configuration
-from simclr_tf import distribute, optimizers
+from simclr_tf import optimizers
 from simclr_tf.backend import keras
 from simclr_tf.checkpoints.stored import StoredNetwork
 from simclr_tf.config import ExperimentConfig
 from simclr_tf.data import datasets, pipeline, subsets
 from simclr_tf.data.sources import ImageDataset
+from simclr_tf.distribute import choose_strategy, distribute_batches
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.trained import contradiction
 from simclr_tf.flag import check_ranges
@@ -78,7 +79,7 @@ def make_strategy(config: ExperimentConfig) -> tf.distribute.Strategy:
     Raises:
       UserError: the hardware is not there, or --jit_compile was given for several devices.
     """
-    strategy = distribute.choose_strategy(
+    strategy = choose_strategy(
         config.run.strategy,
         use_tpu=config.run.use_tpu,
         tpu_name=config.run.tpu_name or config.run.master,
@@ -279,4 +280,4 @@ def evaluation_batches(
         )
         return batches.take(steps or -1)
 
-    return distribute.distribute_batches(strategy, make_batches)
+    return distribute_batches(strategy, make_batches)

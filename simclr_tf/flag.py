@@ -115,11 +115,12 @@ def check_ranges(config: Any) -> None:
             raise UserError(
                 f"--{field.name} is one of {', '.join(map(str, choices))}. Received: {value}."
             )
-        allowed = field.metadata["range"]
-        if isinstance(value, int):
-            allowed = allowed.of_integers()
-        if isinstance(value, int | float) and not allowed.holds(value):
-            raise UserError(f"--{field.name} {allowed}. Received: {value}.")
+        if isinstance(value, int | float):
+            allowed = field.metadata["range"]
+            if allowed.holds(value) and isinstance(value, int):
+                allowed = allowed.of_integers()
+            if not allowed.holds(value):
+                raise UserError(f"--{field.name} {allowed}. Received: {value}.")
 
 
 def check_types(values: Mapping[str, Any], config_class: type, source: str) -> None:

@@ -430,7 +430,7 @@ class TestPredict:
         [
             ({"output": "p.txt"}, "--output is FILE.csv or FILE.jsonl. Received: p.txt"),
             ({"output": "/nowhere/p.csv", "dataset": "digits"}, "cannot be written"),
-            ({"output": "p.csv", "top_k": 0}, r"--top_k lies in \[1, "),
+            ({"output": "p.csv", "top_k": 0}, "--top_k is at least 1"),
         ],
     )
     def test_bad_input(self, exact, flags, message):

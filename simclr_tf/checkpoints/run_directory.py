@@ -132,11 +132,14 @@ class RunDirectory:
         prefix = self.latest_checkpoint
         return checkpoint_step(prefix) if prefix else 0
 
-    def config(self) -> dict[str, Any]:
+    def config(self, complete: bool = True) -> dict[str, Any]:
         """The flags of the run that the directory holds, and what else it remembers.
 
         Runs of earlier versions have no split seed of their own, it is their seed; and they
         did not turn photographs.
+
+        Args:
+          complete: whether all that a run needs has to be there, to go on or be evaluated.
 
         Raises:
           UserError: the directory holds no run, or its run.json is damaged.
@@ -145,7 +148,8 @@ class RunDirectory:
         added = {"split_seed": stored.get("seed", 0), "label_seed": None}
         added |= {"upright": False, "cifar_stem": "auto"}
         stored = added | stored
-        check_entries(stored, _REMEMBERED, str(self / CONFIG))
+        needed = {n: k for n, k in _REMEMBERED.items() if complete or n in stored}
+        check_entries(stored, needed, str(self / CONFIG))
         return stored
 
     def architecture(self) -> Architecture:

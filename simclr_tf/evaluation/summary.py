@@ -32,7 +32,7 @@ def row_of(path: str) -> dict[str, str]:
       UserError: it is no run directory, or it was not evaluated.
     """
     directory = RunDirectory(path)
-    run = directory.config()
+    run = directory.config(complete=False)
     try:
         result = read_object(directory / "result.json")
     except FileNotFoundError:

@@ -50,9 +50,7 @@ class Transfer:
     weight_decay: str | None = flag(None, "Only these values of the grids of the others.")
     finetune_steps: int = flag(20_000, "Training steps of `finetune`.", at_least=1)
     random_init_steps: int = flag(40_000, "Training steps of `random_init`.", at_least=1)
-    batch_size: int = flag(
-        256, "Images of a training step, and shown at a time.", at_least=1, at_most=2**24
-    )
+    batch_size: int = flag(256, "Images of a training step, and shown at a time.", at_least=1)
     image_size: int = flag(
         224, "Height and width of what the network sees.", at_least=8, at_most=8192
     )

@@ -196,7 +196,7 @@ def test_the_plan_is_shown_and_nothing_done(flags, tmp_path):
     [
         ({"checkpoint": None}, "--checkpoint is missing"),
         ({"batch_size": 0}, "--batch_size is at least 1. Received: 0"),
-        ({"max_bad_images": -1}, "--max_bad_images is not negative. Received: -1"),
+        ({"max_bad_images": -1}, "--max_bad_images is at least 0. Received: -1"),
         ({"l2": "many"}, "--l2 is a list of numbers"),
         ({"protocols": "knn"}, "Unknown transfer protocol 'knn'"),
         ({"datasets": "digitz"}, "Unknown data set 'digitz'"),
