@@ -151,9 +151,10 @@ def _require_same_images(inputs: Inputs) -> None:
 
 def _changes(before: list[str] | tuple[str, ...], now: tuple[str, ...]) -> str:
     """Which names are gone and which are new, in words."""
+    known, found = set(before), set(now)
     lists = {
-        "gone": [name for name in before if name not in set(now)],
-        "new": [name for name in now if name not in set(before)],
+        "gone": [name for name in before if name not in found],
+        "new": [name for name in now if name not in known],
     }
     return "; ".join(
         f"{word}: {', '.join(map(printable, names[:_SHOWN]))}"

@@ -47,7 +47,7 @@ def with_classes_of(
     unknown = [name for name in of_data if name not in label_of]
     repeated = len(label_of) < len(class_names) or len(set(of_data)) < len(of_data)
     if unknown or repeated:
-        missing = [name for name in class_names if name not in set(of_data)]
+        missing = [name for name in class_names if name not in of_data]
         raise UserError(
             f"The classes of split {dataset.split!r} of {dataset.name} are not those of {owner}. "
             f"Only the data have {_first(unknown)}; only the model has {_first(missing)}."
