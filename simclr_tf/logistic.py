@@ -26,7 +26,7 @@ from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
 from simclr_tf.evaluate import provenance
 from simclr_tf.evaluation.classification import top_k_accuracies
-from simclr_tf.evaluation.features import extract_features
+from simclr_tf.evaluation.features import extract_features, labelled
 from simclr_tf.evaluation.logistic_regression import fit_with_best_l2
 from simclr_tf.evaluation.record import record_result, result_file
 from simclr_tf.experiment import export
@@ -148,12 +148,6 @@ def cached_features(
     with path.open("wb") as file:
         np.savez(file, features=features, labels=labels)
     return features, labels
-
-
-def labelled(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows that have a label."""
-    known = labels >= 0
-    return features[known], labels[known]
 
 
 def _key(config: FinetuneConfig, network: Network, dataset: ImageDataset) -> str:

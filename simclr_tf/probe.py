@@ -29,7 +29,7 @@ from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
 from simclr_tf.evaluate import completed
-from simclr_tf.evaluation.features import extract_features
+from simclr_tf.evaluation.features import extract_features, labelled
 from simclr_tf.evaluation.knn import knn_accuracy
 from simclr_tf.evaluation.logistic_regression import (
     ACCURACY_TOLERANCE,
@@ -86,9 +86,7 @@ def _features(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features and labels of the images that have a label."""
     with naming_bad_images(dataset):
-        features, labels = extract_features(network, assemble.evaluation_batches(config, dataset))
-    known = labels >= 0
-    return features[known], labels[known]
+        return labelled(*extract_features(network, assemble.evaluation_batches(config, dataset)))
 
 
 def shuffled_images(config: ExperimentConfig) -> tf.data.Dataset:

@@ -40,6 +40,8 @@ _ENTRIES: Kinds = {
 class TrainingData:
     """How a run opened its data, which whoever opens them for its network has to repeat.
 
+    The defaults are those of `datasets.load`, for data of which no run is known.
+
     Attributes:
       dataset, data_dir: which data they were.
       holdout_fraction, split_seed: which of the images were held out.
@@ -48,9 +50,9 @@ class TrainingData:
 
     dataset: str
     data_dir: str | None
-    holdout_fraction: float
-    split_seed: int
-    upright: bool
+    holdout_fraction: float = 0.1
+    split_seed: int = 0
+    upright: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

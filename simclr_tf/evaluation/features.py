@@ -47,3 +47,9 @@ def extract_features(
         features.append(rows[weights > 0])
         labels.append(row_labels[weights > 0])
     return np.concatenate(features), np.concatenate(labels)
+
+
+def labelled(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows (n, ...) with a label (n,) of 0 or more; without a copy where all have one."""
+    known = np.asarray(labels) >= 0
+    return (features, labels) if known.all() else (features[known], labels[known])

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf.errors import UserError
+from simclr_tf.evaluation.features import labelled
 
 
 def knn_predict(
@@ -73,8 +74,8 @@ def knn_accuracy(
     Raises:
       UserError: as `knn_predict`; or no image of the bank, or no query, has a label.
     """
-    bank, bank_labels = _labelled(bank, bank_labels)
-    queries, query_labels = _labelled(queries, query_labels)
+    bank, bank_labels = labelled(bank, bank_labels)
+    queries, query_labels = labelled(queries, query_labels)
     if not len(bank) or not len(queries):
         raise UserError(
             "kNN compares labelled images with labelled images. Received: "
@@ -85,9 +86,3 @@ def knn_accuracy(
         bank, bank_labels, queries, num_classes=num_classes, k=k, temperature=temperature
     )
     return float(np.mean(scores.argmax(axis=1) == query_labels))
-
-
-def _labelled(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows with a label; without a copy where all have one."""
-    known = np.asarray(labels) >= 0
-    return (features, labels) if known.all() else (features[known], labels[known])

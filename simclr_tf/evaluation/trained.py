@@ -18,9 +18,6 @@ from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
 from simclr_tf.models import Network
 
-# How data are divided and read where nothing is known of the run.
-HOLDOUT_FRACTION, SPLIT_SEED, UPRIGHT = 0.1, 0, True
-
 
 def contradiction(
     flags: Mapping[str, Any], explicit: Collection[str], data: TrainingData
@@ -95,23 +92,21 @@ class Trained:
         Raises:
           UserError: the arguments contradict the run, or the data cannot be opened.
         """
-        data = self.stored.data
         given = {"holdout_fraction": holdout_fraction, "split_seed": split_seed}
-        explicit = [key for key, value in given.items() if value is not None]
+        given = {key: value for key, value in given.items() if value is not None}
+        data = self.stored.data
         if data is not None:
             flags = given | {"dataset": name, "data_dir": data_dir}
-            if problem := contradiction(flags, explicit, data):
+            if problem := contradiction(flags, given, data):
                 raise UserError(problem)
-        usual = data or TrainingData(name, data_dir, HOLDOUT_FRACTION, SPLIT_SEED, UPRIGHT)
+        how = dataclasses.replace(data or TrainingData(name, data_dir), **given)
         return datasets.load(
             name,
             split,
             data_dir=data_dir and os.path.expanduser(data_dir),
-            holdout_fraction=usual.holdout_fraction
-            if holdout_fraction is None
-            else holdout_fraction,
-            split_seed=usual.split_seed if split_seed is None else split_seed,
-            upright=usual.upright,
+            holdout_fraction=how.holdout_fraction,
+            split_seed=how.split_seed,
+            upright=how.upright,
             **options,
         )
 
