@@ -19,50 +19,17 @@ from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.embeddings import read_about, require_output, write_embeddings
 from simclr_tf.evaluation.trained import open_trained
-from simclr_tf.flag import LARGEST_SEED, check_ranges, flag
+from simclr_tf.flag import check_ranges, flag
 from simclr_tf.models import Network
+from simclr_tf.shown_images import ShownImages, open_images
 
 
 @dataclasses.dataclass(frozen=True)
-class Features:
+class Features(ShownImages):
     """Which images, and where their embeddings go."""
 
-    dataset: str = flag(
-        "image_folder",
-        "Name of the data set: a TensorFlow Datasets name, `digits`, or `image_folder`.",
-    )
-    data_dir: str | None = flag(
-        None, "The image folder, or where TensorFlow Datasets keeps its files."
-    )
-    split: str = flag("train", "Split; `all` is the whole of an image folder without splits.")
-    holdout_fraction: float | None = flag(
-        None,
-        "Share that is held out of an image folder without splits; by default that of SOURCE, or "
-        "0.1.",
-        above=0,
-        below=1,
-    )
-    split_seed: int | None = flag(
-        None,
-        "Seed of what is held out; by default that of SOURCE, or 0.",
-        at_least=0,
-        at_most=LARGEST_SEED,
-    )
     output: str | None = flag(
         None, "FILE.npz, or a directory for TFRecord files; local, or a URL such as gs://."
-    )
-    image_size: int = flag(
-        0,
-        "Height and width of the images that the network is shown. 0 is what SOURCE was trained "
-        "on, or where it does not say, 32 with the CIFAR stem and else 224.",
-        at_least=0,
-        at_most=8192,
-    )
-    batch_size: int = flag(256, "Images at a time.", at_least=1, at_most=2**24)
-    max_bad_images: int = flag(
-        100,
-        "How many files that cannot be decoded are left out before the program stops.",
-        at_least=0,
     )
 
 
@@ -88,15 +55,7 @@ def extract(source: str, flags: Features) -> str:
     network = trained.network
     print(trained.stored.found(source), flush=True)
     image_size = flags.image_size or trained.stored.shown_size
-    dataset = trained.dataset(
-        flags.dataset,
-        flags.split,
-        data_dir=flags.data_dir,
-        holdout_fraction=flags.holdout_fraction,
-        split_seed=flags.split_seed,
-        max_bad_images=flags.max_bad_images,
-        known_bad=earlier.get("skipped_files"),
-    )
+    dataset = open_images(trained, flags, known_bad=earlier.get("skipped_files"))
     with naming_bad_images(dataset):
         written = write_embeddings(
             network,

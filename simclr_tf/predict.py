@@ -23,57 +23,24 @@ from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.trained import open_trained
-from simclr_tf.flag import LARGEST_SEED, check_ranges, flag
+from simclr_tf.flag import check_ranges, flag
 from simclr_tf.models import Network
 from simclr_tf.outputs import complete_file, reason, require_writable
 from simclr_tf.paths import as_path, is_local
+from simclr_tf.shown_images import ShownImages, open_images
 
 Prediction = list[tuple[str, float]]  # class and probability, the most probable first
 Write = Callable[[int, str | None, Prediction], Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Predictions:
+class Predictions(ShownImages):
     """Which images, and where the predictions go."""
 
-    dataset: str = flag(
-        "image_folder",
-        "Name of the data set: a TensorFlow Datasets name, `digits`, or `image_folder`.",
-    )
-    data_dir: str | None = flag(
-        None, "The image folder, or where TensorFlow Datasets keeps its files."
-    )
-    split: str = flag("train", "Split; `all` is the whole of an image folder without splits.")
-    holdout_fraction: float | None = flag(
-        None,
-        "Share that is held out of an image folder without splits; by default that of SOURCE, or "
-        "0.1.",
-        above=0,
-        below=1,
-    )
-    split_seed: int | None = flag(
-        None,
-        "Seed of what is held out; by default that of SOURCE, or 0.",
-        at_least=0,
-        at_most=LARGEST_SEED,
-    )
     output: str | None = flag(
         None, "FILE.csv or FILE.jsonl; local, or a URL such as gs://. Written once it is complete."
     )
     top_k: int = flag(5, "How many classes are named for each image.", at_least=1)
-    image_size: int = flag(
-        0,
-        "Height and width of the images that the network is shown. 0 is what SOURCE was trained "
-        "on, or where it does not say, 32 with the CIFAR stem and else 224.",
-        at_least=0,
-        at_most=8192,
-    )
-    batch_size: int = flag(256, "Images at a time.", at_least=1, at_most=2**24)
-    max_bad_images: int = flag(
-        100,
-        "How many files that cannot be decoded are left out before the program stops.",
-        at_least=0,
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,14 +67,7 @@ def predict(source: str, flags: Predictions) -> int:
     network = trained.network
     if network.supervised_head is None:
         raise UserError(f"{source} has no supervised head, so it tells no classes.")
-    dataset = trained.dataset(
-        flags.dataset,
-        flags.split,
-        data_dir=flags.data_dir,
-        holdout_fraction=flags.holdout_fraction,
-        split_seed=flags.split_seed,
-        max_bad_images=flags.max_bad_images,
-    )
+    dataset = open_images(trained, flags)
     rows = predictions(
         network,
         dataset,

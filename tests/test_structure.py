@@ -22,7 +22,7 @@ FLOORS = (
         "simclr_tf.features",
         "simclr_tf.evaluation.summary",
     ),
-    ("simclr_tf.cli",),
+    ("simclr_tf.cli", "simclr_tf.shown_images"),
     ("simclr_tf.protocols", "simclr_tf.transfer.program"),
     ("simclr_tf.logistic",),
     ("simclr_tf.experiment",),
