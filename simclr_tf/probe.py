@@ -42,11 +42,11 @@ from simclr_tf.models import Network
 L2 = 1e-4  # of features that are scaled to unit variance
 
 
-def probe(config: ExperimentConfig, network: Network) -> dict[str, float]:
-    """Accuracy of a linear probe and of kNN on the features of a network.
+def open_splits(config: ExperimentConfig) -> tuple[ImageDataset, ImageDataset]:
+    """--train_split and --eval_split, with the same classes; image files are checked once here.
 
     Raises:
-      UserError: the data have no labels.
+      UserError: the data have no labels, or the splits other classes.
     """
     bank = assemble.open_dataset(config, config.data.train_split)
     queries = assemble.open_dataset(config, config.data.eval_split)
@@ -57,6 +57,20 @@ def probe(config: ExperimentConfig, network: Network) -> dict[str, float]:
                 "that can be used."
             )
     queries = with_classes_of(queries, bank.class_names, bank.num_classes, "the training data")
+    return bank, queries
+
+
+def probe(
+    config: ExperimentConfig, network: Network, bank: ImageDataset, queries: ImageDataset
+) -> dict[str, float]:
+    """Accuracy of a linear probe and of kNN on the features of a network.
+
+    Args:
+      config: the flags.
+      network: in inference mode.
+      bank: what both are fitted to, with labels.
+      queries: what they are measured on, with the labels of the same classes.
+    """
     features, labels = _features(config, network, bank)
     unseen, unseen_labels = _features(config, network, queries)
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
@@ -89,12 +103,11 @@ def _features(
         return labelled(*extract_features(network, assemble.evaluation_batches(config, dataset)))
 
 
-def shuffled_images(config: ExperimentConfig) -> tf.data.Dataset:
-    """Batches of training images as evaluation shows them, in random order, as `random_twin` wants.
+def shuffled_images(config: ExperimentConfig, dataset: ImageDataset) -> tf.data.Dataset:
+    """Batches of images as evaluation shows them, in random order, as `random_twin` wants.
 
     In the order of an image folder, the first ones might all be of one class.
     """
-    dataset = assemble.open_dataset(config, config.data.train_split)
     batch_size = min(config.eval.eval_batch_size, dataset.num_examples)
     batches = pipeline.training_dataset(
         dataset,
@@ -103,9 +116,8 @@ def shuffled_images(config: ExperimentConfig) -> tf.data.Dataset:
         seed=config.train.seed,
         augmentation="none",
     )
-    no_labels, counted = -tf.ones(batch_size, tf.int64), tf.ones(batch_size)
     whole = batches.take(dataset.num_examples // batch_size)
-    return whole.map(lambda views, *labels: (views[0], no_labels, counted))
+    return whole.map(lambda views, *labels: views[0])
 
 
 def compare(run_dir: str, config: ExperimentConfig, explicit: frozenset[str]) -> str:
@@ -121,8 +133,12 @@ def compare(run_dir: str, config: ExperimentConfig, explicit: frozenset[str]) ->
         raise UserError(f"The run directory {directory.path} has no checkpoint yet.")
     step = checkpoint_step(prefix)
     trained = checkpoints.load(prefix)
-    random = random_twin(trained.architecture, shuffled_images(config), seed=config.train.seed)
-    results = {"pretrained": probe(config, trained), "random weights": probe(config, random)}
+    splits = open_splits(config)
+    with naming_bad_images(*splits):
+        images = shuffled_images(config, splits[0])
+        random = random_twin(trained.architecture, images, seed=config.train.seed)
+    networks = {"pretrained": trained, "random weights": random}
+    results = {name: probe(config, network, *splits) for name, network in networks.items()}
     write_json(directory / "probe.json", {"step": step, **results})
     exported = directory / "saved_model" / str(step)
     lines = [

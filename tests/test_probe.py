@@ -24,10 +24,11 @@ def test_a_run_beside_its_random_twin(tmp_path):
     trained = checkpoints.load(tmp_path / "run")
     for a, b in zip(weights, trained.weights, strict=True):
         np.testing.assert_array_equal(a, b)
-    images = probe.shuffled_images(config)
+    splits = probe.open_splits(config)
+    images = probe.shuffled_images(config, splits[0])
     twin = random_twin(trained.architecture, images, seed=config.train.seed)
     for name, network in (("pretrained", trained), ("random weights", twin)):
-        for metric, value in probe.probe(config, network).items():
+        for metric, value in probe.probe(config, network, *splits).items():
             assert written[name][metric] == pytest.approx(value, abs=0.01)
             assert f"{written[name][metric]:.1%}" in table
     assert "random weights: gamma 1 in batch norm, whose statistics are those of up to " in table
@@ -38,15 +39,14 @@ def test_the_twin_is_shown_images_of_all_classes_in_random_order():
     config = configuration.from_dict(
         {"dataset": "digits", "image_size": 8, "eval_batch_size": 100, "seed": 4}
     )
-    batches = list(probe.shuffled_images(config))
+    dataset = assemble.open_dataset(config, "train")
+    batches = list(probe.shuffled_images(config, dataset))
     assert len(batches) == 14  # of 1438 images; the last 38 are left out
-    shown = np.concatenate([images.numpy() for images, _, _ in batches])
+    shown = np.concatenate([images.numpy() for images in batches])
     everything = np.concatenate(
         [
             images.numpy()[weights.numpy() > 0]
-            for images, _, weights in assemble.evaluation_batches(
-                config, assemble.open_dataset(config, "train")
-            )
+            for images, _, weights in assemble.evaluation_batches(config, dataset)
         ]
     )
     rows = {image.tobytes() for image in everything}

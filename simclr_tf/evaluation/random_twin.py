@@ -21,9 +21,8 @@ def random_twin(architecture: Architecture, batches: tf.data.Dataset, *, seed: i
 
     Args:
       architecture: of the trained network.
-      batches: of (images (batch, height, width, 3) float32 in [0, 1], labels, weights
-        (batch,)), of any size; rows of weight 0 are padding and left out. The first 2,048
-        images are taken.
+      batches: of images (batch, height, width, 3) float32 in [0, 1], of any size. The first
+        2,048 images are taken.
       seed: of the weights; Keras' global generators are set to it.
 
     Returns:
@@ -35,7 +34,7 @@ def random_twin(architecture: Architecture, batches: tf.data.Dataset, *, seed: i
     for norm in norms:
         norm.gamma.assign(tf.ones_like(norm.gamma))
     seen = 0
-    for images in _images(batches):
+    for images in batches.unbatch().take(IMAGES).batch(BATCH):
         rows = len(images)
         seen += rows
         for norm in norms:
@@ -44,9 +43,3 @@ def random_twin(architecture: Architecture, batches: tf.data.Dataset, *, seed: i
     for norm in norms:
         norm.momentum = architecture.batch_norm_decay
     return network
-
-
-def _images(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """The first images that are no padding, in batches of one size but for the last."""
-    rows = batches.unbatch().filter(lambda image, label, weight: weight > 0)
-    return rows.map(lambda image, label, weight: image).take(IMAGES).batch(BATCH)
