@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from damage import damaged
 from official_archives import MAKERS, jpeg
 
 from simclr_tf.data.transfer import opening, voc
@@ -67,13 +68,8 @@ def test_a_damaged_list_is_read_as_it_was_or_is_one_line(official, name):
     for ending in LISTS[name]:
         path = list_of(name, folder, ending)
         whole = path.read_bytes()
-        for i in range(40):
-            damaged = bytearray(whole)
-            if i % 2:
-                damaged = damaged[: random.integers(len(whole))]
-            else:
-                damaged[random.integers(len(whole))] ^= 1 << random.integers(8)
-            path.write_bytes(damaged)
+        for copy in damaged(whole, 40, random):
+            path.write_bytes(copy)
             try:
                 listing = read(name, folder)
             except UserError as error:

@@ -13,6 +13,7 @@ import zipfile
 import numpy as np
 import official_archives
 import pytest
+from damage import damaged
 from official_archives import tar
 
 from simclr_tf.data.transfer import opening, unpacking
@@ -131,13 +132,8 @@ def test_an_archive_is_unpacked_whole_or_not_at_all(tmp_path, name):
     shutil.rmtree(folder)
     random = np.random.default_rng(3)
     refusals = 0
-    for i in range(200):
-        damaged = bytearray(whole)
-        if i % 2:
-            damaged = damaged[: random.integers(len(whole))]
-        else:
-            damaged[random.integers(len(whole))] ^= 1 << random.integers(8)
-        archive.write_bytes(damaged)
+    for copy in damaged(whole, 200, random):
+        archive.write_bytes(copy)
         try:
             unpack(archive, folder)
         except UserError as error:

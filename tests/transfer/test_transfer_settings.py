@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import official_archives
 import pytest
+from damage import damaged
 
 from simclr_tf import checkpoints
 from simclr_tf.errors import UserError
@@ -256,13 +257,8 @@ def test_damaged_features_are_computed_again(tmp_path, monkeypatch):
     whole = path.read_bytes()
     random = np.random.default_rng(0)
     again = 0
-    for i in range(60):
-        damaged = bytearray(whole)
-        if i % 2:
-            damaged = damaged[: random.integers(len(whole))]
-        else:
-            damaged[random.integers(len(whole))] ^= 1 << random.integers(8)
-        path.write_bytes(damaged)
+    for copy in damaged(whole, 60, random):
+        path.write_bytes(copy)
         stored = read_arrays(path, "features", "labels")
         again += stored is None
         if stored is not None:
