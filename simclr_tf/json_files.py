@@ -9,6 +9,10 @@ from simclr_tf.errors import UserError
 Kinds = Mapping[str, type | tuple[type, ...]]
 
 
+class DamagedFileError(UserError):
+    """A file holds something else than this project writes there."""
+
+
 class Readable(Protocol):
     """A path of the standard library, or one of `paths`."""
 
@@ -28,8 +32,8 @@ def read_object(path: Readable, needed: Kinds | None = None) -> dict[str, Any]:
         strings in it; a whole number is a float too; None is allowed where `type(None)` is.
 
     Raises:
-      UserError: it cannot be read, is no object, or an entry is missing or of another type. That
-        it is not there raises FileNotFoundError or NotADirectoryError.
+      UserError: it cannot be read; as DamagedFileError, it is no object, or an entry is missing
+        or of another type. That it is not there raises FileNotFoundError or NotADirectoryError.
     """
     try:
         content = path.read_bytes()
@@ -51,9 +55,9 @@ def parse_object(content: bytes, source: str, needed: Kinds | None = None) -> di
     try:
         values = json.loads(content.decode("utf-8"))
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise UserError(f"{source} is damaged, it is no JSON: {error}.") from None
+        raise DamagedFileError(f"{source} is damaged: it is no JSON ({error}).") from None
     if not isinstance(values, dict):
-        raise UserError(
+        raise DamagedFileError(
             f"{source} is damaged: it should hold a JSON object, and holds {_shown(values)}."
         )
     check_entries(values, needed or {}, source)
@@ -69,14 +73,16 @@ def check_entries(values: Mapping[str, Any], needed: Kinds, source: str) -> None
       source: the file, for messages.
 
     Raises:
-      UserError: an entry is missing or of another type.
+      DamagedFileError: an entry is missing or of another type.
     """
     for name, kinds in needed.items():
         kinds = kinds if isinstance(kinds, tuple) else (kinds,)
         if name not in values:
-            raise UserError(f"{source} is damaged or of another version: it has no {name!r}.")
+            raise DamagedFileError(
+                f"{source} is damaged or of another version: it has no {name!r}."
+            )
         if not _fits(values[name], kinds):
-            raise UserError(
+            raise DamagedFileError(
                 f"{source} is damaged or of another version: {name!r} is {_shown(values[name])}."
             )
 

@@ -15,7 +15,6 @@ files (such as buckets) can serve one process only.
 
 import contextlib
 import fcntl
-import json
 import math
 import os
 import pathlib
@@ -26,16 +25,14 @@ from typing import Any
 
 import numpy as np
 
+from simclr_tf.checkpoints.run_directory import write_json
 from simclr_tf.errors import UserError
+from simclr_tf.json_files import DamagedFileError, read_object
 
 SETTINGS = "sweep.json"
 IMAGES = "images"
 _AT_WORK = "at_work"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-
-
-class DamagedError(Exception):
-    """A file of a sweep holds something else than was written."""
 
 
 class Sweep:
@@ -98,7 +95,7 @@ class Sweep:
             raise UserError(f"{self.path} is a file. Give the directory of a sweep, or a new one.")
         try:
             return _read(self.path / SETTINGS)
-        except DamagedError as error:
+        except DamagedFileError as error:
             raise UserError(
                 f"{error} Remove it if this command has the settings of that sweep; else give "
                 "another directory."
@@ -172,8 +169,8 @@ class Sweep:
             found = _read(path)
             for name in numbers if found is not None else ():
                 if not _is_number(found.get(name)):
-                    raise DamagedError(f"{path} is damaged: its {name} is no number.")
-        except DamagedError as error:
+                    raise DamagedFileError(f"{path} is damaged: its {name} is no number.")
+        except DamagedFileError as error:
             raise UserError(f"{error} Remove it, and the fit is made again.") from error
         return found
 
@@ -193,7 +190,7 @@ class Sweep:
         """
         try:
             found = _read(self.path / IMAGES / f"{name}.json") or {}
-        except DamagedError:
+        except DamagedFileError:
             return None
         names, most = found.get("left_out"), found.get("max_bad_images")
         if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
@@ -240,17 +237,12 @@ def _read(path: pathlib.Path) -> dict[str, Any] | None:
     """The object in a JSON file; None if there is no file."""
     try:
         if path.exists() and not path.is_file():
-            raise DamagedError(f"{path} is no file.")
-        found = json.loads(path.read_text("utf-8"))
+            raise DamagedFileError(f"{path} is no file.")
+        return read_object(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}.") from error
-    except (ValueError, RecursionError) as error:
-        raise DamagedError(f"{path} is damaged: {error}.") from error
-    if not isinstance(found, dict):
-        raise DamagedError(f"{path} is damaged: it holds no object.")
-    return found
 
 
 def _is_number(value: Any) -> bool:
@@ -260,9 +252,7 @@ def _is_number(value: Any) -> bool:
 
 def _write(path: pathlib.Path, values: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.part")
-    unfinished.write_text(json.dumps(values, indent=2) + "\n")
-    unfinished.replace(path)
+    write_json(path, values)
 
 
 def _lock(file: Any, kind: int) -> bool:
