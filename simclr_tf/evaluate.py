@@ -143,9 +143,9 @@ def completed(
             "Leave them out; evaluation reads them from the run."
         )
     check_types(stored, type(config), "run.json")
-    completed = configuration.from_dict(stored | {name: given[name] for name in explicit})
-    check_ranges(completed)
-    return completed
+    config = configuration.from_dict(stored | {name: given[name] for name in explicit})
+    check_ranges(config)
+    return config
 
 
 def _with_classes_of_run(dataset: ImageDataset, stored: dict[str, Any], path: str) -> ImageDataset:

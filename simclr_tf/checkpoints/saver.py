@@ -30,7 +30,8 @@ class Saver:
         self._keep = keep
         self._step = 0
         self._checkpoint = tf.train.Checkpoint(method=method)
-        assert self._checkpoint.save_counter is not None  # it is made now; earlier versions save it
+        # Asked for, it is made: checkpoints have one, and `restore` expects it.
+        self._save_counter = self._checkpoint.save_counter
 
     def save(self, step: int) -> None:
         """Write ckpt-STEP; a reader sees the whole checkpoint or none.
