@@ -8,8 +8,9 @@ import sys
 
 from absl import app
 
-from simclr_tf import cli, protocols
-from simclr_tf.config import FinetuneConfig
+from simclr_tf import cli
+from simclr_tf.experiment import protocols
+from simclr_tf.experiment.config import FinetuneConfig
 from simclr_tf.transfer import program as transfer
 from simclr_tf.transfer.program import TransferConfig
 

@@ -4,15 +4,16 @@ import sys
 
 from absl import app
 
-from simclr_tf import cli, experiment
-from simclr_tf.config import ExperimentConfig
+from simclr_tf import cli
+from simclr_tf.experiment import train
+from simclr_tf.experiment.config import ExperimentConfig
 
 
 def main(argv: list[str]) -> None:
     cli.refuse_arguments(argv)
     config = cli.read_flags(ExperimentConfig)
     given = cli.given_flags(ExperimentConfig)
-    sys.exit(cli.exit_status(lambda: experiment.run(config, given)))
+    sys.exit(cli.exit_status(lambda: train.run(config, given)))
 
 
 if __name__ == "__main__":

@@ -22,10 +22,10 @@ CONTESTANTS = ("the kernel for training", "ours")
 
 def choose(contestant: str) -> None:
     """Let batch norm compute as the contestant does."""
-    from simclr_tf import distribute
+    from simclr_tf.devices import strategies
 
     # On a GPU the kernel for training does all.
-    distribute.has_gpu = lambda: contestant != "ours"
+    strategies.has_gpu = lambda: contestant != "ours"
 
 
 def worker(contestant: str, image_size: int, batch_size: int) -> None:

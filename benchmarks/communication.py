@@ -21,17 +21,17 @@ import tensorflow as tf
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from simclr_tf import distribute
+from simclr_tf.devices import replicas, strategies
 from simclr_tf.losses import nt_xent
 
-all_gather = distribute.gather
+all_gather = replicas.gather
 
 
 def scatter_and_reduce(tensor: tf.Tensor) -> tf.Tensor:
     """The same rows by an all-reduce of (N, ...), mostly zeros."""
-    rows, replicas = tensor.shape[0], distribute.num_replicas()
-    places = distribute.replica_id() * rows + tf.range(rows)
-    shape = [rows * replicas, *tensor.shape[1:]]
+    rows, count = tensor.shape[0], replicas.num_replicas()
+    places = replicas.replica_id() * rows + tf.range(rows)
+    shape = [rows * count, *tensor.shape[1:]]
     context = tf.distribute.get_replica_context()
     scattered = tf.scatter_nd(places[:, None], tensor, shape)
     return context.all_reduce(tf.distribute.ReduceOp.SUM, scattered)
@@ -46,7 +46,7 @@ def make_step(strategy: tf.distribute.Strategy, gather, shares):
             loss, _, _ = nt_xent(hidden)
         return loss, tape.gradient(loss, hidden)
 
-    distribute.gather = gather  # what the loss calls when it is traced
+    replicas.gather = gather  # what the loss calls when it is traced
     step = tf.function(lambda: strategy.run(loss_and_gradient, args=(shares,)))
     step()
     return step
@@ -58,7 +58,7 @@ def measure(replicas: int, batch: int, width: int, rounds: int) -> None:
     tf.config.set_logical_device_configuration(
         cpu, [tf.config.LogicalDeviceConfiguration()] * replicas
     )
-    strategy = distribute.choose_strategy("mirrored")
+    strategy = strategies.choose_strategy("mirrored")
     rng = np.random.default_rng(0)
     hidden = rng.normal(size=(replicas, 2 * batch // replicas, width)).astype(np.float32)
     shares = strategy.experimental_distribute_values_from_function(

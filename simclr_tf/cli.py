@@ -12,9 +12,9 @@ from typing import Any
 import tensorflow as tf
 from absl import flags
 
-from simclr_tf import config as configuration
-from simclr_tf.callbacks import NonFiniteLossError
 from simclr_tf.errors import LostHostError, UserError, require_utf8
+from simclr_tf.experiment import config as configuration
+from simclr_tf.training.callbacks import NonFiniteLossError
 
 LOST_HOST = 75  # exit status; the customary one for "try again"
 # Of reading and writing files: the disk is full or gone, the quota is used up, no permission, ...

@@ -1,7 +1,8 @@
 """Fields of a dataclass that are command line flags: default, help, choices and range.
 
 A configuration is a dataclass whose fields are groups, and a group a dataclass whose fields
-are flags. `simclr_tf.config` has those of run.py and finetune.py; other programs have their own.
+are flags. `simclr_tf.experiment.config` has those of run.py and finetune.py; other programs
+have their own.
 """
 
 import dataclasses

@@ -20,15 +20,13 @@ import numpy as np
 import tensorflow as tf
 from absl import app
 
-from simclr_tf import assemble, checkpoints, cli
+from simclr_tf import checkpoints, cli
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step, write_json
-from simclr_tf.config import ExperimentConfig
 from simclr_tf.data import pipeline
 from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
-from simclr_tf.evaluate import completed
 from simclr_tf.evaluation.features import extract_features, labelled
 from simclr_tf.evaluation.knn import knn_accuracy
 from simclr_tf.evaluation.logistic_regression import (
@@ -36,6 +34,9 @@ from simclr_tf.evaluation.logistic_regression import (
     fit_logistic_regression,
 )
 from simclr_tf.evaluation.random_twin import IMAGES, random_twin
+from simclr_tf.experiment import parts
+from simclr_tf.experiment.config import ExperimentConfig
+from simclr_tf.experiment.evaluate import completed
 from simclr_tf.flag import check_ranges
 from simclr_tf.models import Network
 
@@ -48,8 +49,8 @@ def open_splits(config: ExperimentConfig) -> tuple[ImageDataset, ImageDataset]:
     Raises:
       UserError: the data have no labels, or the splits other classes.
     """
-    bank = assemble.open_dataset(config, config.data.train_split)
-    queries = assemble.open_dataset(config, config.data.eval_split)
+    bank = parts.open_dataset(config, config.data.train_split)
+    queries = parts.open_dataset(config, config.data.eval_split)
     for dataset in (bank, queries):
         if dataset.num_classes is None:
             raise UserError(
@@ -100,7 +101,7 @@ def _features(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features and labels of the images that have a label."""
     with naming_bad_images(dataset):
-        return labelled(*extract_features(network, assemble.evaluation_batches(config, dataset)))
+        return labelled(*extract_features(network, parts.evaluation_batches(config, dataset)))
 
 
 def shuffled_images(config: ExperimentConfig, dataset: ImageDataset) -> tf.data.Dataset:

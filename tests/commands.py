@@ -7,7 +7,7 @@ import shlex
 from absl import flags
 
 from simclr_tf import cli
-from simclr_tf.config import ExperimentConfig
+from simclr_tf.experiment.config import ExperimentConfig
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf.callbacks import (
+from simclr_tf.training.callbacks import (
     NonFiniteLossError,
     RunEvery,
     StopOnNonFiniteLoss,

@@ -12,11 +12,11 @@ from absl import flags
 from commands import ROOT, parsed
 
 from simclr_tf import cli
-from simclr_tf import config as configuration
-from simclr_tf.callbacks import NonFiniteLossError
-from simclr_tf.config import ExperimentConfig, FinetuneConfig
 from simclr_tf.errors import UserError
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment.config import ExperimentConfig, FinetuneConfig
 from simclr_tf.flag import flag_fields
+from simclr_tf.training.callbacks import NonFiniteLossError
 from simclr_tf.transfer.program import TransferConfig
 
 FIELDS = [field for _, field in configuration.flag_fields(ExperimentConfig)]

@@ -11,13 +11,14 @@ import pytest
 import tensorflow as tf
 import training
 
-from simclr_tf import checkpoints, evaluate, experiment
-from simclr_tf import config as configuration
+from simclr_tf import checkpoints
 from simclr_tf.backend import keras
-from simclr_tf.callbacks import NonFiniteLossError
 from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.data import datasets, pipeline
 from simclr_tf.errors import UserError
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment import evaluate, train
+from simclr_tf.training.callbacks import NonFiniteLossError
 
 
 def weights(path):
@@ -98,13 +99,13 @@ def test_another_configuration_is_refused_by_each_difference(finished):
 
 def test_eval_mode_takes_the_run_s_flags_and_refuses_others(finished):
     given = {"model_dir": str(finished), "mode": "eval", "eval_name": "again"}
-    assert experiment.run(configuration.from_dict(given), frozenset(given)) == 0
+    assert train.run(configuration.from_dict(given), frozenset(given)) == 0
     first = json.loads((finished / "result.json").read_text())
     again = json.loads((finished / "eval_again" / "result.json").read_text())
     assert again == pytest.approx(first)
     given["resnet_depth"] = 50
     with pytest.raises(UserError, match="--resnet_depth=50, but the run has 18"):
-        experiment.run(configuration.from_dict(given), frozenset(given))
+        train.run(configuration.from_dict(given), frozenset(given))
 
 
 def test_a_run_killed_at_any_moment_goes_on_to_the_same_weights(finished, tmp_path):
@@ -176,7 +177,7 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path):
 def test_eval_steps_evaluates_the_first_batches_alone(finished):
     given = {"model_dir": str(finished), "mode": "eval", "eval_name": "two_batches"}
     given |= {"eval_batch_size": 20, "eval_steps": 2}
-    assert experiment.run(configuration.from_dict(given), frozenset(given)) == 0
+    assert train.run(configuration.from_dict(given), frozenset(given)) == 0
     result = json.loads((finished / "eval_two_batches" / "result.json").read_text())
     images, labels = first_digits(40)
     logits = checkpoints.load(finished).logits(images).numpy()
@@ -207,7 +208,7 @@ def test_eval_mode_does_not_wait_for_what_will_never_be_a_run(tmp_path, monkeypa
         (path / "notes.txt").write_text("x")
     given = {"model_dir": str(path), "mode": "eval"}
     with pytest.raises(UserError, match="--model_dir=.* is (a file|no run directory)"):
-        experiment.run(configuration.from_dict(given), frozenset(given))
+        train.run(configuration.from_dict(given), frozenset(given))
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,7 @@ def test_eval_mode_does_not_wait_for_what_will_never_be_a_run(tmp_path, monkeypa
 def test_the_name_of_an_evaluation_stays_in_the_run_directory(finished, name):
     given = {"model_dir": str(finished), "mode": "eval", "eval_name": name}
     with pytest.raises(UserError, match="--eval_name is a name of letters"):
-        experiment.run(configuration.from_dict(given), frozenset(given))
+        train.run(configuration.from_dict(given), frozenset(given))
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path):

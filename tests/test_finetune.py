@@ -12,13 +12,14 @@ import tensorflow as tf
 import training
 from commands import config_of
 
-from simclr_tf import checkpoints, cli, experiment, finetune, logistic, predict, protocols
-from simclr_tf import config as configuration
+from simclr_tf import checkpoints, cli, predict
 from simclr_tf.checkpoints.restore import variable_paths
-from simclr_tf.config import FinetuneConfig
 from simclr_tf.data import datasets, pipeline
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.logistic_regression import fit_with_best_l2
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment import finetuning, logistic, protocols, train
+from simclr_tf.experiment.config import FinetuneConfig
 
 VALUE = ".ATTRIBUTES/VARIABLE_VALUE"
 
@@ -40,7 +41,7 @@ def digits(split, batch_size=359):
 def no_export():
     """SavedModels are tested elsewhere, and take long."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "export", lambda *_: None)
+        patch.setattr(train, "export", lambda *_: None)
         patch.setattr(logistic, "export", lambda *_: None)
         yield
 
@@ -195,8 +196,8 @@ def build(pretrained, num_classes=10, **flags):
     given = {"image_size": 8, "checkpoint": str(pretrained), "protocol": "semi_supervised"} | flags
     config = of_protocol(given.pop("protocol"), **given)
     source = checkpoints.read(config.train.checkpoint, config.train.variable_schema)
-    architecture = finetune.architecture_of(config, num_classes, frozenset(given), source)
-    return finetune.build(config, architecture, source)
+    architecture = finetuning.architecture_of(config, num_classes, frozenset(given), source)
+    return finetuning.build(config, architecture, source)
 
 
 class TestBuild:

@@ -5,10 +5,10 @@ import math
 
 import pytest
 
-from simclr_tf import config as configuration
-from simclr_tf.config import ExperimentConfig, FinetuneConfig
 from simclr_tf.data.augment import MAX_JITTER_STRENGTH
 from simclr_tf.errors import UserError
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment.config import ExperimentConfig, FinetuneConfig
 from simclr_tf.features import FeaturesConfig
 from simclr_tf.flag import Range, check_ranges, check_types, flag, flag_fields
 from simclr_tf.predict import PredictConfig

@@ -8,8 +8,7 @@ import pytest
 import tensorflow as tf
 import training
 
-from simclr_tf import assemble, checkpoints, evaluate, experiment, inputs
-from simclr_tf import config as configuration
+from simclr_tf import checkpoints
 from simclr_tf.checkpoints.__main__ import main as convert
 from simclr_tf.checkpoints.description import TrainingData
 from simclr_tf.checkpoints.restore import variable_paths
@@ -18,6 +17,8 @@ from simclr_tf.checkpoints.stored import StoredNetwork
 from simclr_tf.data import datasets
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.trained import Trained
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment import evaluate, inputs, parts, train
 from simclr_tf.features import Features, extract
 from simclr_tf.models import Architecture
 from simclr_tf.predict import Predictions, predict
@@ -41,7 +42,7 @@ def make_folder(path, classes=CLASSES, each=10, seed=0):
 def no_export():
     """SavedModels take long, and only one test here needs one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "export", lambda *_: None)
+        patch.setattr(train, "export", lambda *_: None)
         yield
 
 
@@ -78,7 +79,7 @@ class TestSplitSeed:
             config = configuration.from_dict(
                 {"dataset": "image_folder", "data_dir": str(folder)} | flags
             )
-            return assemble.open_dataset(config, "validation").file_names
+            return parts.open_dataset(config, "validation").file_names
 
         assert held() == held(seed=5) == held(label_seed=5) != held(split_seed=5)
 
@@ -86,8 +87,8 @@ class TestSplitSeed:
         def chosen(**flags):
             flags |= {"dataset": "image_folder", "data_dir": str(folder), "labels_per_class": 2}
             config = configuration.from_dict(flags | {"train_mode": "finetune"})
-            held = assemble.open_dataset(config, "validation").file_names
-            names = assemble.open_training_dataset(config).file_names
+            held = parts.open_dataset(config, "validation").file_names
+            names = parts.open_training_dataset(config).file_names
             assert not set(held) & set(names)
             return names
 
@@ -131,18 +132,18 @@ class TestSplitSeed:
         data = TrainingData("image_folder", str(folder), 0.3, 7, False)
         flags = {"dataset": "image_folder", "data_dir": f"{folder}/../{folder.name}"}
         config = configuration.from_dict(flags)
-        found = assemble.with_values_of_checkpoints(config, [stored_with(data)], frozenset(flags))
+        found = parts.with_values_of_checkpoints(config, [stored_with(data)], frozenset(flags))
         assert (found.data.split_seed, found.data.holdout_fraction) == (7, 0.3)
         assert found.data.upright is False
         for name, value in (("split_seed", 0), ("holdout_fraction", 0.1)):
             given = configuration.from_dict(flags | {name: value})
             with pytest.raises(UserError, match=f"--{name}={value}, but its run has"):
-                assemble.with_values_of_checkpoints(
+                parts.with_values_of_checkpoints(
                     given, [stored_with(data)], frozenset({*flags, name})
                 )
         elsewhere = configuration.from_dict({"dataset": "image_folder", "data_dir": "/other"})
         given = configuration.from_dict(configuration.to_dict(elsewhere) | {"split_seed": 0})
-        found = assemble.with_values_of_checkpoints(
+        found = parts.with_values_of_checkpoints(
             given, [stored_with(data)], frozenset({"split_seed"})
         )
         assert found.data.split_seed == 0
@@ -161,7 +162,7 @@ class TestImageSize:
     def test_the_size_is_that_of_the_checkpoint(self):
         def size(stored, *explicit):
             config = configuration.from_dict({"train_mode": "finetune"})
-            return assemble.with_values_of_checkpoints(
+            return parts.with_values_of_checkpoints(
                 config, [stored], frozenset(explicit)
             ).view.image_size
 
@@ -183,13 +184,13 @@ class TestImageSize:
     )
     def test_the_stem_is_not_tied_to_the_size(self, stem, size, source, expected):
         config = configuration.from_dict({"cifar_stem": stem, "image_size": size})
-        for builder in experiment.BUILDERS.values():
+        for builder in train.BUILDERS.values():
             assert builder.architecture_of(config, 10, source=source).cifar_stem is expected
 
     def test_a_stem_that_contradicts_the_checkpoint_is_refused(self):
         config = configuration.from_dict({"cifar_stem": "false", "train_mode": "finetune"})
         with pytest.raises(UserError, match="--cifar_stem=false, but the checkpoint has the CIFAR"):
-            experiment.BUILDERS["finetune"].architecture_of(
+            train.BUILDERS["finetune"].architecture_of(
                 config, 10, frozenset({"cifar_stem"}), stored_with()
             )
 
@@ -198,7 +199,7 @@ class TestClasses:
     def evaluated(self, run, data_dir, name, **flags):
         given = {"model_dir": str(run), "mode": "eval", "eval_split": "all", "eval_name": name}
         given |= {"data_dir": str(data_dir)} | flags
-        experiment.run(configuration.from_dict(given), frozenset(given))
+        train.run(configuration.from_dict(given), frozenset(given))
         return json.loads((run / f"eval_{name}" / "result.json").read_text())
 
     def test_other_names_are_refused_and_named(self, run, tmp_path):

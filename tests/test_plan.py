@@ -3,7 +3,7 @@
 import pytest
 
 from simclr_tf.errors import UserError
-from simclr_tf.plan import make_plan
+from simclr_tf.training.plan import make_plan
 
 CIFAR = dict(
     num_examples=50_000,

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import training
 
-from simclr_tf import assemble, checkpoints, probe
-from simclr_tf import config as configuration
+from simclr_tf import checkpoints, probe
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.evaluation.random_twin import random_twin
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment import parts
 
 
 def test_a_run_beside_its_random_twin(tmp_path):
@@ -39,14 +40,14 @@ def test_the_twin_is_shown_images_of_all_classes_in_random_order():
     config = configuration.from_dict(
         {"dataset": "digits", "image_size": 8, "eval_batch_size": 100, "seed": 4}
     )
-    dataset = assemble.open_dataset(config, "train")
+    dataset = parts.open_dataset(config, "train")
     batches = list(probe.shuffled_images(config, dataset))
     assert len(batches) == 14  # of 1438 images; the last 38 are left out
     shown = np.concatenate([images.numpy() for images in batches])
     everything = np.concatenate(
         [
             images.numpy()[weights.numpy() > 0]
-            for images, _, weights in assemble.evaluation_batches(config, dataset)
+            for images, _, weights in parts.evaluation_batches(config, dataset)
         ]
     )
     rows = {image.tobytes() for image in everything}

@@ -9,9 +9,9 @@ import pytest
 from commands import ROOT, config_of, parsed, shell_lines
 
 import simclr_tf
-from simclr_tf import assemble, protocols
-from simclr_tf import config as configuration
-from simclr_tf.config import FinetuneConfig
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment import parts, protocols
+from simclr_tf.experiment.config import FinetuneConfig
 
 RECIPES = sorted((ROOT / "configs").glob("*.cfg"))
 
@@ -195,9 +195,9 @@ ORIGINAL_COMMANDS = {
 
 def assert_means(config, plan, settings):
     """The configuration passes the checks of run.py, and has this plan and these settings."""
-    assemble.check_flags(config)
+    parts.check_flags(config)
     num_examples, steps, warmup_steps, rate = plan
-    found = assemble.plan_of(config, num_examples, num_replicas=1)
+    found = parts.plan_of(config, num_examples, num_replicas=1)
     assert (found.train_steps, found.warmup_steps) == (steps, warmup_steps)
     assert found.peak_learning_rate == pytest.approx(rate, rel=1e-6)
     values = configuration.to_dict(config)
@@ -264,11 +264,11 @@ def test_commands_of_the_readme(monkeypatch):
     of_run = [words[2:] for words in commands if words[:2] == ["python", "run.py"]]
     assert len(of_run) >= 5
     for words in of_run:
-        assemble.check_flags(config_of(*words))
+        parts.check_flags(config_of(*words))
     of_finetune = [words[2:] for words in commands if words[:2] == ["python", "finetune.py"]]
     assert len(of_finetune) >= 6
     for words in of_finetune:
-        assemble.check_flags(config_of_finetuning(*words))
+        parts.check_flags(config_of_finetuning(*words))
 
 
 def test_programs_and_make_targets_of_the_readme_exist():

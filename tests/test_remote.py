@@ -11,11 +11,12 @@ import pytest
 import tensorflow as tf
 import training
 
-from simclr_tf import checkpoints, cli, experiment, features, predict, probe
+from simclr_tf import checkpoints, cli, features, predict, probe
 from simclr_tf.checkpoints.__main__ import main as checkpoints_main
 from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.evaluation import embeddings
 from simclr_tf.evaluation.summary import row_of
+from simclr_tf.experiment import train
 from simclr_tf.export.__main__ import main as export_main
 from simclr_tf.paths import as_path
 
@@ -38,9 +39,9 @@ def run(empty):
     url = "ram://bucket/runs/a"
     flags = FINETUNED | {"knn_every_epochs": 0}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "export", lambda *_: None)
-        patch.setattr(experiment.callbacks.StopOnSignal, "on_step", stop_at_3)
-        assert training.run(url, **flags) == experiment.TERMINATED
+        patch.setattr(train, "export", lambda *_: None)
+        patch.setattr(train.callbacks.StopOnSignal, "on_step", stop_at_3)
+        assert training.run(url, **flags) == train.TERMINATED
     assert training.run(url, **flags) == 0
     assert training.run(url, **flags, mode="eval") == 0
     return url
@@ -195,7 +196,7 @@ def test_a_probe(run):
             "probe",
             lambda *_: {"linear_probe_top_1_accuracy": 0.5, "knn_top_1_accuracy": 0.5},
         )
-        config = experiment.configuration.from_dict({})
+        config = train.configuration.from_dict({})
         assert f"SavedModel      {run}/saved_model/6" in probe.compare(run, config, frozenset())
     assert json.loads(as_path(f"{run}/probe.json").read_text())["step"] == 6
 

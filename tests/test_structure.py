@@ -23,16 +23,21 @@ FLOORS = (
         "simclr_tf.evaluation.summary",
     ),
     ("simclr_tf.cli", "simclr_tf.shown_images"),
-    ("simclr_tf.protocols", "simclr_tf.transfer.program"),
-    ("simclr_tf.logistic",),
-    ("simclr_tf.experiment",),
-    ("simclr_tf.inputs",),
-    ("simclr_tf.evaluate", "simclr_tf.pretrain", "simclr_tf.finetune", "simclr_tf.transfer"),
-    ("simclr_tf.assemble",),
+    ("simclr_tf.experiment.protocols", "simclr_tf.transfer.program"),
+    ("simclr_tf.experiment.logistic",),
+    ("simclr_tf.experiment.train",),
+    ("simclr_tf.experiment.inputs",),
+    (
+        "simclr_tf.experiment.evaluate",
+        "simclr_tf.experiment.finetuning",
+        "simclr_tf.experiment.pretraining",
+        "simclr_tf.transfer",
+    ),
+    ("simclr_tf.experiment.parts", "simclr_tf.experiment.checks"),
     ("simclr_tf.evaluation", "simclr_tf.export", "simclr_tf.reports"),
     ("simclr_tf.checkpoints",),
     ("simclr_tf.methods",),
-    ("simclr_tf.callbacks", "simclr_tf.plan", "simclr_tf.data.pipeline", "simclr_tf.data.datasets"),
+    ("simclr_tf.training", "simclr_tf.data.pipeline", "simclr_tf.data.datasets"),
     (
         "simclr_tf.data.classes",
         "simclr_tf.data.digits",
@@ -43,7 +48,7 @@ FLOORS = (
     ),
     ("simclr_tf.data.broken", "simclr_tf.data.sources", "simclr_tf.data.views", "simclr_tf.losses"),
     (
-        "simclr_tf.config",
+        "simclr_tf.experiment.config",
         "simclr_tf.data.augment",
         "simclr_tf.data.bmp",
         "simclr_tf.data.checking",
@@ -55,8 +60,7 @@ FLOORS = (
         "simclr_tf.data.graph_call",
         "simclr_tf.data.holdout",
         "simclr_tf.data.service",
-        "simclr_tf.distribute",
-        "simclr_tf.hosts",
+        "simclr_tf.devices",
         "simclr_tf.models",
         "simclr_tf.optimizers",
     ),
@@ -67,9 +71,15 @@ FLOORS = (
     ("simclr_tf.errors",),
 )
 # The faces of packages: they only hand on names from below, so they stand on no floor.
-FACES = {"simclr_tf", "simclr_tf.data"}
+FACES = {"simclr_tf", "simclr_tf.data", "simclr_tf.experiment"}
 # What assembles an experiment: configuration objects go no deeper than this.
-ASSEMBLY = {name for names in FLOORS[: FLOORS.index(("simclr_tf.assemble",)) + 1] for name in names}
+ASSEMBLY = {
+    name
+    for names in FLOORS[
+        : FLOORS.index(("simclr_tf.experiment.parts", "simclr_tf.experiment.checks")) + 1
+    ]
+    for name in names
+}
 
 
 def _module_name(path):
@@ -175,7 +185,7 @@ def test_flags_are_read_at_the_door():
 
 def test_configuration_stays_with_what_assembles_experiments():
     programs = {module for module in TREES if module.endswith(".__main__")}
-    assert importers("simclr_tf.config") <= ASSEMBLY | programs
+    assert importers("simclr_tf.experiment.config") <= ASSEMBLY | programs
 
 
 def test_one_module_chooses_keras():

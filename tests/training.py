@@ -8,9 +8,9 @@ import sys
 
 import tensorflow as tf
 
-from simclr_tf import config as configuration
-from simclr_tf import experiment, protocols
 from simclr_tf.checkpoints.run_directory import RunDirectory
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment import protocols, train
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -41,7 +41,7 @@ FINETUNING = {
 def run(model_dir, **flags) -> int:
     """Run an experiment in this process with SMALL and these flags; returns its status."""
     values = SMALL | {"model_dir": str(model_dir)} | flags
-    return experiment.run(configuration.from_dict(values), frozenset(values))
+    return train.run(configuration.from_dict(values), frozenset(values))
 
 
 def start(model_dir, *, environment=None, **flags) -> subprocess.Popen:

@@ -4,11 +4,11 @@ import os
 
 import tensorflow as tf
 
-from simclr_tf.callbacks import require_finite
 from simclr_tf.checkpoints.plain_path import without_patterns
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step
 from simclr_tf.errors import UserError
 from simclr_tf.methods import Method
+from simclr_tf.training.callbacks import require_finite
 
 
 class Saver:

@@ -9,7 +9,7 @@ import math
 
 import tensorflow as tf
 
-from simclr_tf import distribute
+from simclr_tf.devices import replicas
 from simclr_tf.losses.nt_xent_tiled import TIE, tiled_loss_and_metrics
 
 MASKED_LOGIT = -1e9
@@ -40,11 +40,11 @@ def nt_xent(
         (logits_ab, logits_aa).
     """
     a, b = tf.split(_rows(hidden, hidden_norm), 2)  # (n, d) each
-    both_views = distribute.gather(tf.concat([a, b], axis=1))  # (N, 2d)
+    both_views = replicas.gather(tf.concat([a, b], axis=1))  # (N, 2d)
     all_a, all_b = tf.split(both_views, 2, axis=1)  # (N, d) each
 
     n, total = tf.shape(a)[0], tf.shape(all_a)[0]
-    own = distribute.replica_id() * n + tf.range(n)  # (n,) own images' places among all N
+    own = replicas.replica_id() * n + tf.range(n)  # (n,) own images' places among all N
     itself = tf.one_hot(own, total, on_value=True, off_value=False, dtype=tf.bool)  # (n, N)
 
     def similarities(rows, columns):
@@ -110,7 +110,7 @@ def nt_xent_with_metrics(
     """
     if implementation == "auto":
         rows = hidden.shape[0] // 2
-        many = rows * rows * distribute.num_replicas() >= TILED_FROM
+        many = rows * rows * replicas.num_replicas() >= TILED_FROM
         tpu = isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
         implementation = "tiled" if many and not tpu else "dense"
     if implementation == "dense":

@@ -19,7 +19,7 @@ import functools
 
 import tensorflow as tf
 
-from simclr_tf import distribute
+from simclr_tf.devices import replicas
 
 LARGEST_BOUND = 50.0  # exp(50), the sum over all columns, and its inverse are plain float32
 LOWEST = -1e30  # a logit that does not count; unlike -inf it can be subtracted from itself
@@ -50,7 +50,7 @@ def tiled_loss_and_metrics(
     @tf.custom_gradient
     def contrast(own):  # (2n, d)
         blocks = _Blocks(own.shape[0] // 2, block_rows)
-        rows = blocks.cut(distribute.gather(tf.stop_gradient(own)))
+        rows = blocks.cut(replicas.gather(tf.stop_gradient(own)))
         a, b = tf.split(own, 2)
         positives = tf.reduce_sum(a * b, axis=1)  # (n,)
         sums, found, others, entropy = _forward(blocks, rows, bounded)
@@ -77,7 +77,7 @@ class _Blocks:
 
     def __init__(self, n, most):
         self.n = n
-        self.total = 2 * n * distribute.num_replicas()
+        self.total = 2 * n * replicas.num_replicas()
         self.k = -(-n // most)
         size = -(-n // self.k)
         self.lengths = [size] * (self.k - 1) + [n - size * (self.k - 1)]
@@ -96,7 +96,7 @@ class _Blocks:
 
     def own(self, rows):
         """The rows of this replica, (2n, ...)."""
-        start = distribute.replica_id() * 2 * self.n
+        start = replicas.replica_id() * 2 * self.n
         return rows[start : start + 2 * self.n]
 
     def pairs(self):
@@ -105,8 +105,8 @@ class _Blocks:
 
         The blocks of a view stand in a circle, where each meets the half that follows.
         """
-        count = self.k * distribute.num_replicas()
-        first = distribute.replica_id() * self.k
+        count = self.k * replicas.num_replicas()
+        first = replicas.replica_id() * self.k
 
         def places(block, view, other, other_view):
             pair = (block, view), (other, other_view)
@@ -170,9 +170,9 @@ def _forward(blocks, rows, bounded):
     sums, of_a, found, others = _over(pairs[2], across, sums, of_a, found, others)
     sums, of_a = tf.ensure_shape(sums.concat(), [blocks.total, 2]), of_a.concat()
     if bounded:
-        sums = distribute.sum_over_replicas(sums)
+        sums = replicas.sum_over_replicas(sums)
     else:
-        sums = functools.reduce(_merged, tf.unstack(distribute.gather(sums[None])))
+        sums = functools.reduce(_merged, tf.unstack(replicas.gather(sums[None])))
     entropy = tf.reduce_mean(_log(of_a) - of_a[:, 2] / of_a[:, 1])
     return sums, found.concat(), others.concat(), entropy
 
@@ -211,7 +211,7 @@ def _backward(blocks, rows, sums, weight, bounded, width):
 
     A replica's weight may differ from another's.
     """
-    weights = distribute.gather(tf.fill([2 * blocks.n], weight)) / sums[:, 1]
+    weights = replicas.gather(tf.fill([2 * blocks.n], weight)) / sums[:, 1]
     weights, largest = blocks.cut(weights), blocks.cut(sums[:, 0])
 
     def weigh(logits, i, j):
@@ -235,7 +235,7 @@ def _backward(blocks, rows, sums, weight, bounded, width):
     (total,) = _over(pairs[0], itself, blocks.cut(tf.zeros([blocks.total, width])))
     (total,) = _over(tf.concat(pairs[1:], axis=0), both, total)
     total = tf.ensure_shape(total.concat(), [blocks.total, width])
-    return distribute.sum_over_replicas(total)
+    return replicas.sum_over_replicas(total)
 
 
 def _tile(rows, i, j):

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from simclr_tf import distribute
+from simclr_tf.devices import replicas
 
 
 def supervised_loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -33,5 +33,5 @@ def mean_over_labelled(values: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
       that the mean over replicas is that over all values; 0 without labels.
     """
     labelled = tf.cast(labels >= 0, tf.float32)
-    count = distribute.mean_over_replicas(tf.reduce_sum(labelled))
+    count = replicas.mean_over_replicas(tf.reduce_sum(labelled))
     return tf.math.divide_no_nan(tf.reduce_sum(values * labelled), count)

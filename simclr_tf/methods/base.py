@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-from simclr_tf import distribute
 from simclr_tf.backend import keras
+from simclr_tf.devices import replicas
 from simclr_tf.losses import mean_over_labelled
 from simclr_tf.models import Network
 from simclr_tf.models.batch_norm import batch_norm_variables
@@ -86,7 +86,7 @@ class Method(keras.Model):
         decay = l2_term(self.decayed_variables, self.weight_decay)
         total = loss + decay
         values = values | {"weight_decay": decay, "total_loss": total}
-        return total / distribute.num_replicas(), values
+        return total / replicas.num_replicas(), values
 
     @property
     def decayed_variables(self) -> list[tf.Variable]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from simclr_tf import distribute
 from simclr_tf.backend import keras
+from simclr_tf.devices import replicas, strategies
 
 
 class _Statistics(threading.local):
@@ -92,9 +92,9 @@ class BatchNormalization(keras.layers.Layer):
         if not (training and self.trainable):
             return self._normalize(inputs, self.moving_mean, self.moving_variance)
         synchronized = self.synchronized and not _statistics.local
-        if synchronized and distribute.num_replicas() > 1:
+        if synchronized and replicas.num_replicas() > 1:
             outputs, mean, variance = self._normalize_globally(inputs)
-        elif inputs.dtype == tf.float32 and not distribute.has_gpu():
+        elif inputs.dtype == tf.float32 and not strategies.has_gpu():
             outputs, mean, variance = self._normalize_exactly(inputs)
         else:
             outputs, mean, variance = self._normalize_in_one_kernel(inputs)
@@ -110,8 +110,8 @@ class BatchNormalization(keras.layers.Layer):
 
     def _normalize_globally(self, inputs):
         values = tf.cast(inputs, tf.float32)
-        mean = distribute.mean_over_replicas(_mean(values))
-        variance = distribute.mean_over_replicas(_mean(tf.math.squared_difference(values, mean)))
+        mean = replicas.mean_over_replicas(_mean(values))
+        variance = replicas.mean_over_replicas(_mean(tf.math.squared_difference(values, mean)))
         return tf.cast(self._normalize(values, mean, variance), inputs.dtype), mean, variance
 
     def _normalize_exactly(self, inputs):

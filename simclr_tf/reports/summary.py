@@ -5,10 +5,10 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
-from simclr_tf.distribute import emulates_bfloat16
+from simclr_tf.devices.strategies import emulates_bfloat16
 from simclr_tf.losses import chance_level
 from simclr_tf.methods import Method
-from simclr_tf.plan import Plan
+from simclr_tf.training.plan import Plan
 
 
 def count(variables: Iterable[tf.Variable]) -> str:

@@ -11,7 +11,7 @@ from simclr_tf.data import pipeline
 from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.methods import Supervised
-from simclr_tf.methods.multi_label import MultiLabel
+from simclr_tf.methods.supervised.multi_label import MultiLabel
 from simclr_tf.models import Architecture, Network
 from simclr_tf.optimizers import warmup_cosine
 from simclr_tf.transfer.tasks import shown_batches

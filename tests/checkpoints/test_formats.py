@@ -15,13 +15,14 @@ import recorded
 import tensorflow as tf
 import training
 
-from simclr_tf import checkpoints, finetune, pretrain
-from simclr_tf import config as configuration
+from simclr_tf import checkpoints
 from simclr_tf.checkpoints import layout, restore, torch_names
 from simclr_tf.checkpoints.__main__ import main
 from simclr_tf.checkpoints.agreement import ENCODER_FLAGS, PROJECTION_FLAGS, contradictions
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.errors import UserError
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment import finetuning, pretraining
 from simclr_tf.export import export_saved_model
 from simclr_tf.export.__main__ import main as export_main
 from simclr_tf.models import Architecture, Network
@@ -287,7 +288,7 @@ def test_large_weights_are_reported_and_rescaled(tmp_path, network):
     assert "like SimCLRv1's" not in checkpoints.read(prefix, "(?!base_model/conv2d)").found("")
 
 
-@pytest.mark.parametrize("builder", [pretrain, finetune])
+@pytest.mark.parametrize("builder", [pretraining, finetuning])
 def test_the_flag_reaches_both_kinds_of_training(written, builder, capsys):
     flags = {"checkpoint": str(written["run directory"]), "rescale_v1_weights": True}
     config = configuration.from_dict(training.SMALL | flags)

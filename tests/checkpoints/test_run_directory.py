@@ -8,11 +8,11 @@ import os
 import pytest
 import tensorflow as tf
 
-from simclr_tf import config as configuration
 from simclr_tf.checkpoints import run_files
 from simclr_tf.checkpoints.plain_path import without_patterns
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.errors import UserError
+from simclr_tf.experiment import config as configuration
 from simclr_tf.models import Architecture
 from simclr_tf.paths import as_path
 

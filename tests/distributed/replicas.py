@@ -16,11 +16,13 @@ sys.path[:0] = [str(pathlib.Path(__file__).parents[i]) for i in (1, 2)]
 
 import training  # noqa: E402
 
-from simclr_tf import assemble, distribute, optimizers, pretrain  # noqa: E402
-from simclr_tf import config as configuration  # noqa: E402
+from simclr_tf import optimizers  # noqa: E402
 from simclr_tf.backend import keras  # noqa: E402
 from simclr_tf.checkpoints.restore import variable_paths  # noqa: E402
 from simclr_tf.data import datasets  # noqa: E402
+from simclr_tf.devices import strategies  # noqa: E402
+from simclr_tf.experiment import config as configuration  # noqa: E402
+from simclr_tf.experiment import parts, pretraining  # noqa: E402
 from simclr_tf.losses import nt_xent  # noqa: E402
 from simclr_tf.methods import SimCLR  # noqa: E402
 from simclr_tf.models.batch_norm import BatchNormalization  # noqa: E402
@@ -117,7 +119,7 @@ def train(case, strategy, arrays):
     )
     with strategy.scope():
         if network_name == "resnet":
-            method = pretrain.build(config, pretrain.architecture_of(config, CLASSES))
+            method = pretraining.build(config, pretraining.architecture_of(config, CLASSES))
         else:
             network = TinyNetwork(synchronized=bn != "local")
             decays = optimizer_name in optimizers.DECAYS_INSIDE
@@ -136,13 +138,13 @@ def train(case, strategy, arrays):
         optimizers.create_slots(optimizer, method.trainable_variables)
 
     def make_batches(host, hosts):
-        return assemble.training_batches(
+        return parts.training_batches(
             config, dataset, method, batch_size=16, host_index=host, num_hosts=hosts
         )
 
     gradients_only = optimizer_name == "gradient"
     method.fit(
-        distribute.distribute_batches(strategy, make_batches),
+        strategies.distribute_batches(strategy, make_batches),
         steps_per_epoch=1 if gradients_only else STEPS,
         callbacks=[] if gradients_only else [Recorder(arrays, case)],
         verbose=0,
@@ -186,7 +188,7 @@ def main(output, replicas, *cases):
     cpu = tf.config.list_physical_devices("CPU")[0]
     devices = [tf.config.LogicalDeviceConfiguration()] * int(replicas)
     tf.config.set_logical_device_configuration(cpu, devices)
-    strategy = distribute.choose_strategy("one" if replicas == "1" else "mirrored")
+    strategy = strategies.choose_strategy("one" if replicas == "1" else "mirrored")
     assert strategy.num_replicas_in_sync == int(replicas)
     arrays = {}
     for case in cases:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf import assemble, distribute, hosts
-from simclr_tf import config as configuration
 from simclr_tf.data import datasets, pipeline
+from simclr_tf.devices import hosts, strategies
 from simclr_tf.errors import LostHostError, UserError
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment import parts
 
 TWO_WORKERS = json.dumps({"cluster": {"worker": ["a:1", "b:1"]}, "task": {"index": 0}})
 ONE_WORKER = json.dumps({"cluster": {"worker": ["a:1"]}, "task": {"index": 0}})
@@ -21,8 +22,8 @@ def chosen(monkeypatch):
     """Chooses with stand-ins for the hardware; returns the name of what was made."""
     for variable in ("TF_CONFIG", "TPU_NAME"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(distribute, "_tpu_strategy", lambda *given: ("tpu", *given))
-    monkeypatch.setattr(distribute, "_multi_worker_strategy", lambda c: ("multi_worker", c))
+    monkeypatch.setattr(strategies, "_tpu_strategy", lambda *given: ("tpu", *given))
+    monkeypatch.setattr(strategies, "_multi_worker_strategy", lambda c: ("multi_worker", c))
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda devices: ("mirrored", *devices))
 
     def choose(*args, environment=None, gpus=0, **kwargs):
@@ -31,7 +32,7 @@ def chosen(monkeypatch):
         names = {"GPU": [f"GPU:{i}" for i in range(gpus)], "CPU": ["CPU:0"]}
         devices = {k: [types.SimpleNamespace(name=n) for n in v] for k, v in names.items()}
         monkeypatch.setattr(tf.config, "list_logical_devices", devices.get)
-        made = distribute.choose_strategy(*args, **kwargs)
+        made = strategies.choose_strategy(*args, **kwargs)
         return ("one",) if made is tf.distribute.get_strategy() else made
 
     return choose
@@ -80,17 +81,17 @@ def test_flags_reach_the_tpu(chosen, flags, expected):
     zone = {"tpu_zone": "europe-west4-a", "gcp_project": "mine"}
     tf_devices = chosen()  # puts the stand-ins in place
     assert tf_devices == ("one",)
-    made = assemble.make_strategy(configuration.from_dict(flags | zone))
+    made = parts.make_strategy(configuration.from_dict(flags | zone))
     assert made == ("tpu", expected, "europe-west4-a", "mine")
 
 
 def test_a_broken_tf_config_is_one_line(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "{")
     with pytest.raises(UserError, match="TF_CONFIG is not JSON"):
-        distribute.choose_strategy()
+        strategies.choose_strategy()
     monkeypatch.delenv("TF_CONFIG")
     with pytest.raises(UserError, match="needs the environment variable TF_CONFIG"):
-        distribute.choose_strategy("multi_worker")
+        strategies.choose_strategy("multi_worker")
 
 
 @pytest.mark.parametrize("communication", ["auto", "ring", "nccl"])
@@ -101,7 +102,7 @@ def test_communication_reaches_the_strategy(monkeypatch, communication):
         tf.distribute, "MultiWorkerMirroredStrategy", lambda **given: made.update(given)
     )
     config = configuration.from_dict({"strategy": "multi_worker", "communication": communication})
-    assemble.make_strategy(config)
+    parts.make_strategy(config)
     assert made["communication_options"].implementation.value == communication.upper()
 
 
@@ -130,7 +131,7 @@ class FakeTPU:
 
 def test_a_tpu_is_connected_initialised_and_fed_by_host(monkeypatch):
     tpu = FakeTPU(monkeypatch)
-    strategy = distribute.choose_strategy(tpu_name="pod", tpu_zone="z", gcp_project="p")
+    strategy = strategies.choose_strategy(tpu_name="pod", tpu_zone="z", gcp_project="p")
     assert tpu.calls == [
         ("resolver", {"tpu": "pod", "zone": "z", "project": "p"}),
         ("connect", "the resolver", {}),
@@ -145,7 +146,7 @@ def test_a_tpu_is_connected_initialised_and_fed_by_host(monkeypatch):
         )
 
     (views, labels) = next(iter(batches(0, 1)))
-    fed = distribute.distribute_batches(strategy, batches)
+    fed = strategies.distribute_batches(strategy, batches)
     assert len(fed) == 2
     for host, dataset in enumerate(fed):
         # Shapes are static, and the data never end: XLA has to know both.
@@ -164,7 +165,7 @@ def test_a_tpu_that_is_not_there_is_one_line(monkeypatch):
 
     monkeypatch.setattr(tf.distribute.cluster_resolver, "TPUClusterResolver", refuse)
     with pytest.raises(UserError, match="--tpu_name=None: Please provide a TPU Name to connect to"):
-        distribute.choose_strategy("tpu")
+        strategies.choose_strategy("tpu")
 
 
 def test_a_lost_host_is_named_where_there_are_several(monkeypatch):
@@ -192,10 +193,10 @@ def test_bfloat16_is_known_to_be_emulated(tmp_path, monkeypatch, cpuinfo, emulat
     file = tmp_path / "cpuinfo"
     file.write_text(cpuinfo)
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [])
-    assert distribute.emulates_bfloat16(str(file)) == emulated
-    assert not distribute.emulates_bfloat16(str(tmp_path / "none"))
+    assert strategies.emulates_bfloat16(str(file)) == emulated
+    assert not strategies.emulates_bfloat16(str(tmp_path / "none"))
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [kind] * (kind == "GPU"))
-    assert not distribute.emulates_bfloat16(str(file))
+    assert not strategies.emulates_bfloat16(str(file))
 
 
 @pytest.mark.parametrize(
@@ -224,13 +225,13 @@ def test_a_malformed_tf_config_is_one_line(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
     for name in ("auto", "multi_worker"):
         with pytest.raises(UserError, match="TF_CONFIG"):
-            distribute.choose_strategy(name)
+            strategies.choose_strategy(name)
 
 
 def test_a_task_without_type_is_one_line(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", TWO_WORKERS)
     with pytest.raises(UserError, match="TF_CONFIG.*TensorFlow says that"):
-        distribute.choose_strategy("multi_worker")
+        strategies.choose_strategy("multi_worker")
 
 
 def test_jobs_that_train_nothing_are_left_out(chosen):

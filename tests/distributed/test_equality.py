@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf import distribute
+from simclr_tf.devices import replicas
 from simclr_tf.losses import nt_xent
 
 # Rounding errors of float32 are 6e-8. A step forward adds few of them up. Going back through
@@ -154,8 +154,8 @@ def test_the_positives_of_the_second_replica_by_hand(monkeypatch):
     a0, a1 | b0 with 1, 0 | 1, its positive being a1.
     """
     everyone = tf.constant([[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0]])  # (a0, b0), (a1, b1)
-    monkeypatch.setattr(distribute, "replica_id", lambda: 1)
-    monkeypatch.setattr(distribute, "gather", lambda own: everyone)
+    monkeypatch.setattr(replicas, "replica_id", lambda: 1)
+    monkeypatch.setattr(replicas, "gather", lambda own: everyone)
     loss, logits, labels = nt_xent(tf.constant([[0.0, 1.0], [1.0, 0.0]]), temperature=1.0)
     expected = math.log(3) + math.log(2 * math.e + 1)
     np.testing.assert_allclose(loss, expected, rtol=1e-6)

@@ -7,11 +7,12 @@ import pytest
 import tensorflow as tf
 import training
 
-from simclr_tf import assemble, optimizers, pretrain
-from simclr_tf import config as configuration
+from simclr_tf import optimizers
 from simclr_tf.backend import keras
 from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.errors import UserError
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment import parts, pretraining
 
 SIZE, BATCH = 8, 8
 
@@ -20,7 +21,7 @@ def make_method():
     flags = {"image_size": SIZE, "temperature": 0.5}
     config = configuration.from_dict(training.SMALL | flags)
     keras.utils.set_random_seed(0)
-    method = pretrain.build(config, pretrain.architecture_of(config, num_classes=10))
+    method = pretraining.build(config, pretraining.architecture_of(config, num_classes=10))
     method.optimizer = optimizers.build(
         "lars",
         0.1,
@@ -93,10 +94,10 @@ def test_the_compiled_step_computes_the_same(stepped):
 
 def test_the_flag_is_for_one_device(monkeypatch):
     two = types.SimpleNamespace(num_replicas_in_sync=2)
-    monkeypatch.setattr(assemble, "choose_strategy", lambda *args, **kwargs: two)
+    monkeypatch.setattr(parts, "choose_strategy", lambda *args, **kwargs: two)
     with pytest.raises(UserError, match="--jit_compile is for one device.* There are 2"):
-        assemble.make_strategy(configuration.from_dict({"jit_compile": True}))
-    assert assemble.make_strategy(configuration.from_dict({})) is two
+        parts.make_strategy(configuration.from_dict({"jit_compile": True}))
+    assert parts.make_strategy(configuration.from_dict({})) is two
 
 
 @pytest.mark.slow

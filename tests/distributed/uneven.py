@@ -14,8 +14,8 @@ import tensorflow as tf
 sys.path[:0] = [str(pathlib.Path(__file__).parents[2])]
 
 from simclr_tf import assemble  # noqa: E402
-from simclr_tf import config as configuration  # noqa: E402
 from simclr_tf.evaluation.features import extract_features  # noqa: E402
+from simclr_tf.experiment import config as configuration  # noqa: E402
 
 
 class Means:

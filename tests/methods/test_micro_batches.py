@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 import training
 
-from simclr_tf import assemble, pretrain
-from simclr_tf import config as configuration
 from simclr_tf.backend import keras
 from simclr_tf.errors import UserError
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment import parts, pretraining
 from simclr_tf.methods import SimCLR
 from simclr_tf.models import Architecture, Network
 from simclr_tf.models.batch_norm import batch_norm_variables, statistics
@@ -95,8 +95,8 @@ def test_slices_must_divide_the_batch():
 def test_the_flags_are_checked_and_reach_the_method():
     def build(**flags):
         config = configuration.from_dict(training.SMALL | {"model_dir": "unused"} | flags)
-        assemble.check_flags(config)
-        return pretrain.build(config, pretrain.architecture_of(config, 10))
+        parts.check_flags(config)
+        return pretraining.build(config, pretraining.architecture_of(config, 10))
 
     built = build(micro_batch_size=4, recompute=True)
     assert built.micro_batch_size == 4 and built.network.encoder.recompute

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf import assemble, config, losses, optimizers
+from simclr_tf import losses, optimizers
 from simclr_tf.backend import keras
+from simclr_tf.experiment import config, parts
 from simclr_tf.methods import SimCLR, Supervised, l2_variables
-from simclr_tf.methods.multi_label import MultiLabel
+from simclr_tf.methods.supervised.multi_label import MultiLabel
 from simclr_tf.models import Architecture, Network
 from simclr_tf.models.batch_norm import batch_norm_variables
-from simclr_tf.plan import Plan
+from simclr_tf.training.plan import Plan
 
 PLAN = Plan(1000, 8, 100, 0, 125, 125, 0.5)
 
@@ -66,7 +67,7 @@ def test_one_step_updates_every_variable_by_its_rule(name, views):
     flags = {"optimizer": name, "weight_decay": decay, "momentum": 0.9}
     model = network(num_classes=3)
     method = SimCLR(model, weight_decay=decay, optimizer_decays=name == "lars")
-    method.compile(assemble.make_optimizer(config.from_dict(flags), PLAN, model))
+    method.compile(parts.make_optimizer(config.from_dict(flags), PLAN, model))
     before = [v.numpy() for v in model.trainable_variables]
     slopes = gradients(method, model.trainable_variables, views, LABELS)
     logs = method.train_step((views, LABELS))
@@ -102,7 +103,7 @@ def test_what_the_loss_decays():
 
 def test_the_assembled_lars_leaves_vectors_and_the_head_alone():
     model = network(num_classes=3)
-    optimizer = assemble.make_optimizer(config.from_dict({"optimizer": "lars"}), PLAN, model)
+    optimizer = parts.make_optimizer(config.from_dict({"optimizer": "lars"}), PLAN, model)
     optimizers.create_slots(optimizer, model.trainable_variables)
     for v in model.trainable_variables:
         expected = v.shape.rank > 1 and v is not model.supervised_head.kernel

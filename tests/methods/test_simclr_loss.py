@@ -3,14 +3,14 @@
 import pytest
 import training
 
-from simclr_tf import config as configuration
-from simclr_tf import pretrain
 from simclr_tf.errors import UserError
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment import pretraining
 
 
 def implementation(**flags):
     config = configuration.from_dict(training.SMALL | flags)
-    return pretrain.build(config, pretrain.architecture_of(config, 10)).loss_implementation
+    return pretraining.build(config, pretraining.architecture_of(config, 10)).loss_implementation
 
 
 def test_the_flag_reaches_the_method():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf import distribute
+from simclr_tf.devices import strategies
 from simclr_tf.models import blocks
 from simclr_tf.models.batch_norm import BatchNormalization
 
@@ -19,7 +19,7 @@ EPSILON = 1e-5
 @pytest.fixture(params=[False, True], ids=["exactly", "in one kernel"])
 def has_gpu(request, monkeypatch):
     """On a GPU the kernel for training does all; it runs here too."""
-    monkeypatch.setattr(distribute, "has_gpu", lambda: request.param)
+    monkeypatch.setattr(strategies, "has_gpu", lambda: request.param)
 
 
 def in_float64(x, gamma, beta):

@@ -10,11 +10,11 @@ from test_plan import CIFAR
 from simclr_tf import optimizers
 from simclr_tf.methods import SimCLR
 from simclr_tf.models import Architecture, Network
-from simclr_tf.plan import make_plan
 from simclr_tf.reports import summary
-from simclr_tf.reports.metrics_log import MetricsLog, append_row, read_rows
 from simclr_tf.reports.summary import run_summary
 from simclr_tf.reports.views_picture import save_views
+from simclr_tf.training.metrics_log import MetricsLog, append_row, read_rows
+from simclr_tf.training.plan import make_plan
 
 
 def test_the_summary_says_what_is_trained():

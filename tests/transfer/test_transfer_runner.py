@@ -9,7 +9,8 @@ import official_archives
 import pytest
 import training
 
-from simclr_tf import checkpoints, experiment
+from simclr_tf import checkpoints
+from simclr_tf.experiment import train
 from simclr_tf.transfer import linear, plan, runner
 from simclr_tf.transfer.program import Transfer, transfer
 from simclr_tf.transfer.runner import Runner, Settings
@@ -89,7 +90,7 @@ def supervised(tmp_path_factory):
     """A run of finetune.py --protocol=supervised on digits."""
     model_dir = tmp_path_factory.mktemp("runs") / "supervised"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "export", lambda *_: None)  # takes long
+        patch.setattr(train, "export", lambda *_: None)  # takes long
         status = training.finetune(
             model_dir, protocol="supervised", resnet_depth=18, warmup_epochs=0.0
         )

@@ -7,9 +7,9 @@ import time
 import tensorflow as tf
 from tqdm import tqdm
 
-from simclr_tf.callbacks import StepCallback, passed
 from simclr_tf.paths import AnyPath
-from simclr_tf.plan import Plan
+from simclr_tf.training.callbacks import StepCallback, passed
+from simclr_tf.training.plan import Plan
 
 
 class MetricsLog(StepCallback):

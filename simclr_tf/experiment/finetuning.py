@@ -6,11 +6,11 @@ from simclr_tf import optimizers
 from simclr_tf.checkpoints.agreement import contradictions
 from simclr_tf.checkpoints.loading import load_stored_into, network_of
 from simclr_tf.checkpoints.stored import StoredNetwork
-from simclr_tf.config import ExperimentConfig
 from simclr_tf.errors import UserError
+from simclr_tf.experiment.config import ExperimentConfig
+from simclr_tf.experiment.pretraining import architecture_of as architecture_of_flags
 from simclr_tf.methods import Distillation, Supervised
 from simclr_tf.models import Architecture, Network
-from simclr_tf.pretrain import architecture_of as architecture_of_flags
 
 # --finetune_augmentation -> `augmentation` of pipeline.training_dataset
 AUGMENTATIONS = {"crop_flip": "finetune", "pretrain": "pretrain", "none": "none"}

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from simclr_tf.losses import mean_over_labelled
 from simclr_tf.losses.multi_label import multi_label_loss
-from simclr_tf.methods.supervised import Supervised
+from simclr_tf.methods.supervised.classes import Supervised
 
 
 class MultiLabel(Supervised):

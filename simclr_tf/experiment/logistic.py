@@ -12,26 +12,27 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf import assemble, checkpoints, finetune
-from simclr_tf import config as configuration
+from simclr_tf import checkpoints
 from simclr_tf.backend import keras
 from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.checkpoints.saver import Saver
-from simclr_tf.config import FinetuneConfig
 from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.holdout import held_out
 from simclr_tf.data.sources import ImageDataset
+from simclr_tf.devices.hosts import Hosts
 from simclr_tf.errors import UserError
-from simclr_tf.evaluate import provenance
 from simclr_tf.evaluation.classification import top_k_accuracies
 from simclr_tf.evaluation.features import extract_features, labelled
 from simclr_tf.evaluation.logistic_regression import fit_with_best_l2
 from simclr_tf.evaluation.record import record_result, result_file
-from simclr_tf.experiment import export
-from simclr_tf.hosts import Hosts
-from simclr_tf.inputs import Inputs, open_inputs, record_images, remembered
+from simclr_tf.experiment import checks, finetuning, parts
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment.config import FinetuneConfig
+from simclr_tf.experiment.evaluate import provenance
+from simclr_tf.experiment.inputs import Inputs, open_inputs, record_images, remembered
+from simclr_tf.experiment.train import export
 from simclr_tf.methods import Method
 from simclr_tf.models import Network
 
@@ -53,8 +54,8 @@ def run(config: FinetuneConfig, explicit: frozenset[str]) -> int:
     Raises:
       UserError: something that the user gave cannot work.
     """
-    assemble.check_flags(config)
-    strategy = assemble.make_strategy(config)
+    checks.check_flags(config)
+    strategy = parts.make_strategy(config)
     if Hosts(strategy).number > 1:
         raise UserError("--classifier=logistic_regression works on one host alone.")
     inputs = open_inputs(config, explicit)
@@ -62,15 +63,15 @@ def run(config: FinetuneConfig, explicit: frozenset[str]) -> int:
     if inputs.earlier and _is_finished(directory, config.eval.eval_name):
         print(f"Nothing to do: the run in {directory.path} is finished.")
         return 0
-    test = assemble.open_dataset(config, config.data.eval_split)
+    test = parts.open_dataset(config, config.data.eval_split)
     if test.num_classes is None:
         raise UserError(f"Split {test.split!r} of {test.name} has no labels that can be used.")
     test = with_classes_of(test, inputs.class_names, inputs.num_classes, "the training data")
     source = inputs.source or checkpoints.read(config.train.checkpoint)
-    architecture = finetune.architecture_of(config, inputs.num_classes, explicit, source)
+    architecture = finetuning.architecture_of(config, inputs.num_classes, explicit, source)
     keras.utils.set_random_seed(config.train.seed)
     with strategy.scope():
-        method = finetune.build(config, architecture, source)
+        method = finetuning.build(config, architecture, source)
     with directory.locked():
         return _fit(inputs, strategy, method, test, configuration.command(config, explicit))
 
@@ -96,7 +97,7 @@ def _fit(
     features, labels = labelled(*cached_features(config, strategy, network, train, directory))
     test_features, test_labels = cached_features(config, strategy, network, test, directory)
     keys = [str(i) for i in range(len(labels))]
-    held = held_out(keys, labels, config.data.holdout_fraction, assemble.label_seed(config))
+    held = held_out(keys, labels, config.data.holdout_fraction, parts.label_seed(config))
     if not held.any():
         raise UserError(
             "No class has two images, so none can be held out to choose l2 by. Give more labels."
@@ -142,7 +143,7 @@ def cached_features(
     except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error):
         path.unlink()  # cut off while it was written
     with naming_bad_images(dataset):
-        batches = assemble.evaluation_batches(config, dataset, strategy)
+        batches = parts.evaluation_batches(config, dataset, strategy)
         layer = network.architecture.ft_proj_selector
         features, labels = extract_features(network, batches, strategy, layer=layer)
     with path.open("wb") as file:

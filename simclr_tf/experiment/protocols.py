@@ -1,15 +1,15 @@
 """The protocols of finetune.py: which flags each of them sets, and what it does not allow.
 
 A protocol is a dictionary of flag values that hold where the user gave none. What is
-trained then is told by the flags alone; `experiment` runs it as it runs run.py.
+trained then is told by the flags alone; `train` runs it as it runs run.py.
 """
 
 from typing import Any
 
-from simclr_tf import config as configuration
-from simclr_tf import experiment, logistic
-from simclr_tf.config import FinetuneConfig
 from simclr_tf.errors import UserError
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment import logistic, train
+from simclr_tf.experiment.config import FinetuneConfig
 
 _FINETUNING = {
     "mode": "train_then_eval",
@@ -138,15 +138,15 @@ def run(config: FinetuneConfig, explicit: frozenset[str] = frozenset()) -> int:
       explicit: names of the flags that were given and not left at their defaults.
 
     Returns:
-      The exit status, as that of `experiment.run`.
+      The exit status, as that of `train.run`.
 
     Raises:
       UserError: something that the user gave cannot work.
       NonFiniteLossError: training diverged.
     """
     if config.train.mode == "eval" and "mode" in explicit:
-        return experiment.run(config, explicit)
+        return train.run(config, explicit)
     config = complete(config, explicit)
     if config.protocol.classifier == "logistic_regression":
         return logistic.run(config, explicit)
-    return experiment.run(config, explicit)
+    return train.run(config, explicit)

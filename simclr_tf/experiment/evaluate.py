@@ -5,20 +5,21 @@ from typing import Any
 
 import tensorflow as tf
 
-from simclr_tf import assemble, checkpoints, optimizers
-from simclr_tf import config as configuration
+from simclr_tf import checkpoints, optimizers
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step
-from simclr_tf.config import ExperimentConfig
 from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.sources import ImageDataset
+from simclr_tf.devices.hosts import Hosts
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.classification import evaluate_classifier
 from simclr_tf.evaluation.features import extract_features
 from simclr_tf.evaluation.knn import knn_accuracy
 from simclr_tf.evaluation.record import record_result, watch_checkpoints
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment import parts
+from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.flag import check_ranges, check_types
-from simclr_tf.hosts import Hosts
 from simclr_tf.methods import l2_variables
 from simclr_tf.models import Network
 
@@ -47,7 +48,7 @@ def evaluate_run(
     own = RunDirectory(hosts.place(directory.path))
     stored = directory.config()
     config = completed(config, stored, explicit)
-    dataset = assemble.open_dataset(config, config.data.eval_split)
+    dataset = parts.open_dataset(config, config.data.eval_split)
     dataset = _with_classes_of_run(dataset, stored, str(directory.path))
     with strategy.scope():
         network = Network(directory.architecture())
@@ -57,7 +58,7 @@ def evaluate_run(
     if config.eval.knn_every_epochs:
         if stored["num_classes"] is None or dataset.num_classes is None:
             raise UserError("--knn_every_epochs needs labels, and the images have none.")
-        knn_bank = assemble.open_training_dataset(config, known_bad=stored["skipped_files"])
+        knn_bank = parts.open_training_dataset(config, known_bad=stored["skipped_files"])
         knn_bank = _with_classes_of_run(knn_bank, stored, str(directory.path))
 
     def evaluate_checkpoint(prefix: str) -> None:
@@ -173,7 +174,7 @@ def evaluate_network(
     dataset: ImageDataset,
 ) -> dict[str, float]:
     """Accuracy and regularisation loss on a split, or on its first --eval_steps batches."""
-    batches = assemble.evaluation_batches(config, dataset, strategy, config.eval.eval_steps)
+    batches = parts.evaluation_batches(config, dataset, strategy, config.eval.eval_steps)
     optimizer_decays = config.optimizer.optimizer in optimizers.DECAYS_INSIDE
     with naming_bad_images(dataset):
         return evaluate_classifier(
@@ -196,7 +197,7 @@ def evaluate_knn(
 
     def features_of(dataset):
         with naming_bad_images(dataset):
-            batches = assemble.evaluation_batches(config, dataset, strategy)
+            batches = parts.evaluation_batches(config, dataset, strategy)
             return extract_features(network, batches, strategy)
 
     features, labels = features_of(bank)

@@ -5,8 +5,8 @@ import tensorflow as tf
 from simclr_tf import optimizers
 from simclr_tf.checkpoints.loading import load_stored_into
 from simclr_tf.checkpoints.stored import CIFAR_SIZE, StoredNetwork
-from simclr_tf.config import ExperimentConfig
 from simclr_tf.errors import UserError
+from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.methods import SimCLR
 from simclr_tf.models import Architecture, Network
 

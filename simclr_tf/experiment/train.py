@@ -1,7 +1,7 @@
 """One run of run.py, from flags to results; read it from `run` downwards.
 
-What differs between contrastive and supervised training stands in `pretrain` and
-`finetune`; here is what they share.
+What differs between contrastive and supervised training stands in `pretraining` and
+`finetuning`; here is what they share.
 """
 
 import contextlib
@@ -11,33 +11,42 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf import assemble, callbacks, distribute, finetune, optimizers, pretrain
-from simclr_tf import config as configuration
+from simclr_tf import optimizers
 from simclr_tf.backend import keras
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.checkpoints.saver import Saver
-from simclr_tf.config import ExperimentConfig
 from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.pipeline import threads_of_this_host
 from simclr_tf.data.service import served_batches
 from simclr_tf.data.sources import ImageDataset
+from simclr_tf.devices import strategies
+from simclr_tf.devices.hosts import Hosts, name_lost_host
 from simclr_tf.errors import UserError
-from simclr_tf.evaluate import evaluate_knn, evaluate_run
 from simclr_tf.evaluation.record import write_scalars
 from simclr_tf.evaluation.trained import open_trained
+from simclr_tf.experiment import checks, finetuning, parts, pretraining
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment.config import ExperimentConfig
+from simclr_tf.experiment.evaluate import evaluate_knn, evaluate_run
+from simclr_tf.experiment.inputs import (
+    Inputs,
+    open_eval_dataset,
+    open_inputs,
+    record_images,
+    remembered,
+)
 from simclr_tf.export import export_saved_model, keep_newest
-from simclr_tf.hosts import Hosts, name_lost_host
-from simclr_tf.inputs import Inputs, open_eval_dataset, open_inputs, record_images, remembered
 from simclr_tf.losses import chance_level
 from simclr_tf.methods import Method
-from simclr_tf.plan import Plan
-from simclr_tf.reports.metrics_log import MetricsLog, ProgressBar, append_row
 from simclr_tf.reports.summary import run_summary
 from simclr_tf.reports.views_picture import save_views
+from simclr_tf.training import callbacks
+from simclr_tf.training.metrics_log import MetricsLog, ProgressBar, append_row
+from simclr_tf.training.plan import Plan
 
 TERMINATED = 128 + 15  # exit status of a program that SIGTERM ended
 PICTURED = 8  # images in views.png
-BUILDERS = {"pretrain": pretrain, "finetune": finetune}  # by --train_mode
+BUILDERS = {"pretrain": pretraining, "finetune": finetuning}  # by --train_mode
 
 
 def run(config: ExperimentConfig, explicit: frozenset[str] = frozenset()) -> int:
@@ -55,9 +64,9 @@ def run(config: ExperimentConfig, explicit: frozenset[str] = frozenset()) -> int
       NonFiniteLossError: training diverged.
       LostHostError: another host of the job is gone.
     """
-    assemble.check_flags(config)
+    checks.check_flags(config)
     tf.get_logger().setLevel("WARNING")  # strategies tell of each collective
-    strategy = assemble.make_strategy(config)
+    strategy = parts.make_strategy(config)
     with name_lost_host(strategy):
         if config.train.mode == "eval":
             evaluate_run(config, strategy, explicit)
@@ -78,7 +87,7 @@ def train(
     hosts = Hosts(strategy)
     inputs = open_inputs(config, explicit)
     config, directory, dataset = inputs.config, inputs.directory, inputs.dataset
-    plan = assemble.plan_of(config, dataset.num_examples, strategy.num_replicas_in_sync, explicit)
+    plan = parts.plan_of(config, dataset.num_examples, strategy.num_replicas_in_sync, explicit)
     identity = configuration.identity(config)
     longer = inputs.earlier is not None and directory.check_length(identity, plan.train_steps)
     if inputs.saved and directory.latest_step >= plan.train_steps:
@@ -141,7 +150,7 @@ def _method(
     with strategy.scope():
         method = builder.build(config, architecture, inputs.source, inputs.teacher)
         method.compile(
-            optimizer=assemble.make_optimizer(config, plan, method.network),
+            optimizer=parts.make_optimizer(config, plan, method.network),
             steps_per_execution=config.train.steps_per_execution,
             jit_compile=config.train.jit_compile,
         )
@@ -197,7 +206,7 @@ def _fit(
         )
 
     def make_part(part: int, parts: int, threads: int | None = None) -> tf.data.Dataset:
-        return assemble.training_batches(
+        return parts.training_batches(
             config,
             dataset,
             method,
@@ -235,7 +244,7 @@ def _fit(
         every.insert(-2, callbacks.RunEvery(start_step, interval, plan.train_steps, record_knn))
     with naming_bad_images(dataset), contextlib.closing(progress), stop.listening():
         method.fit(
-            distribute.distribute_batches(strategy, make_batches),
+            strategies.distribute_batches(strategy, make_batches),
             steps_per_epoch=plan.train_steps - start_step,
             callbacks=every,
             verbose=0,
@@ -247,7 +256,7 @@ def first_views(
     config: ExperimentConfig, dataset: ImageDataset, method: Method
 ) -> list[np.ndarray]:
     """The views of a few images, each (PICTURED, height, width, 3)."""
-    batches = assemble.training_batches(
+    batches = parts.training_batches(
         config, dataset, method, batch_size=min(PICTURED, dataset.num_examples)
     )
     (views, *_) = next(iter(batches))

@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from simclr_tf import assemble, checkpoints, finetune
-from simclr_tf import config as configuration
+from simclr_tf import checkpoints
 from simclr_tf.checkpoints.run_directory import LENGTHS, RunDirectory, write_json
 from simclr_tf.checkpoints.stored import StoredNetwork
-from simclr_tf.config import ExperimentConfig
 from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError, printable
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment import finetuning, parts
+from simclr_tf.experiment.config import ExperimentConfig
 
 _IMAGES = "images.txt.gz"
 _SHOWN = 3
@@ -61,7 +62,7 @@ def open_inputs(config: ExperimentConfig, explicit: frozenset[str]) -> Inputs:
     overwrite = config.run.overwrite
     earlier = directory.config() if directory.holds_run() and not overwrite else None
     if earlier:
-        config = assemble.with_values_of_run(config, earlier, explicit)
+        config = parts.with_values_of_run(config, earlier, explicit)
     directory.check(configuration.identity(config), config.run.resume, overwrite)
     saved = earlier is not None and directory.latest_checkpoint is not None
     # Once a run has saved itself, --checkpoint has done its work, and need not be there any more.
@@ -69,12 +70,12 @@ def open_inputs(config: ExperimentConfig, explicit: frozenset[str]) -> Inputs:
     teacher = _read(config.distillation.teacher)
     if not earlier:
         found = [stored for stored in (source, teacher) if stored]
-        config = assemble.with_values_of_checkpoints(config, found, explicit)
+        config = parts.with_values_of_checkpoints(config, found, explicit)
     skipped = earlier["skipped_files"] if earlier else None
-    dataset = assemble.open_training_dataset(config, known_bad=skipped)
+    dataset = parts.open_training_dataset(config, known_bad=skipped)
     num_classes, class_names = dataset.num_classes, dataset.class_names
     if teacher:
-        finetune.check_teacher(config, teacher, num_classes)
+        finetuning.check_teacher(config, teacher, num_classes)
         num_classes, class_names = teacher.architecture.num_classes, teacher.class_names
         dataset = with_classes_of(dataset, class_names, num_classes, "the --teacher")
         class_names = class_names or dataset.class_names
@@ -108,7 +109,7 @@ def open_eval_dataset(inputs: Inputs) -> ImageDataset | None:
     knn = config.eval.knn_every_epochs > 0
     if not knn and config.train.mode == "train":
         return None
-    dataset = assemble.open_dataset(config, config.data.eval_split)
+    dataset = parts.open_dataset(config, config.data.eval_split)
     needing = [inputs.dataset, dataset] if knn or not inputs.teacher else []
     for split in needing:
         if split.num_classes is None:

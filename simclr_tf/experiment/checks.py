@@ -1,0 +1,49 @@
+"""What flags alone can tell, without data, devices and checkpoints."""
+
+import re
+
+from simclr_tf.errors import UserError
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment.config import ExperimentConfig
+from simclr_tf.flag import check_ranges
+
+
+def check_flags(config: ExperimentConfig) -> None:
+    """Check what can be checked without data, devices and checkpoints.
+
+    Raises:
+      UserError: a flag, or a combination of flags, cannot work.
+    """
+    if not config.run.model_dir:
+        raise UserError("--model_dir is missing: give the directory for the results of the run.")
+    check_ranges(config)
+    if config.train.train_mode == "pretrain" and config.train.train_batch_size == 1:
+        raise UserError(
+            "--train_batch_size is at least 2 in pretraining: an image is told from the others."
+        )
+    name = config.eval.eval_name
+    if name is not None and not re.fullmatch(r"\w[\w.=,+-]{0,99}", name):
+        raise UserError(
+            "--eval_name is a name of letters, digits and _.=,+- which begins with a letter, and "
+            f"becomes a folder of the run directory. Received: {name}."
+        )
+    if config.train.train_mode == "pretrain":
+        _refuse_flags_of_finetuning(config)
+    elif config.train.micro_batch_size or config.train.recompute:
+        raise UserError("--micro_batch_size and --recompute are for pretraining only.")
+
+
+def _refuse_flags_of_finetuning(config: ExperimentConfig) -> None:
+    inert = {
+        "fine_tune_after_block": -1,
+        "label_fraction": 1.0,
+        "labels_per_class": 0,
+        "finetune_augmentation": "crop_flip",
+        "teacher": None,
+    }
+    values = configuration.to_dict(config)
+    for name, value in inert.items():
+        if values[name] != value:
+            raise UserError(
+                f"--{name} is for fine-tuning only. Give --train_mode=finetune, or leave it out."
+            )

@@ -1,0 +1,1 @@
+"""Training with labels, or with a teacher."""

@@ -1,0 +1,1 @@
+"""What surrounds a training step: its plan, what recurs between steps, rows of metrics."""
