@@ -10,7 +10,7 @@ from commands import ROOT, config_of, parsed, shell_lines
 
 import simclr_tf
 from simclr_tf.experiment import config as configuration
-from simclr_tf.experiment import parts, protocols
+from simclr_tf.experiment import checks, parts, protocols
 from simclr_tf.experiment.config import FinetuneConfig
 
 RECIPES = sorted((ROOT / "configs").glob("*.cfg"))
@@ -195,7 +195,7 @@ ORIGINAL_COMMANDS = {
 
 def assert_means(config, plan, settings):
     """The configuration passes the checks of run.py, and has this plan and these settings."""
-    parts.check_flags(config)
+    checks.check_flags(config)
     num_examples, steps, warmup_steps, rate = plan
     found = parts.plan_of(config, num_examples, num_replicas=1)
     assert (found.train_steps, found.warmup_steps) == (steps, warmup_steps)
@@ -264,11 +264,11 @@ def test_commands_of_the_readme(monkeypatch):
     of_run = [words[2:] for words in commands if words[:2] == ["python", "run.py"]]
     assert len(of_run) >= 5
     for words in of_run:
-        parts.check_flags(config_of(*words))
+        checks.check_flags(config_of(*words))
     of_finetune = [words[2:] for words in commands if words[:2] == ["python", "finetune.py"]]
     assert len(of_finetune) >= 6
     for words in of_finetune:
-        parts.check_flags(config_of_finetuning(*words))
+        checks.check_flags(config_of_finetuning(*words))
 
 
 def test_programs_and_make_targets_of_the_readme_exist():

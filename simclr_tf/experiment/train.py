@@ -205,7 +205,7 @@ def _fit(
             flush=True,
         )
 
-    def make_part(part: int, parts: int, threads: int | None = None) -> tf.data.Dataset:
+    def make_part(part: int, of_parts: int, threads: int | None = None) -> tf.data.Dataset:
         return parts.training_batches(
             config,
             dataset,
@@ -213,7 +213,7 @@ def _fit(
             batch_size=plan.batch_size,
             start_step=start_step,
             host_index=part,
-            num_hosts=parts,
+            num_hosts=of_parts,
             threads=threads,
         )
 

@@ -175,9 +175,9 @@ def contrast(strategy, arrays):
 
     @tf.function
     def step(rows):
-        loss, *parts = strategy.run(loss_and_gradient, args=(rows,))
+        loss, *sums = strategy.run(loss_and_gradient, args=(rows,))
         mean = strategy.reduce(tf.distribute.ReduceOp.MEAN, loss, axis=None)
-        return mean, *[strategy.gather(part, axis=0) for part in parts]
+        return mean, *[strategy.gather(part, axis=0) for part in sums]
 
     shares = strategy.experimental_distribute_values_from_function(share)
     for name, value in zip(("loss", "gradient", "logits", "labels"), step(shares), strict=True):

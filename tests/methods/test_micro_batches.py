@@ -13,7 +13,7 @@ import training
 from simclr_tf.backend import keras
 from simclr_tf.errors import UserError
 from simclr_tf.experiment import config as configuration
-from simclr_tf.experiment import parts, pretraining
+from simclr_tf.experiment import checks, pretraining
 from simclr_tf.methods import SimCLR
 from simclr_tf.models import Architecture, Network
 from simclr_tf.models.batch_norm import batch_norm_variables, statistics
@@ -95,7 +95,7 @@ def test_slices_must_divide_the_batch():
 def test_the_flags_are_checked_and_reach_the_method():
     def build(**flags):
         config = configuration.from_dict(training.SMALL | {"model_dir": "unused"} | flags)
-        parts.check_flags(config)
+        checks.check_flags(config)
         return pretraining.build(config, pretraining.architecture_of(config, 10))
 
     built = build(micro_batch_size=4, recompute=True)
