@@ -1,7 +1,7 @@
-"""Fine-tune by a protocol of the papers: `python finetune.py --helpfull` lists the flags.
+"""Fine-tune by a protocol of the papers; `python finetune.py --help` lists the flags.
 
 `--protocol=transfer` is a sweep over data sets with flags of its own, which
-`python finetune.py --protocol=transfer --helpfull` lists.
+`python finetune.py --protocol=transfer --help` lists.
 """
 
 import sys
@@ -11,6 +11,7 @@ from absl import app
 from simclr_tf import cli
 from simclr_tf.experiment import protocols
 from simclr_tf.experiment.config import FinetuneConfig
+from simclr_tf.experiment.method_flags import asked_for, flags_of_others
 from simclr_tf.transfer import program as transfer
 from simclr_tf.transfer.program import TransferConfig
 
@@ -24,7 +25,10 @@ def main(argv: list[str], config_class: type) -> None:
 
 
 if __name__ == "__main__":
-    is_transfer = cli.value_of("protocol", sys.argv) == "transfer"
-    asked_for = TransferConfig if is_transfer else FinetuneConfig
-    cli.define_flags(asked_for)
-    app.run(lambda argv: main(argv, asked_for), flags_parser=cli.parse_flags)
+    if cli.value_of("protocol", sys.argv) == "transfer":
+        config_class, others = TransferConfig, {}
+    else:
+        config_class = asked_for(sys.argv, FinetuneConfig)
+        others = flags_of_others(config_class)
+    cli.define_flags(config_class)
+    app.run(lambda argv: main(argv, config_class), flags_parser=cli.parser(config_class, others))

@@ -2,18 +2,20 @@
 
 import dataclasses
 import errno
+import functools
 import os
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
 from absl import flags
 
 from simclr_tf.errors import LostHostError, UserError, require_utf8
-from simclr_tf.experiment import config as configuration
+from simclr_tf.flag import flag_fields, from_dict
+from simclr_tf.flag_help import help_text
 from simclr_tf.training.callbacks import NonFiniteLossError
 
 LOST_HOST = 75  # exit status; the customary one for "try again"
@@ -53,7 +55,7 @@ def define_flags(config_class: type, flag_values: flags.FlagValues = flags.FLAGS
         float: flags.DEFINE_float,
         str: flags.DEFINE_string,
     }
-    for _, field in configuration.flag_fields(config_class):
+    for _, field in flag_fields(config_class):
         choices = field.metadata["choices"]
         help_text = field.metadata["help"]
         value_type = _value_type(field)
@@ -72,11 +74,21 @@ def define_flags(config_class: type, flag_values: flags.FlagValues = flags.FLAGS
             )
 
 
-def value_of(name: str, argv: list[str]) -> str | None:
-    """The value that a command line, or a flag file in it, gives one flag; the last one counts."""
+def value_of(name: str, argv: list[str], boolean: bool = False) -> Any:
+    """The value that a command line, or a flag file in it, gives one flag; the last one counts.
+
+    Args:
+      name: of the flag.
+      argv: the command line.
+      boolean: whether it is a switch, whose value is True or False and not text.
+
+    Returns:
+      The value, or None where the flag is not given or cannot be read.
+    """
     alone = flags.FlagValues()
     alone.set_gnu_getopt()  # values of flags that are not known here look like arguments
-    flags.DEFINE_string(name, None, "", flag_values=alone)
+    define = flags.DEFINE_boolean if boolean else flags.DEFINE_string
+    define(name, None, "", flag_values=alone)
     try:
         alone(argv, known_only=True)
     except (flags.Error, UnicodeDecodeError, RecursionError, OSError):
@@ -84,14 +96,35 @@ def value_of(name: str, argv: list[str]) -> str | None:
     return alone[name].value
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-    """Parse the command line; an error ends the program with one line and status 2."""
+def parser(
+    config_class: type, others: Mapping[str, str] | None = None
+) -> Callable[[list[str]], list[str]]:
+    """What parses the command line of a program, for `app.run`.
+
+    It prints the flags where --help is asked for, and ends the program with one line and
+    status 2 where the command line is wrong.
+
+    Args:
+      config_class: the flags of the program.
+      others: flags that are refused, and what they belong to, such as "--method=moco".
+    """
+    return functools.partial(_parse, config_class=config_class, others=others or {})
+
+
+def _parse(argv: list[str], config_class: type, others: Mapping[str, str]) -> list[str]:
     try:
         for word in argv:
             require_utf8(word, "What is given on the command line")
+        if {"--help", "-help", "-h", "--helpshort"}.intersection(argv[1:]):
+            print(help_text(config_class, sys.modules["__main__"].__doc__ or ""))
+            sys.exit(0)
         return flags.FLAGS(argv)
+    except flags.UnrecognizedFlagError as error:
+        owner = others.get(error.flagname) or others.get(error.flagname.removeprefix("no"))
+        reason = f"--{error.flagname} is a flag of {owner}." if owner else str(error)
+        print(f"error: {reason} See --help.", file=sys.stderr)
     except flags.Error as error:
-        print(f"error: {error} See --helpfull.", file=sys.stderr)
+        print(f"error: {error} See --help.", file=sys.stderr)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
     except UnicodeDecodeError:
@@ -116,19 +149,14 @@ def refuse_arguments(argv: list[str]) -> None:
 
 def read_flags(config_class: type, flag_values: flags.FlagValues = flags.FLAGS) -> Any:
     """The configuration that the parsed flags describe."""
-    values = {
-        field.name: flag_values[field.name].value
-        for _, field in configuration.flag_fields(config_class)
-    }
-    return configuration.from_dict(values, config_class)
+    values = {field.name: flag_values[field.name].value for _, field in flag_fields(config_class)}
+    return from_dict(values, config_class)
 
 
 def given_flags(config_class: type, flag_values: flags.FlagValues = flags.FLAGS) -> frozenset[str]:
     """Names of the flags that were given, on the command line or in a flag file."""
     return frozenset(
-        field.name
-        for _, field in configuration.flag_fields(config_class)
-        if flag_values[field.name].present
+        field.name for _, field in flag_fields(config_class) if flag_values[field.name].present
     )
 
 

@@ -6,10 +6,12 @@ have their own.
 """
 
 import dataclasses
+import functools
 import math
+import shlex
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from simclr_tf.errors import UserError
@@ -61,7 +63,7 @@ def flag(
     default: Any,
     help: str,
     *,
-    choices: tuple = (),
+    choices: Collection = (),
     identity: bool = True,
     at_least: float = -math.inf,
     above: float = -math.inf,
@@ -97,6 +99,75 @@ def flag_fields(config_class: type) -> Iterator[tuple[str, dataclasses.Field]]:
     for group in dataclasses.fields(config_class):
         for field in dataclasses.fields(group.type):
             yield group.name, field
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """All flags of a configuration as one flat dictionary."""
+    return {f.name: getattr(getattr(config, g), f.name) for g, f in flag_fields(type(config))}
+
+
+def from_dict(values: Mapping[str, Any], config_class: type) -> Any:
+    """The configuration of a class with these flag values.
+
+    Args:
+      values: by the names of flags; flags that are not named keep their defaults, and names
+        that are no flags of the class are left out.
+      config_class: the class.
+    """
+    groups: dict[str, dict[str, Any]] = {g.name: {} for g in dataclasses.fields(config_class)}
+    for group, field in flag_fields(config_class):
+        if field.name in values:
+            groups[group][field.name] = values[field.name]
+    types = {g.name: g.type for g in dataclasses.fields(config_class)}
+    return config_class(**{name: types[name](**fields) for name, fields in groups.items()})
+
+
+@functools.cache
+def with_method(config_class: type, group: type) -> type:
+    """The configuration class with the flags of one method.
+
+    Args:
+      config_class: a class with a field `method`, such as `ExperimentConfig`.
+      group: a dataclass of flags, which takes the place of that field's.
+    """
+    if any(f.name == "method" and f.type is group for f in dataclasses.fields(config_class)):
+        return config_class
+    fields = [("method", group, group())]
+    return dataclasses.make_dataclass(
+        config_class.__name__,
+        fields,
+        bases=(config_class,),
+        frozen=True,
+        namespace={"__doc__": config_class.__doc__, "__module__": config_class.__module__},
+    )
+
+
+def with_defaults(config: Any, values: Mapping[str, Any], given: Collection[str]) -> Any:
+    """The configuration with these values of flags where the user gave none.
+
+    Args:
+      config: the flags.
+      values: by the names of flags: what a method or a protocol sets.
+      given: names of the flags that the user gave.
+    """
+    defaults = {name: value for name, value in values.items() if name not in given}
+    return from_dict(to_dict(config) | defaults, type(config))
+
+
+def identity(config: Any) -> dict[str, Any]:
+    """The flags that decide what is trained."""
+    return {
+        f.name: getattr(getattr(config, g), f.name)
+        for g, f in flag_fields(type(config))
+        if f.metadata["identity"]
+    }
+
+
+def command(config: Any, given: Collection[str]) -> str:
+    """The command line that gives these flags, those of flag files among them."""
+    values = to_dict(config)
+    arguments = [f"--{name}={values[name]}" for name in values if name in given]
+    return shlex.join(["python", config.program, *arguments])
 
 
 def check_ranges(config: Any) -> None:

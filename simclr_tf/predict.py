@@ -172,4 +172,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     cli.define_flags(PredictConfig)
-    app.run(main, flags_parser=cli.parse_flags)
+    app.run(main, flags_parser=cli.parser(PredictConfig))

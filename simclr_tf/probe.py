@@ -176,4 +176,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     cli.define_flags(ExperimentConfig)
-    app.run(main, flags_parser=cli.parse_flags)
+    app.run(main, flags_parser=cli.parser(ExperimentConfig))

@@ -14,7 +14,7 @@ from simclr_tf.training.callbacks import (
     RunEvery,
     StopOnNonFiniteLoss,
     StopOnSignal,
-    WarnAtChance,
+    WarnAtCollapse,
     passed,
     require_finite,
 )
@@ -44,13 +44,14 @@ def test_run_every_counts_steps_of_the_whole_run(start, sizes, calls):
     assert found == calls
 
 
-def test_a_loss_at_chance_after_the_warmup_is_warned_of_once(caplog):
+def test_a_sign_of_collapse_after_the_warmup_is_warned_of_once(caplog):
     with caplog.at_level(logging.WARNING):
-        play(WarnAtChance(0, 3, interval=2, chance=9.7), [1] * 9, {"contrast_loss": 9.69})
+        play(WarnAtCollapse(0, 3, 2, lambda row: f"loss is {row['loss']}"), [1] * 9, {"loss": 9.69})
     # Rows end at 2, 4, 6, 8; that of 5 and 6 is the first that begins after step 3.
-    assert caplog.text.count("not learning") == 1 and "step 6" in caplog.text
+    assert caplog.text.count("not learning") == 1
+    assert "step 6, after the warm-up, loss is 9.69" in caplog.text
     caplog.clear()
-    play(WarnAtChance(0, 3, interval=2, chance=9.7), [1] * 9, {"contrast_loss": 8.0})
+    play(WarnAtCollapse(0, 3, 2, lambda row: None), [1] * 9, {"loss": 8.0})
     assert not caplog.text
 
 

@@ -15,11 +15,11 @@ from simclr_tf import cli
 from simclr_tf.errors import UserError
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment.config import ExperimentConfig, FinetuneConfig
-from simclr_tf.flag import flag_fields
+from simclr_tf.flag import flag_fields, to_dict
 from simclr_tf.training.callbacks import NonFiniteLossError
 from simclr_tf.transfer.program import TransferConfig
 
-FIELDS = [field for _, field in configuration.flag_fields(ExperimentConfig)]
+FIELDS = [field for _, field in flag_fields(ExperimentConfig) if field.name != "method"]
 
 
 def other_value(field):
@@ -35,13 +35,13 @@ def other_value(field):
 
 @pytest.fixture
 def command_line(monkeypatch):
-    """`cli.parse_flags` on fresh flags in the place of the process's own."""
+    """`cli.parser` on fresh flags in the place of the process's own."""
 
     def parse(*arguments):
         values = flags.FlagValues()
         cli.define_flags(ExperimentConfig, values)
         monkeypatch.setattr(cli.flags, "FLAGS", values)
-        return cli.parse_flags(["run.py", *arguments])
+        return cli.parser(ExperimentConfig)(["run.py", *arguments])
 
     return parse
 
@@ -58,8 +58,8 @@ def test_every_field_is_documented():
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
 def test_a_flag_reaches_its_field_and_no_other(field):
     config, given = parsed(f"--{field.name}={other_value(field)}")
-    values = configuration.to_dict(config)
-    defaults = configuration.to_dict(ExperimentConfig())
+    values = to_dict(config)
+    defaults = to_dict(ExperimentConfig())
     assert values == defaults | {field.name: other_value(field)}
     assert type(values[field.name]) is type(other_value(field))
     assert given == {field.name}
@@ -68,8 +68,8 @@ def test_a_flag_reaches_its_field_and_no_other(field):
 def test_a_configuration_survives_the_way_to_a_dictionary_and_back():
     values = {field.name: other_value(field) for field in FIELDS}
     config = configuration.from_dict(values)
-    assert configuration.to_dict(config) == values
-    assert configuration.from_dict(configuration.to_dict(config)) == config
+    assert to_dict(config) == values | {"method": "simclr"}
+    assert configuration.from_dict(to_dict(config)) == config
 
 
 def test_given_flags_are_those_on_the_command_line_and_in_flag_files(tmp_path):

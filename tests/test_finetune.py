@@ -20,6 +20,7 @@ from simclr_tf.evaluation.logistic_regression import fit_with_best_l2
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import finetuning, logistic, protocols, train
 from simclr_tf.experiment.config import FinetuneConfig
+from simclr_tf.flag import flag_fields, to_dict
 
 VALUE = ".ATTRIBUTES/VARIABLE_VALUE"
 
@@ -132,7 +133,7 @@ class TestProtocols:
 
     @pytest.mark.parametrize("name", EXPECTED)
     def test_flags_that_are_not_given(self, name):
-        found = configuration.to_dict(of_protocol(name, **SOURCES[name]))
+        found = to_dict(of_protocol(name, **SOURCES[name]))
         names = "fine_tune_after_block optimizer learning_rate learning_rate_scaling train_epochs"
         names = [*names.split(), "warmup_epochs", "weight_decay"]
         assert tuple(found[n] for n in names) == self.EXPECTED[name]
@@ -197,7 +198,7 @@ def build(pretrained, num_classes=10, **flags):
     config = of_protocol(given.pop("protocol"), **given)
     source = checkpoints.read(config.train.checkpoint, config.train.variable_schema)
     architecture = finetuning.architecture_of(config, num_classes, frozenset(given), source)
-    return finetuning.build(config, architecture, source)
+    return finetuning.build(config, architecture, source=source)
 
 
 class TestBuild:
@@ -461,7 +462,7 @@ def test_sgd_and_logistic_regression_agree_on_the_same_features(pretrained, tmp_
 
 
 def test_the_flags_of_finetune_py_are_those_of_run_py_and_its_own():
-    of_run = {field.name for _, field in configuration.flag_fields(configuration.ExperimentConfig)}
-    own = {field.name for _, field in configuration.flag_fields(FinetuneConfig)} - of_run
+    of_run = {field.name for _, field in flag_fields(configuration.ExperimentConfig)}
+    own = {field.name for _, field in flag_fields(FinetuneConfig)} - of_run
     assert own == {"protocol", "classifier"}
     assert cli.exit_status(lambda: protocols.run(FinetuneConfig(), frozenset())) == 2

@@ -20,6 +20,7 @@ from simclr_tf.evaluation.trained import Trained
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import evaluate, inputs, parts, train
 from simclr_tf.features import Features, extract
+from simclr_tf.flag import to_dict
 from simclr_tf.models import Architecture
 from simclr_tf.predict import Predictions, predict
 
@@ -142,7 +143,7 @@ class TestSplitSeed:
                     given, [stored_with(data)], frozenset({*flags, name})
                 )
         elsewhere = configuration.from_dict({"dataset": "image_folder", "data_dir": "/other"})
-        given = configuration.from_dict(configuration.to_dict(elsewhere) | {"split_seed": 0})
+        given = configuration.from_dict(to_dict(elsewhere) | {"split_seed": 0})
         found = parts.with_values_of_checkpoints(
             given, [stored_with(data)], frozenset({"split_seed"})
         )
@@ -233,7 +234,7 @@ class TestClasses:
         stored = json.loads((run / "run.json").read_text())
         config = configuration.from_dict(stored | flags)
         with pytest.raises(UserError, match="gone: cow; new: kuh"):
-            inputs.open_inputs(config, frozenset(configuration.to_dict(config)))
+            inputs.open_inputs(config, frozenset(to_dict(config)))
 
 
 def test_images_that_are_gone_or_new_are_named_when_a_run_goes_on(run, folder, tmp_path):
@@ -241,7 +242,7 @@ def test_images_that_are_gone_or_new_are_named_when_a_run_goes_on(run, folder, t
     stored = json.loads((run / "run.json").read_text())
     flags = {"data_dir": str(tmp_path / "photos"), "model_dir": str(run)}
     config = configuration.from_dict(stored | flags)
-    given = frozenset(configuration.to_dict(config))
+    given = frozenset(to_dict(config))
     opened = inputs.open_inputs(config, given)
     assert opened.saved and opened.source is None
     gone = opened.dataset.file_names[3]

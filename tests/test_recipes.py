@@ -9,9 +9,9 @@ import pytest
 from commands import ROOT, config_of, parsed, shell_lines
 
 import simclr_tf
-from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import checks, parts, protocols
 from simclr_tf.experiment.config import FinetuneConfig
+from simclr_tf.flag import to_dict
 
 RECIPES = sorted((ROOT / "configs").glob("*.cfg"))
 
@@ -200,7 +200,7 @@ def assert_means(config, plan, settings):
     found = parts.plan_of(config, num_examples, num_replicas=1)
     assert (found.train_steps, found.warmup_steps) == (steps, warmup_steps)
     assert found.peak_learning_rate == pytest.approx(rate, rel=1e-6)
-    values = configuration.to_dict(config)
+    values = to_dict(config)
     assert {name: values[name] for name in settings} == settings
 
 
@@ -248,7 +248,7 @@ def test_flags_after_a_recipe_override_it():
 
 
 def test_defaults_are_those_of_the_original():
-    defaults = configuration.to_dict(config_of())
+    defaults = to_dict(config_of())
     assert {name: defaults[name] for name in ORIGINAL_DEFAULTS} == ORIGINAL_DEFAULTS
 
 

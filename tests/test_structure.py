@@ -22,6 +22,7 @@ FLOORS = (
         "simclr_tf.features",
         "simclr_tf.evaluation.summary",
     ),
+    ("simclr_tf.experiment.method_flags",),
     ("simclr_tf.cli", "simclr_tf.shown_images"),
     ("simclr_tf.experiment.protocols", "simclr_tf.transfer.program"),
     ("simclr_tf.experiment.logistic",),
@@ -34,7 +35,12 @@ FLOORS = (
         "simclr_tf.transfer",
     ),
     ("simclr_tf.experiment.parts", "simclr_tf.experiment.checks"),
-    ("simclr_tf.evaluation", "simclr_tf.export", "simclr_tf.reports"),
+    (
+        "simclr_tf.experiment.config",
+        "simclr_tf.evaluation",
+        "simclr_tf.export",
+        "simclr_tf.reports",
+    ),
     ("simclr_tf.checkpoints",),
     ("simclr_tf.methods",),
     ("simclr_tf.training", "simclr_tf.data.pipeline", "simclr_tf.data.datasets"),
@@ -48,7 +54,6 @@ FLOORS = (
     ),
     ("simclr_tf.data.broken", "simclr_tf.data.sources", "simclr_tf.data.views", "simclr_tf.losses"),
     (
-        "simclr_tf.experiment.config",
         "simclr_tf.data.augment",
         "simclr_tf.data.bmp",
         "simclr_tf.data.checking",
@@ -67,6 +72,7 @@ FLOORS = (
     ("simclr_tf.labels", "simclr_tf.outputs"),
     ("simclr_tf.paths",),
     ("simclr_tf.remote",),
+    ("simclr_tf.flag_help",),
     ("simclr_tf.backend", "simclr_tf.flag", "simclr_tf.json_files", "simclr_tf.unfinished"),
     ("simclr_tf.errors",),
 )

@@ -11,6 +11,7 @@ import tensorflow as tf
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import protocols, train
+from simclr_tf.flag import to_dict
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -81,7 +82,7 @@ def write_run(path, network, step, **values) -> None:
         "skipped_files": [],
         "planned_steps": step,
     }
-    flags = configuration.to_dict(configuration.from_dict(SMALL))
+    flags = to_dict(configuration.from_dict(SMALL))
     RunDirectory(path).claim(flags | facts | values, network.architecture, False)
     checkpoint = tf.train.Checkpoint(method=tf.train.Checkpoint(network=network))
     manager = tf.train.CheckpointManager(checkpoint, str(path), None, checkpoint_name="ckpt")

@@ -65,6 +65,7 @@ def _run(source: str, to: Sequence[str] | None, **options: Any) -> int:
         origin,
         stored.class_names,
         stored.data,
+        stored.method,
     )
     convert(network, *to, about)
     print(f"Converted the {origin} to {to[0]}: {to[1]}.")

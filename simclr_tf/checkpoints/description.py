@@ -33,6 +33,7 @@ _ENTRIES: Kinds = {
     "source": (str, NOTHING),
     "class_names": (list, NOTHING),
     "data": (dict, NOTHING),
+    "method": (str, NOTHING),
 }
 
 
@@ -66,6 +67,7 @@ class Description:
       source: where it comes from, in words.
       class_names: of the supervised head, by its outputs.
       data: how its run opened the training data.
+      method: which --method of pretraining it comes from.
     """
 
     architecture: Architecture
@@ -74,6 +76,7 @@ class Description:
     source: str | None = None
     class_names: tuple[str, ...] | None = None
     data: TrainingData | None = None
+    method: str | None = None
 
 
 def description_path(path: str) -> AnyPath:
@@ -133,4 +136,5 @@ def description_from(values: Mapping[str, Any], source: str) -> Description:
         values.get("source"),
         None if names is None else tuple(names),
         data,
+        values.get("method"),
     )

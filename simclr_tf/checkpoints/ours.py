@@ -98,6 +98,7 @@ def _described(directory: RunDirectory) -> Description:
         image_size=run["image_size"],
         class_names=None if names is None else tuple(names),
         data=TrainingData(**{f.name: run[f.name] for f in dataclasses.fields(TrainingData)}),
+        method=run["method"],
     )
 
 
@@ -196,4 +197,5 @@ def chosen(
         image_size=description.image_size,
         class_names=description.class_names,
         data=description.data,
+        method=description.method,
     )

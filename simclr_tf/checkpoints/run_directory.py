@@ -49,6 +49,7 @@ _REMEMBERED: Kinds = {
     "split_seed": int,
     "label_seed": (int, type(None)),
     "upright": bool,
+    "method": str,
     "cifar_stem": str,
     "image_size": int,
     "train_epochs": int,
@@ -135,8 +136,8 @@ class RunDirectory:
     def config(self, complete: bool = True) -> dict[str, Any]:
         """The flags of the run that the directory holds, and what else it remembers.
 
-        Runs of earlier versions have no split seed of their own, it is their seed; and they
-        did not turn photographs.
+        Runs of earlier versions have no split seed of their own, it is their seed; they did
+        not turn photographs; and their method was SimCLR.
 
         Args:
           complete: whether all that a run needs has to be there, to go on or be evaluated.
@@ -146,7 +147,7 @@ class RunDirectory:
         """
         stored = self._read(CONFIG)
         added = {"split_seed": stored.get("seed", 0), "label_seed": None}
-        added |= {"upright": False, "cifar_stem": "auto"}
+        added |= {"upright": False, "cifar_stem": "auto", "method": "simclr"}
         stored = added | stored
         needed = {n: k for n, k in _REMEMBERED.items() if complete or n in stored}
         check_entries(stored, needed, str(self / CONFIG))

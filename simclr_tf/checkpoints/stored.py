@@ -30,6 +30,7 @@ class StoredNetwork:
       image_size: pixels of the images that it was trained on, or None likewise.
       class_names: of the supervised head, by its outputs, or None likewise.
       data: how its run opened the training data, or None likewise.
+      method: which --method of pretraining it comes from, or None likewise.
     """
 
     kind: str
@@ -42,6 +43,7 @@ class StoredNetwork:
     image_size: int | None = None
     class_names: tuple[str, ...] | None = None
     data: TrainingData | None = None
+    method: str | None = None
 
     @property
     def shown_size(self) -> int:
@@ -59,6 +61,7 @@ class StoredNetwork:
             "step": self.step,
             "class_names": self.class_names and list(self.class_names),
             "data": self.data and dataclasses.asdict(self.data),
+            "method": self.method,
         }
 
     def missing(self) -> list[Variable]:

@@ -2,8 +2,8 @@
 
 import re
 
+from simclr_tf import flag as flags
 from simclr_tf.errors import UserError
-from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.flag import check_ranges
 
@@ -41,7 +41,7 @@ def _refuse_flags_of_finetuning(config: ExperimentConfig) -> None:
         "finetune_augmentation": "crop_flip",
         "teacher": None,
     }
-    values = configuration.to_dict(config)
+    values = flags.to_dict(config)
     for name, value in inert.items():
         if values[name] != value:
             raise UserError(

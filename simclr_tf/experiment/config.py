@@ -2,15 +2,17 @@
 
 What a field carries besides its default is said in `simclr_tf.flag`. `simclr_tf.cli`
 turns the fields into absl flags and back. Fields marked `identity` decide what is
-trained: a run directory refuses to go on when one of them has changed.
+trained: a run directory refuses to go on when one of them has changed. The flags of a method
+stand beside the method, in `simclr_tf.methods`; a configuration has those of one.
 """
 
 import dataclasses
-import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
-from simclr_tf.flag import LARGEST_SEED, flag, flag_fields
+from simclr_tf import flag as flags
+from simclr_tf.flag import LARGEST_SEED, flag
+from simclr_tf.methods import METHODS, SimCLR
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,15 +134,6 @@ class ModelConfig:
         "Where there is a --checkpoint, auto is its stem, at any --image_size.",
         choices=("auto", "true", "false"),
     )
-    proj_head_mode: str = flag(
-        "nonlinear", "Kind of projection head.", choices=("none", "linear", "nonlinear")
-    )
-    proj_out_dim: int = flag(
-        128, "Width of the projection head's output.", at_least=1, at_most=2**20
-    )
-    num_proj_layers: int = flag(
-        3, "Number of layers of a nonlinear projection head.", at_least=1, at_most=100
-    )
     ft_proj_selector: int = flag(
         0,
         "Which layer of the projection head feeds the supervised head in fine-tuning: 0 is the "
@@ -148,28 +141,12 @@ class ModelConfig:
         at_least=-100,
         at_most=100,
     )
-    global_bn: bool = flag(True, "Batch norm statistics over all replicas.")
-    batch_norm_decay: float = flag(
-        0.9, "Momentum of batch norm's moving averages.", at_least=0, below=1
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class LossConfig:
-    """The contrastive loss."""
-
-    temperature: float = flag(0.1, "Temperature of the contrastive loss.", above=0)
-    hidden_norm: bool = flag(True, "l2-normalise the projections before the contrastive loss.")
     lineareval_while_pretraining: bool = flag(
         True, "Train a linear probe on the encoder's features, without gradient into it."
     )
-    loss_implementation: str = flag(
-        "auto",
-        "How the contrastive loss is computed: dense holds all similarities of the batch, tiled a "
-        "part of them at a time (same values, memory linear in the batch); auto is tiled where a "
-        "device has many: from a batch of 1024 on one device, 2048 on 4, 8192 on 64.",
-        choices=("auto", "dense", "tiled"),
-        identity=False,
+    global_bn: bool = flag(True, "Batch norm statistics over all replicas.")
+    batch_norm_decay: float = flag(
+        0.9, "Momentum of batch norm's moving averages.", at_least=0, below=1
     )
 
 
@@ -230,8 +207,14 @@ class TrainConfig:
     )
     train_mode: str = flag(
         "pretrain",
-        "Contrastive pretraining, or supervised training of all or the upper layers.",
+        "Pretraining by --method, or supervised training of all or the upper layers.",
         choices=("pretrain", "finetune"),
+    )
+    method: str = flag(
+        "simclr",
+        "How images without labels are learned from. Each method has flags of its own. What starts "
+        "from a run or a checkpoint takes its method from it.",
+        choices=METHODS,
     )
     train_batch_size: int = flag(512, "Batch size over all replicas.", at_least=1, at_most=2**24)
     train_epochs: int = flag(100, "Epochs to train.", at_least=1)
@@ -387,7 +370,7 @@ class ProtocolConfig:
         "Sets the flags that are not given to those of the papers: linear (the encoder is "
         "frozen), semi_supervised (everything, with few labels), full (everything, with all "
         "labels), supervised (from random weights), distill (from --teacher). With transfer, "
-        "finetune.py has other flags: --protocol=transfer --helpfull.",
+        "finetune.py has other flags: --protocol=transfer --help.",
         choices=("linear", "semi_supervised", "full", "supervised", "distill", "transfer"),
     )
     classifier: str = flag(
@@ -407,7 +390,7 @@ class ExperimentConfig:
     data: DataConfig = DataConfig()
     view: ViewConfig = ViewConfig()
     model: ModelConfig = ModelConfig()
-    loss: LossConfig = LossConfig()
+    method: SimCLR.Flags = SimCLR.Flags()
     distillation: DistillationConfig = DistillationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
@@ -424,32 +407,34 @@ class FinetuneConfig(ExperimentConfig):
     protocol: ProtocolConfig = ProtocolConfig()
 
 
-def to_dict(config: ExperimentConfig) -> dict[str, Any]:
-    """All flags of a configuration as one flat dictionary."""
-    return {f.name: getattr(getattr(config, g), f.name) for g, f in flag_fields(type(config))}
+def config_class(method: str | None, base: type = ExperimentConfig) -> type:
+    """The configuration class with the flags of a method.
+
+    Args:
+      method: a name of METHODS; for any other, or None, the base itself is returned.
+      base: the class, with the flags of any method.
+    """
+    return flags.with_method(base, METHODS[method].Flags) if method in METHODS else base
 
 
-def from_dict(values: dict[str, Any], config_class: type = ExperimentConfig) -> ExperimentConfig:
-    """The configuration with these flag values; flags that are not named keep their defaults."""
-    groups: dict[str, dict[str, Any]] = {g.name: {} for g in dataclasses.fields(config_class)}
-    for group, field in flag_fields(config_class):
-        if field.name in values:
-            groups[group][field.name] = values[field.name]
-    types = {g.name: g.type for g in dataclasses.fields(config_class)}
-    return config_class(**{name: types[name](**fields) for name, fields in groups.items()})
+def from_dict(values: Mapping[str, Any], base: type = ExperimentConfig) -> ExperimentConfig:
+    """The configuration with these flag values; those of the method that they name are read.
+
+    Args:
+      values: by the names of flags; flags that are not named keep their defaults.
+      base: the class, with the flags of any method.
+    """
+    method = values.get("method", TrainConfig.method)
+    return flags.from_dict(values, config_class(method, base))
 
 
-def identity(config: ExperimentConfig) -> dict[str, Any]:
-    """The flags that decide what is trained."""
-    return {
-        f.name: getattr(getattr(config, g), f.name)
-        for g, f in flag_fields(type(config))
-        if f.metadata["identity"]
-    }
+def with_defaults_of_method(config: ExperimentConfig, given: Collection[str]) -> ExperimentConfig:
+    """The flags of a run; in pretraining, those that the user left open are the method's.
 
-
-def command(config: ExperimentConfig, explicit: Collection[str]) -> str:
-    """The command line that gives these flags, those of flag files among them."""
-    values = to_dict(config)
-    given = [f"--{name}={values[name]}" for name in values if name in explicit]
-    return shlex.join(["python", config.program, *given])
+    Args:
+      config: the flags.
+      given: names of the flags that the user gave.
+    """
+    if config.train.train_mode != "pretrain":
+        return config
+    return flags.with_defaults(config, METHODS[config.train.method].DEFAULTS, given)

@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from simclr_tf import checkpoints, optimizers
+from simclr_tf import flag as flags
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step
 from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.classes import with_classes_of
@@ -20,7 +21,7 @@ from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import parts
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.flag import check_ranges, check_types
-from simclr_tf.methods import l2_variables
+from simclr_tf.methods.base import l2_variables
 from simclr_tf.models import Network
 
 POLL_SECONDS = 5
@@ -71,7 +72,7 @@ def evaluate_run(
             own,
             result,
             step,
-            configuration.to_dict(config),
+            flags.to_dict(config),
             config.eval.eval_name,
             provenance(stored),
         )
@@ -130,10 +131,10 @@ def completed(
     Raises:
       UserError: a flag that decides what was trained has another value in the run.
     """
-    given = configuration.to_dict(config)
+    given = flags.to_dict(config)
     contradictions = [
         f"--{name}={given[name]!r}, but the run has {stored[name]!r}"
-        for name in configuration.identity(config)
+        for name in flags.identity(config)
         if name in explicit
         and name != "label_seed"
         and given[name] != stored.get(name, given[name])
@@ -143,7 +144,8 @@ def completed(
             f"Flags contradict the run in --model_dir: {'; '.join(contradictions)}. "
             "Leave them out; evaluation reads them from the run."
         )
-    check_types(stored, type(config), "run.json")
+    config_class = configuration.config_class(stored["method"])
+    check_types(stored, config_class, "run.json")
     config = configuration.from_dict(stored | {name: given[name] for name in explicit})
     check_ranges(config)
     return config

@@ -9,8 +9,10 @@ from simclr_tf.checkpoints.stored import StoredNetwork
 from simclr_tf.errors import UserError
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.experiment.pretraining import architecture_of as architecture_of_flags
-from simclr_tf.methods import Distillation, Supervised
+from simclr_tf.methods.supervised.classes import Supervised
+from simclr_tf.methods.supervised.distillation import Distillation
 from simclr_tf.models import Architecture, Network
+from simclr_tf.training.plan import Plan
 
 # --finetune_augmentation -> `augmentation` of pipeline.training_dataset
 AUGMENTATIONS = {"crop_flip": "finetune", "pretrain": "pretrain", "none": "none"}
@@ -109,6 +111,7 @@ def _refuse_contradictions(
 def build(
     config: ExperimentConfig,
     architecture: Architecture,
+    plan: Plan | None = None,
     source: StoredNetwork | None = None,
     teacher: StoredNetwork | None = None,
 ) -> Supervised | Distillation:
@@ -120,12 +123,14 @@ def build(
     Args:
       config: the flags.
       architecture: of the network.
+      plan: the numbers of the run, which nothing here asks for.
       source: what --checkpoint holds, if its weights are to be loaded: all but the head's.
       teacher: what --teacher holds.
 
     Raises:
       UserError: the checkpoint does not fit.
     """
+    del plan
     train = config.train
     network = Network(architecture, train.mixed_precision)
     if source is not None:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from simclr_tf import checkpoints
+from simclr_tf import flag as flags
 from simclr_tf.checkpoints.run_directory import LENGTHS, RunDirectory, write_json
 from simclr_tf.checkpoints.stored import StoredNetwork
 from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError, printable
-from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import finetuning, parts
 from simclr_tf.experiment.config import ExperimentConfig
 
@@ -63,12 +63,13 @@ def open_inputs(config: ExperimentConfig, explicit: frozenset[str]) -> Inputs:
     earlier = directory.config() if directory.holds_run() and not overwrite else None
     if earlier:
         config = parts.with_values_of_run(config, earlier, explicit)
-    directory.check(configuration.identity(config), config.run.resume, overwrite)
+    directory.check(flags.identity(config), config.run.resume, overwrite)
     saved = earlier is not None and directory.latest_checkpoint is not None
     # Once a run has saved itself, --checkpoint has done its work, and need not be there any more.
     source = None if saved else _read(config.train.checkpoint, config.train.variable_schema)
     teacher = _read(config.distillation.teacher)
     if not earlier:
+        config = parts.with_method_of_checkpoint(config, source, explicit)
         found = [stored for stored in (source, teacher) if stored]
         config = parts.with_values_of_checkpoints(config, found, explicit)
     skipped = earlier["skipped_files"] if earlier else None
@@ -174,7 +175,7 @@ def remembered(inputs: Inputs, planned_steps: int, command: str) -> dict[str, An
       command: the command line.
     """
     dataset, earlier, names = inputs.dataset, inputs.earlier, inputs.class_names
-    values = configuration.to_dict(inputs.config)
+    values = flags.to_dict(inputs.config)
     length = {name: values[name] for name in LENGTHS} | {"planned_steps": planned_steps}
     lengths = [length | {"from_step": 0}]
     if earlier:

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf import checkpoints
+from simclr_tf import flag as flags
 from simclr_tf.backend import keras
 from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.checkpoints.run_directory import RunDirectory
@@ -28,7 +29,6 @@ from simclr_tf.evaluation.features import extract_features, labelled
 from simclr_tf.evaluation.logistic_regression import fit_with_best_l2
 from simclr_tf.evaluation.record import record_result, result_file
 from simclr_tf.experiment import checks, finetuning, parts
-from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment.config import FinetuneConfig
 from simclr_tf.experiment.evaluate import provenance
 from simclr_tf.experiment.inputs import Inputs, open_inputs, record_images, remembered
@@ -71,9 +71,9 @@ def run(config: FinetuneConfig, explicit: frozenset[str]) -> int:
     architecture = finetuning.architecture_of(config, inputs.num_classes, explicit, source)
     keras.utils.set_random_seed(config.train.seed)
     with strategy.scope():
-        method = finetuning.build(config, architecture, source)
+        method = finetuning.build(config, architecture, source=source)
     with directory.locked():
-        return _fit(inputs, strategy, method, test, configuration.command(config, explicit))
+        return _fit(inputs, strategy, method, test, flags.command(config, explicit))
 
 
 def _is_finished(directory: RunDirectory, eval_name: str | None) -> bool:
@@ -91,7 +91,7 @@ def _fit(
     """Fit, save, export, and last of all write the result; returns the exit status, 0."""
     config, directory, train = inputs.config, inputs.directory, inputs.dataset
     network = method.network
-    stored = configuration.to_dict(config) | remembered(inputs, STEP, command)
+    stored = flags.to_dict(config) | remembered(inputs, STEP, command)
     directory.claim(stored, network.architecture, config.run.overwrite)
     record_images(directory, train)
     features, labels = labelled(*cached_features(config, strategy, network, train, directory))
@@ -113,7 +113,7 @@ def _fit(
         directory,
         result,
         STEP,
-        configuration.to_dict(config),
+        flags.to_dict(config),
         config.eval.eval_name,
         {"l2": l2, "l2_path": [{"l2": k, "held_out_accuracy": v} for k, v in path.items()]}
         | provenance(stored),
@@ -157,7 +157,7 @@ def _key(config: FinetuneConfig, network: Network, dataset: ImageDataset) -> str
     for name, variable in variable_paths(network).items():
         if not name.startswith("supervised_head"):
             digest.update(name.encode() + variable.numpy().tobytes())
-    data = configuration.to_dict(config)
+    data = flags.to_dict(config)
     names = (
         "dataset",
         "data_dir",

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from simclr_tf import flag as flags
 from simclr_tf import optimizers
 from simclr_tf.backend import keras
 from simclr_tf.checkpoints.stored import StoredNetwork
@@ -16,11 +17,12 @@ from simclr_tf.errors import UserError
 from simclr_tf.evaluation.trained import contradiction
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment.config import ExperimentConfig
-from simclr_tf.models import Network
+from simclr_tf.methods import METHODS, Method
 from simclr_tf.training.plan import Plan, make_plan
 
 # A run that goes on keeps its own of these where none is given: they may come from a checkpoint.
 INHERITED = (
+    "method",
     "image_size",
     "cifar_stem",
     "holdout_fraction",
@@ -64,7 +66,7 @@ def with_values_of_run(
     """
     names = [name for name in INHERITED if name not in explicit]
     return configuration.from_dict(
-        configuration.to_dict(config) | {name: stored[name] for name in names}, type(config)
+        flags.to_dict(config) | {name: stored[name] for name in names}, type(config)
     )
 
 
@@ -84,7 +86,7 @@ def with_values_of_checkpoints(
     Raises:
       UserError: a flag divides the same data in another way.
     """
-    values = configuration.to_dict(config)
+    values = flags.to_dict(config)
     for stored in sources:
         if stored.data is not None:
             if problem := contradiction(values, explicit, stored.data):
@@ -98,6 +100,42 @@ def with_values_of_checkpoints(
         values["image_size"] = sources[0].shown_size
         print(f"The images have {values['image_size']} pixels, as those of the checkpoint.")
     return configuration.from_dict(values, type(config))
+
+
+def with_method_of_checkpoint(
+    config: ExperimentConfig, source: StoredNetwork | None, given: frozenset[str]
+) -> ExperimentConfig:
+    """The flags of a new fine-tuning, whose method is that of what it starts from.
+
+    Args:
+      config: the flags.
+      source: what --checkpoint holds, or None.
+      given: names of the flags that were given and not left at their defaults.
+
+    Raises:
+      UserError: --method is another, or a flag belongs to another.
+    """
+    method = source.method if source else None
+    if config.train.train_mode != "finetune" or method in (None, config.train.method):
+        return config
+    if "method" in given:
+        raise UserError(
+            f"--method={config.train.method} contradicts --checkpoint={config.train.checkpoint}, "
+            f"which was pretrained with --method={method}. Leave it out."
+        )
+    if method not in METHODS:
+        raise UserError(
+            f"--checkpoint={config.train.checkpoint} was pretrained with --method={method}, which "
+            f"this version does not know: it has {', '.join(METHODS)}."
+        )
+    found = configuration.from_dict(flags.to_dict(config) | {"method": method}, type(config))
+    if lost := sorted(given & (flags.to_dict(config).keys() - flags.to_dict(found).keys())):
+        raise UserError(
+            f"--{lost[0]} belongs to --method={config.train.method}, but "
+            f"--checkpoint={config.train.checkpoint} was pretrained with --method={method}. Leave "
+            "it out."
+        )
+    return found
 
 
 def open_dataset(
@@ -178,10 +216,10 @@ def plan_of(
 
 
 def make_optimizer(
-    config: ExperimentConfig, plan: Plan, network: Network
+    config: ExperimentConfig, plan: Plan, method: Method
 ) -> keras.optimizers.Optimizer:
     """The optimizer; the supervised head is kept from its weight decay and adaptation."""
-    head = network.supervised_head
+    head = method.network.supervised_head
     return optimizers.build(
         config.optimizer.optimizer,
         plan.schedule,

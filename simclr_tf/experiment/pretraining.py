@@ -1,4 +1,4 @@
-"""Contrastive pretraining: which network, and which method trains it."""
+"""Pretraining: which network, and which method trains it."""
 
 import tensorflow as tf
 
@@ -7,8 +7,9 @@ from simclr_tf.checkpoints.loading import load_stored_into
 from simclr_tf.checkpoints.stored import CIFAR_SIZE, StoredNetwork
 from simclr_tf.errors import UserError
 from simclr_tf.experiment.config import ExperimentConfig
-from simclr_tf.methods import SimCLR
+from simclr_tf.methods import METHODS, Method
 from simclr_tf.models import Architecture, Network
+from simclr_tf.training.plan import Plan
 
 RECOMMENDED_SLICE = 64  # images; docs/large_batches.md has what was measured
 
@@ -35,11 +36,11 @@ def architecture_of(
         sk_ratio=model.sk_ratio,
         se_ratio=model.se_ratio,
         cifar_stem=_cifar_stem(config, source),
-        proj_head_mode=model.proj_head_mode,
-        num_proj_layers=model.num_proj_layers,
-        proj_out_dim=model.proj_out_dim,
+        proj_head_mode=config.method.proj_head_mode,
+        num_proj_layers=config.method.num_proj_layers,
+        proj_out_dim=config.method.proj_out_dim,
         ft_proj_selector=model.ft_proj_selector,
-        num_classes=num_classes if config.loss.lineareval_while_pretraining else None,
+        num_classes=num_classes if model.lineareval_while_pretraining else None,
         batch_norm_decay=model.batch_norm_decay,
         global_bn=model.global_bn,
     )
@@ -57,14 +58,16 @@ def _cifar_stem(config: ExperimentConfig, source: StoredNetwork | None) -> bool:
 def build(
     config: ExperimentConfig,
     architecture: Architecture,
+    plan: Plan,
     source: StoredNetwork | None = None,
     teacher: StoredNetwork | None = None,
-) -> SimCLR:
+) -> Method:
     """The network with random weights, or those of a source, and its method.
 
     Args:
       config: the flags.
       architecture: of the network.
+      plan: the numbers of the run.
       source: what --checkpoint holds, if its weights are to be loaded.
       teacher: of fine-tuning; there is none here.
 
@@ -72,6 +75,10 @@ def build(
       UserError: the checkpoint does not fit the flags, or --micro_batch_size the batch.
     """
     del teacher
+    method, flags = METHODS[config.train.method], config.method
+    if config.train.jit_compile:
+        flags = method.for_xla(flags)
+    micro_batch_size = _micro_batch_size(config)
     network = Network(architecture, config.train.mixed_precision, config.train.recompute)
     if source is not None:
         report = load_stored_into(
@@ -82,33 +89,24 @@ def build(
             rescale_v1_weights=config.train.rescale_v1_weights,
         )
         print(report)
-    return SimCLR(
+    return method(
         network,
-        temperature=config.loss.temperature,
-        hidden_norm=config.loss.hidden_norm,
-        loss_implementation=_loss_implementation(config),
-        micro_batch_size=_micro_batch_size(config),
+        flags,
+        plan,
+        micro_batch_size=micro_batch_size,
         weight_decay=config.optimizer.weight_decay,
         optimizer_decays=config.optimizer.optimizer in optimizers.DECAYS_INSIDE,
     )
 
 
-def _loss_implementation(config: ExperimentConfig) -> str:
-    """--loss_implementation, which XLA leaves no choice: its shapes are constant."""
-    implementation = config.loss.loss_implementation
-    if not config.train.jit_compile:
-        return implementation
-    if implementation == "tiled":
-        raise UserError(
-            "--loss_implementation=tiled cannot be compiled by XLA. Leave out --jit_compile, or "
-            "give --loss_implementation=dense."
-        )
-    return "dense"
-
-
 def _micro_batch_size(config: ExperimentConfig) -> int:
     """--micro_batch_size, which divides what each replica has of a batch."""
     size = config.train.micro_batch_size
+    if size and not METHODS[config.train.method].sliceable:
+        raise UserError(
+            f"--method={config.train.method} cannot embed a batch in slices. Leave out "
+            f"--micro_batch_size. Received: {size}."
+        )
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     images = config.train.train_batch_size // replicas
     given = f"--micro_batch_size={size}"

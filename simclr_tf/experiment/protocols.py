@@ -6,8 +6,8 @@ trained then is told by the flags alone; `train` runs it as it runs run.py.
 
 from typing import Any
 
+from simclr_tf import flag as flags
 from simclr_tf.errors import UserError
-from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import logistic, train
 from simclr_tf.experiment.config import FinetuneConfig
 
@@ -105,7 +105,7 @@ def complete(config: FinetuneConfig, explicit: frozenset[str]) -> FinetuneConfig
     name = config.protocol.protocol
     if name not in PROTOCOLS:
         raise UserError(f"--protocol is missing. Give one of {', '.join(PROTOCOLS)}, transfer.")
-    values = configuration.to_dict(config)
+    values = flags.to_dict(config)
     fixed = {"train_mode": "finetune"} | _FIXED[name]
     contradictions = [
         f"--{flag}={values[flag]} (it is {value})"
@@ -126,8 +126,7 @@ def complete(config: FinetuneConfig, explicit: frozenset[str]) -> FinetuneConfig
                 f"{', '.join(inert)} have no effect with --classifier=logistic_regression. "
                 "Leave them out."
             )
-    defaults = {flag: v for flag, v in PROTOCOLS[name].items() if flag not in explicit}
-    return configuration.from_dict(values | defaults, FinetuneConfig)
+    return flags.with_defaults(config, PROTOCOLS[name], explicit)
 
 
 def run(config: FinetuneConfig, explicit: frozenset[str] = frozenset()) -> int:

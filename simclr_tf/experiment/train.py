@@ -11,6 +11,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf import flag as flags
 from simclr_tf import optimizers
 from simclr_tf.backend import keras
 from simclr_tf.checkpoints.run_directory import RunDirectory
@@ -36,7 +37,6 @@ from simclr_tf.experiment.inputs import (
     remembered,
 )
 from simclr_tf.export import export_saved_model, keep_newest
-from simclr_tf.losses import chance_level
 from simclr_tf.methods import Method
 from simclr_tf.reports.summary import run_summary
 from simclr_tf.reports.views_picture import save_views
@@ -64,6 +64,7 @@ def run(config: ExperimentConfig, explicit: frozenset[str] = frozenset()) -> int
       NonFiniteLossError: training diverged.
       LostHostError: another host of the job is gone.
     """
+    config = configuration.with_defaults_of_method(config, explicit)
     checks.check_flags(config)
     tf.get_logger().setLevel("WARNING")  # strategies tell of each collective
     strategy = parts.make_strategy(config)
@@ -88,7 +89,7 @@ def train(
     inputs = open_inputs(config, explicit)
     config, directory, dataset = inputs.config, inputs.directory, inputs.dataset
     plan = parts.plan_of(config, dataset.num_examples, strategy.num_replicas_in_sync, explicit)
-    identity = configuration.identity(config)
+    identity = flags.identity(config)
     longer = inputs.earlier is not None and directory.check_length(identity, plan.train_steps)
     if inputs.saved and directory.latest_step >= plan.train_steps:
         if hosts.is_chief:
@@ -114,8 +115,8 @@ def train(
             if not inputs.earlier:
                 until_the_end.enter_context(directory.locked())
                 _require_unclaimed(directory, config.run.overwrite)
-            command = configuration.command(config, explicit)
-            values = configuration.to_dict(config) | remembered(inputs, plan.train_steps, command)
+            command = flags.command(config, explicit)
+            values = flags.to_dict(config) | remembered(inputs, plan.train_steps, command)
             directory.claim(values, method.network.architecture, config.run.overwrite)
             record_images(directory, dataset)
             picture_views(views, directory)
@@ -148,13 +149,13 @@ def _method(
     else:
         architecture = builder.architecture_of(config, inputs.num_classes, explicit, inputs.source)
     with strategy.scope():
-        method = builder.build(config, architecture, inputs.source, inputs.teacher)
+        method = builder.build(config, architecture, plan, inputs.source, inputs.teacher)
         method.compile(
-            optimizer=parts.make_optimizer(config, plan, method.network),
+            optimizer=parts.make_optimizer(config, plan, method),
             steps_per_execution=config.train.steps_per_execution,
             jit_compile=config.train.jit_compile,
         )
-        optimizers.create_slots(method.optimizer, method.trainable_variables)
+        optimizers.create_slots(method.optimizer, method.trained_variables)
     return method
 
 
@@ -226,22 +227,23 @@ def _fit(
         append_row(own / "metrics.jsonl", {"step": step} | result)
         write_scalars(own / "eval", result, step)
 
+    def sign_of_collapse(values: dict[str, float]) -> str | None:
+        return method.sign_of_collapse(values, plan.batch_size)
+
+    warm, rows = max(plan.warmup_steps, 100), config.run.train_summary_steps
+    knn_steps = config.eval.knn_every_epochs * plan.epoch_steps
+    knn = callbacks.RunEvery(start_step, knn_steps, plan.train_steps, record_knn)
     progress = ProgressBar(start_step, plan.train_steps, shown=hosts.is_chief)
     stop = callbacks.StopOnSignal(start_step, saver.save, hosts.any)
-    rows = config.run.train_summary_steps
-    every = [
+    every = [  # in this order, after each step
         callbacks.StopOnNonFiniteLoss(start_step),
+        callbacks.WarnAtCollapse(start_step, warm, rows, sign_of_collapse),
         progress,
         MetricsLog(start_step, own, rows, plan),
+        *([knn] if knn_steps else []),  # before the checkpoint, so that a kill loses no row
         callbacks.RunEvery(start_step, plan.checkpoint_steps, plan.train_steps, saver.save),
         stop,
     ]
-    if config.train.train_mode == "pretrain":
-        after, chance = max(plan.warmup_steps, 100), chance_level(plan.batch_size)
-        every.insert(1, callbacks.WarnAtChance(start_step, after, rows, chance))
-    if config.eval.knn_every_epochs:  # before the checkpoint, so that a kill loses no row
-        interval = config.eval.knn_every_epochs * plan.epoch_steps
-        every.insert(-2, callbacks.RunEvery(start_step, interval, plan.train_steps, record_knn))
     with naming_bad_images(dataset), contextlib.closing(progress), stop.listening():
         method.fit(
             strategies.distribute_batches(strategy, make_batches),

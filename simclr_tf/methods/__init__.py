@@ -1,8 +1,11 @@
-"""How views become a loss: one method in each file."""
+"""How views become a loss: one method in each file.
 
-from simclr_tf.methods.base import Method, l2_variables
+METHODS is what --method chooses from; no other place names the methods.
+"""
+
+from simclr_tf.methods.base import Method
 from simclr_tf.methods.simclr import SimCLR
-from simclr_tf.methods.supervised.classes import Supervised
-from simclr_tf.methods.supervised.distillation import Distillation
 
-__all__ = ["Distillation", "Method", "SimCLR", "Supervised", "l2_variables"]
+METHODS: dict[str, type[Method]] = {"simclr": SimCLR}
+
+__all__ = ["METHODS", "Method", "SimCLR"]

@@ -1,97 +1,290 @@
-"""What every method shares: the training step, the weight decay term, and the metrics."""
+"""What every method shares: the training step, slices of a batch, the probe, decay, metrics."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
 from simclr_tf.backend import keras
 from simclr_tf.devices import replicas
-from simclr_tf.losses import mean_over_labelled
-from simclr_tf.models import Network
+from simclr_tf.losses import mean_over_labelled, supervised_loss
+from simclr_tf.methods.slices import embed_slices, in_slices, slice_gradients
 from simclr_tf.models.batch_norm import batch_norm_variables
 from simclr_tf.optimizers import l2_term
+
+COLLAPSED = 0.1  # of the spread that independent directions have
+Embeddings = dict[str, tf.Tensor]
+Values = dict[str, tf.Tensor]
 
 
 class Method(keras.Model):
     """A network and the objective that trains it, with `compile` and `fit` of Keras.
 
-    A subclass says which views it wants (`augmentation`, `number_of_views`) and which
-    metrics it reports (`metric_names`), and computes `objective`. It may define
-    `after_update` for what follows an update, such as a momentum encoder.
+    A method says which views it wants (`recipe`), what it keeps of each image (`embed`), and
+    what it wants of the whole batch (`objective`). It may also define `after_update`, for what
+    follows an update, such as a momentum encoder. All else is here.
+
+    The network has an `encoder`, which maps images (n, height, width, 3) to features (n, d); a
+    `projection_head`, which maps features to a list: the features and the output of each layer;
+    and a `supervised_head` or None. The method trains the supervised head beside, as a linear
+    probe on the entry `probed_layer` of that list; no gradient of it reaches the encoder.
+
+    Attributes:
+      Flags: the dataclass of the method's own flags.
+      DEFAULTS: values of flags that all methods share, where the user gives none.
+      metrics_of: what the method reports besides the probe: names, and what they mean.
+      together: whether views of one size go through the network in one pass and share their
+        batch statistics; otherwise each view has a pass of its own.
+      head_over_all: whether the projection head sees the features of all passes at once.
+      sliceable: whether a batch can be embedded slice by slice, see `micro_batch_size`.
+      wants_numbers: whether embeddings carry the number of each image, as "numbers".
+      untrained: layers or models that gradients do not update, although their variables are
+        trainable: a frozen batch norm would not use the statistics of its batch. A property,
+        where there are some.
 
     Args:
-      network: the network to train.
+      network: what is trained.
+      flags: the method's own; None takes their defaults.
+      plan: the numbers of the training run, for what changes while it lasts; None where the
+        method needs none.
       weight_decay: factor of the l2 term in the loss.
       optimizer_decays: whether the optimizer decays by itself, so that the l2 term is left
         with the supervised head alone; see `l2_variables`.
+      micro_batch_size: images of a slice on each replica; 0 embeds the batch as one. A slice
+        has batch statistics of its own, see `slices`.
     """
 
+    Flags: type = type(None)
+    DEFAULTS: ClassVar[Mapping[str, Any]] = {}
+    metrics_of: ClassVar[Mapping[str, str]] = {}
     augmentation = "pretrain"
     number_of_views = 2
-    metric_names: tuple[str, ...] = ()
+    together = True
+    head_over_all = False
+    sliceable = True
+    wants_numbers = False
+    untrained: Sequence[tf.Module] = ()
 
     def __init__(
         self,
-        network: Network,
+        network: keras.Model,
+        flags: Any = None,
+        plan: Any = None,
+        *,
         weight_decay: float = 0.0,
         optimizer_decays: bool = False,
+        micro_batch_size: int = 0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.network = network
+        self.flags = self.Flags() if flags is None else flags
+        self.plan = plan
         self.weight_decay = weight_decay
         self.optimizer_decays = optimizer_decays
-        names = (*self.metric_names, "weight_decay", "total_loss")
+        self.micro_batch_size = micro_batch_size
         # Metrics are means over all replicas already; with several hosts Keras would add them up.
         self.distribute_reduction_method = "first"
-        self.means = {name: keras.metrics.Mean(name) for name in names}
+        self.means = {name: keras.metrics.Mean(name) for name in self.metric_names}
 
-    def objective(
-        self, views: tuple[tf.Tensor, ...], labels: tf.Tensor | None
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """The loss of this replica's share of the batch, and what to report.
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """What a row of metrics holds."""
+        probe = ("supervised_loss", "supervised_acc") if self.has_probe else ()
+        return (*self.metrics_of, *probe, "weight_decay", "total_loss")
+
+    @property
+    def has_probe(self) -> bool:
+        """Whether a linear probe is trained beside."""
+        return self.network.supervised_head is not None
+
+    @classmethod
+    def for_xla(cls, flags: Any) -> Any:
+        """These flags, as they have to be where XLA compiles the training step.
+
+        Raises:
+          UserError: one of them cannot be compiled.
+        """
+        return flags
+
+    def embed(self, views: tuple[tf.Tensor, ...]) -> Embeddings:
+        """What the objective needs of n images.
 
         Args:
           views: each (n, height, width, 3), float32 in [0, 1].
-          labels: (n,) int64, -1 for an image without label, or None when no image has one.
 
         Returns:
-          The scalar loss, float32, and scalars named like `metric_names`.
+          Float32 tensors whose first axis is the image. "features", (n, views, d), feeds the
+          probe.
         """
         raise NotImplementedError
 
-    def after_update(self) -> None:
-        """Called in every replica when the weights have been updated."""
+    def objective(self, embeddings: Embeddings) -> tuple[tf.Tensor, Values]:
+        """The loss of the global batch, which this replica computes for its own share of it.
+
+        Args:
+          embeddings: what `embed` returned for the images of this replica. What the loss needs
+            of the others it gathers by itself (`replicas.gather`).
+
+        Returns:
+          The scalar loss, float32, whose mean over the replicas is the loss of the batch; and
+          the scalars that `metrics_of` names.
+        """
+        raise NotImplementedError
+
+    def after_update(self, embeddings: Embeddings) -> None:
+        """Called in every replica when the weights have been updated.
+
+        Args:
+          embeddings: those that the update was computed from.
+        """
+
+    def rate_factor(self, variable: tf.Variable) -> tf.Tensor | float | None:
+        """What the update of a variable is multiplied by, outside of the optimizer's slots.
+
+        None is 1. Where it is 0 the variable stays as it is: it is not decayed and has no momentum.
+        """
+        return None
+
+    def chance_levels(self, batch_size: int) -> Mapping[str, float]:
+        """The metrics that are losses, as they are where the encoder tells no images apart."""
+        return {}
+
+    def sign_of_collapse(self, values: Mapping[str, float], batch_size: int) -> str | None:
+        """In words, what a row of metrics says of an encoder that learns nothing; else None."""
+        for name, chance in self.chance_levels(batch_size).items():
+            if values[name] > 0.99 * chance:
+                return f"{name} is {values[name]:.4f} and still at its chance level {chance:.4f}"
+        if values.get("spread", 1.0) < COLLAPSED:
+            return (
+                f"the embeddings of a batch have a spread of {values['spread']:.4f}: they are "
+                "nearly the same for all images"
+            )
+        return None
+
+    def project(
+        self, views: Sequence[tf.Tensor], network: keras.Model | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """What a network makes of views of the same n images, in training mode.
+
+        Args:
+          views: each (n, height, width, 3), of any sizes.
+          network: another than the method's own, such as its momentum encoder.
+
+        Returns:
+          What feeds the probe, (n, views, d), and the projections, (n, views, width), float32.
+        """
+        network = self.network if network is None else network
+        passes = self._passes(views)
+        features = [
+            network.encoder(tf.concat([views[i] for i in numbers], axis=0), training=True)
+            for numbers in passes
+        ]
+        if self.head_over_all:
+            features, passes = [tf.concat(features, axis=0)], [sum(passes, [])]
+        places = [place for numbers in passes for place in numbers]
+        outputs = [network.projection_head(rows, training=True) for rows in features]
+        selected = network.probed_layer
+
+        def of_views(rows):
+            found = [
+                view
+                for numbers, tensor in zip(passes, rows, strict=True)
+                for view in tf.split(tf.cast(tensor, tf.float32), len(numbers))
+            ]
+            return tf.stack([found[places.index(i)] for i in range(len(views))], axis=1)
+
+        return of_views([layers[selected] for layers in outputs]), of_views(
+            [layers[-1] for layers in outputs]
+        )
+
+    def _passes(self, views):
+        """The numbers of the views that go through the encoder together."""
+        if not self.together:
+            return [[i] for i in range(len(views))]
+        by_size: dict[tuple, list[int]] = {}
+        for i, view in enumerate(views):
+            by_size.setdefault(tuple(view.shape[1:3]), []).append(i)
+        return list(by_size.values())
 
     def train_step(self, data: tuple) -> dict[str, tf.Tensor]:
-        """One update with a batch (views, labels), or (views,) without labels."""
-        views, labels = data if len(data) == 2 else (data[0], None)
-        values, gradients = self.values_and_gradients(views, labels)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
-        self.after_update()
+        """One update with a batch: (views,), (views, labels), or (views, labels, numbers).
+
+        `labels` are int64 (n,), -1 for an image without label; `numbers` are int64 (n,).
+        """
+        views, labels, numbers = (*data, None, None)[:3]
+        embeddings, values, gradients = self.values_and_gradients(views, labels, numbers)
+        self.optimizer.apply_gradients(zip(gradients, self.trained_variables, strict=True))
+        self.after_update(embeddings)
         for name, value in values.items():
             self.means[name].update_state(value)
         return {name: mean.result() for name, mean in self.means.items()}
 
     def values_and_gradients(
-        self, views: tuple[tf.Tensor, ...], labels: tf.Tensor | None
-    ) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
-        """What to report, and this replica's share of the gradients of trainable variables."""
-        with tf.GradientTape() as tape:
-            share, values = self.add_decay(*self.objective(views, labels))
-        return values, tape.gradient(share, self.trainable_variables)
+        self,
+        views: tuple[tf.Tensor, ...],
+        labels: tf.Tensor | None = None,
+        numbers: tf.Tensor | None = None,
+    ) -> tuple[Embeddings, Values, list[tf.Tensor]]:
+        """The embeddings, what to report, and this replica's share of the gradients.
 
-    def add_decay(
-        self, loss: tf.Tensor, values: dict[str, tf.Tensor]
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """An objective with the l2 term, divided by the replicas that gradients are summed over."""
+        The gradients are those of `trained_variables`, in their order.
+        """
+        variables = self.trained_variables
+        extra = {"numbers": numbers} if self.wants_numbers else {}
+        if not self.micro_batch_size:
+            with tf.GradientTape() as tape:
+                embeddings = self.embed(views) | extra
+                share, values = self.share(embeddings, labels)
+            return embeddings, values, tape.gradient(share, variables)
+        slices = in_slices(views, self.micro_batch_size)
+        embeddings = embed_slices(self.embed, slices)
+        with tf.GradientTape() as tape:
+            tape.watch(embeddings)
+            share, values = self.share(embeddings | extra, labels)
+        upstream, outside = tape.gradient(
+            share, (embeddings, variables), unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        gradients = slice_gradients(self.embed, slices, upstream, variables, outside)
+        return embeddings | extra, values, gradients
+
+    def share(self, embeddings: Embeddings, labels: tf.Tensor | None) -> tuple[tf.Tensor, Values]:
+        """The loss divided by the replicas that gradients are summed over, and what to report."""
+        loss, values = self.batch_loss(embeddings, labels)
         decay = l2_term(self.decayed_variables, self.weight_decay)
         total = loss + decay
         values = values | {"weight_decay": decay, "total_loss": total}
         return total / replicas.num_replicas(), values
 
+    def batch_loss(
+        self, embeddings: Embeddings, labels: tf.Tensor | None
+    ) -> tuple[tf.Tensor, Values]:
+        """The objective, with the loss of the probe where there is one."""
+        loss, values = self.objective(embeddings)
+        if not self.has_probe:
+            return loss, values
+        features = tf.unstack(tf.stop_gradient(embeddings["features"]), axis=1)
+        logits = self.network.supervised_head(tf.concat(features, axis=0))
+        labels = tf.concat([labels] * len(features), axis=0)
+        probe_loss = supervised_loss(logits, labels)
+        values = values | {
+            "supervised_loss": probe_loss,
+            "supervised_acc": accuracy(logits, labels),
+        }
+        return loss + probe_loss, values
+
+    @property
+    def trained_variables(self) -> list[tf.Variable]:
+        """The variables that gradients update: all trainable ones but those of `untrained`."""
+        left_out = {id(v) for part in self.untrained for v in part.variables}
+        return [v for v in self.trainable_variables if id(v) not in left_out]
+
     @property
     def decayed_variables(self) -> list[tf.Variable]:
         """The variables of the l2 term."""
-        return l2_variables(self.network, self.optimizer_decays)
+        if self.optimizer_decays:
+            return l2_variables(self.network, optimizer_decays=True)
+        return without_batch_norm(self.trained_variables, self)
 
     def reset_means(self) -> None:
         """Begin a new row of metrics."""
@@ -118,8 +311,25 @@ def accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return mean_over_labelled(tf.cast(found, tf.float32), labels)
 
 
-def l2_variables(network: Network, optimizer_decays: bool) -> list[tf.Variable]:
-    """The variables whose l2 term belongs to the loss.
+def spread(embeddings: tf.Tensor) -> tf.Tensor:
+    """How far rows of length 1 differ: 1 where they are independent, 0 where all are the same.
+
+    That is the deviation of a coordinate over the batch, times the root of their number
+    (SimSiam, arXiv 2011.10566, section 4.1).
+
+    Args:
+      embeddings: (n, d) of this replica, of any length; they are normalised here.
+
+    Returns:
+      A float32 scalar, the mean over the replicas.
+    """
+    rows = tf.math.l2_normalize(tf.stop_gradient(embeddings), axis=1)
+    deviation = tf.reduce_mean(tf.math.reduce_std(rows, axis=0))
+    return replicas.mean_over_replicas(deviation) * tf.sqrt(tf.cast(rows.shape[1], tf.float32))
+
+
+def l2_variables(network: keras.Model, optimizer_decays: bool) -> list[tf.Variable]:
+    """The variables of a network whose l2 term belongs to the loss.
 
     Args:
       network: frozen as it will be trained.
@@ -129,5 +339,10 @@ def l2_variables(network: Network, optimizer_decays: bool) -> list[tf.Variable]:
     """
     if optimizer_decays:
         return [] if network.supervised_head is None else [network.supervised_head.kernel]
-    not_decayed = {id(variable) for variable in batch_norm_variables(network)}
-    return [v for v in network.trainable_variables if id(v) not in not_decayed]
+    return without_batch_norm(network.trainable_variables, network)
+
+
+def without_batch_norm(variables: Sequence[tf.Variable], model: keras.Model) -> list[tf.Variable]:
+    """Those of the variables that do not belong to a batch norm layer of the model."""
+    of_batch_norm = {id(variable) for variable in batch_norm_variables(model)}
+    return [v for v in variables if id(v) not in of_batch_norm]

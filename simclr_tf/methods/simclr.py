@@ -1,59 +1,70 @@
 """SimCLR: two views of each image attract, all other images of the batch repel."""
 
+import dataclasses
+
 import tensorflow as tf
 
-from simclr_tf.losses import nt_xent_with_metrics, supervised_loss
-from simclr_tf.methods.base import accuracy
-from simclr_tf.methods.micro_batches import MicroBatches
+from simclr_tf.errors import UserError
+from simclr_tf.flag import flag
+from simclr_tf.losses import chance_level, nt_xent_with_metrics
+from simclr_tf.methods.base import Method
 
 
-class SimCLR(MicroBatches):
-    """Contrastive pretraining (arXiv 2002.05709, Algorithm 1).
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """SimCLR: its projection head and its contrastive loss."""
 
-    When the network has a supervised head and the images have labels, the head is
-    trained beside as a linear probe: it sees both views of labelled images, and no gradient
-    of it reaches the encoder.
+    proj_head_mode: str = flag(
+        "nonlinear", "Kind of projection head.", choices=("none", "linear", "nonlinear")
+    )
+    proj_out_dim: int = flag(
+        128, "Width of the projection head's output.", at_least=1, at_most=2**20
+    )
+    num_proj_layers: int = flag(
+        3, "Number of layers of a nonlinear projection head.", at_least=1, at_most=100
+    )
+    temperature: float = flag(0.1, "Temperature of the contrastive loss.", above=0)
+    hidden_norm: bool = flag(True, "l2-normalise the projections before the contrastive loss.")
+    loss_implementation: str = flag(
+        "auto",
+        "How the contrastive loss is computed: dense holds all similarities of the batch, tiled a "
+        "part of them at a time (same values, memory linear in the batch); auto is tiled where a "
+        "device has many: from a batch of 1024 on one device, 2048 on 4, 8192 on 64.",
+        choices=("auto", "dense", "tiled"),
+        identity=False,
+    )
 
-    Args:
-      temperature: of the contrastive loss.
-      hidden_norm: l2-normalise the projections.
-      loss_implementation: "dense", "tiled" or "auto", see `nt_xent_with_metrics`.
-    """
 
-    def __init__(
-        self,
-        network,
-        temperature: float = 0.1,
-        hidden_norm: bool = True,
-        loss_implementation: str = "auto",
-        **kwargs,
-    ):
-        self.metric_names = ("contrast_loss", "contrast_acc", "contrast_entropy")
-        self.embedding_names = ("projections",)
-        if network.supervised_head is not None:
-            self.metric_names += ("supervised_loss", "supervised_acc")
-            self.embedding_names += ("logits",)
-        super().__init__(network, **kwargs)
-        self.temperature = temperature
-        self.hidden_norm = hidden_norm
-        self.loss_implementation = loss_implementation
+class SimCLR(Method):
+    """Contrastive pretraining (arXiv 2002.05709, Algorithm 1)."""
+
+    Flags = Flags
+    metrics_of = {
+        "contrast_loss": "the contrastive loss",
+        "contrast_acc": "share of views whose nearest other view is of the same image",
+        "contrast_entropy": "entropy of the similarities, in nats",
+    }
+
+    @classmethod
+    def for_xla(cls, flags):
+        if flags.loss_implementation == "tiled":
+            raise UserError(
+                "--loss_implementation=tiled cannot be compiled by XLA. Leave out --jit_compile, "
+                "or give --loss_implementation=dense."
+            )
+        return dataclasses.replace(flags, loss_implementation="dense")
 
     def embed(self, views):
-        outputs = self.network(tf.concat(views, axis=0), training=True, probe_only=True)
-        outputs["projections"] = tf.cast(outputs["projections"][-1], tf.float32)
-        return {name: outputs[name] for name in self.embedding_names}
+        features, projections = self.project(views)
+        return {"features": features, "projections": projections}
 
-    def objective_of(self, embeddings, labels):
-        loss, found, entropy = nt_xent_with_metrics(
-            embeddings["projections"], self.temperature, self.hidden_norm, self.loss_implementation
+    def objective(self, embeddings):
+        hidden = tf.concat(tf.unstack(embeddings["projections"], axis=1), axis=0)
+        flags = self.flags
+        values = nt_xent_with_metrics(
+            hidden, flags.temperature, flags.hidden_norm, flags.loss_implementation
         )
-        values = {"contrast_loss": loss, "contrast_acc": found, "contrast_entropy": entropy}
-        if self.network.supervised_head is not None:
-            labels = tf.concat([labels] * self.number_of_views, axis=0)
-            probe_loss = supervised_loss(embeddings["logits"], labels)
-            values |= {
-                "supervised_loss": probe_loss,
-                "supervised_acc": accuracy(embeddings["logits"], labels),
-            }
-            loss += probe_loss
-        return loss, values
+        return values[0], dict(zip(self.metrics_of, values, strict=True))
+
+    def chance_levels(self, batch_size):
+        return {"contrast_loss": chance_level(batch_size)}

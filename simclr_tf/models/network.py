@@ -103,15 +103,17 @@ class Network(keras.Model):
         self.projection_head.build((None, self.encoder.feature_dim))
         self.built = True
 
-    def call(
-        self, images: tf.Tensor, training: bool = False, probe_only: bool = False
-    ) -> dict[str, Any]:
+    @property
+    def probed_layer(self) -> int:
+        """Which entry of [h, after layer 1, ..., z] feeds the supervised head."""
+        return self.architecture.ft_proj_selector
+
+    def call(self, images: tf.Tensor, training: bool = False) -> dict[str, Any]:
         """Run the network.
 
         Args:
           images: (batch, height, width, 3) float in [0, 1].
           training: use batch statistics.
-          probe_only: no gradient flows from the logits into what is below them.
 
         Returns:
           The encoder's endpoints; `projections`: [h, after layer 1, ..., z]; and `logits`:
@@ -122,10 +124,7 @@ class Network(keras.Model):
         projections = self.projection_head(outputs["final_avg_pool"], training=training)
         outputs["projections"] = projections
         if self.supervised_head is not None:
-            selected = projections[self.architecture.ft_proj_selector]
-            outputs["logits"] = self.supervised_head(
-                tf.stop_gradient(selected) if probe_only else selected
-            )
+            outputs["logits"] = self.supervised_head(projections[self.probed_layer])
         return outputs
 
     def __call__(self, images: tf.Tensor, *args, **kwargs) -> dict[str, Any]:

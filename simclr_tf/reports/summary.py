@@ -6,7 +6,6 @@ from collections.abc import Iterable
 import tensorflow as tf
 
 from simclr_tf.devices.strategies import emulates_bfloat16
-from simclr_tf.losses import chance_level
 from simclr_tf.methods import Method
 from simclr_tf.training.plan import Plan
 
@@ -38,7 +37,7 @@ def run_summary(
     lines = [
         f"encoder          {', '.join(kind)}, h has {network.encoder.feature_dim} values",
         f"projection head  {a.proj_head_mode}{f' {head_widths}' if head_widths else ''}",
-        f"parameters       {count(method.trainable_weights)} trainable, "
+        f"parameters       {count(method.trained_variables)} trainable, "
         f"{count(network.non_trainable_weights)} not",
         f"data             {dataset}, {plan.num_examples:,} images",
         f"batch            {plan.batch_size} on {num_replicas} replica(s)",
@@ -47,18 +46,18 @@ def run_summary(
         f"optimizer        {optimizer.name}, peak learning rate {plan.peak_learning_rate:g}",
     ]
     if hasattr(optimizer, "decays"):
-        decayed = [v for v in method.trainable_variables if optimizer.decays(v)]
+        decayed = [v for v in method.trained_variables if optimizer.decays(v)]
         lines.append(
             f"weight decay     {optimizer.weight_decay:g} on {len(decayed)} variables; "
-            f"{len(method.trainable_variables) - len(decayed)} (batch norm, biases, supervised "
+            f"{len(method.trained_variables) - len(decayed)} (batch norm, biases, supervised "
             "head) are neither decayed nor adapted"
         )
     if method.decayed_variables:
         lines.append(
             f"l2 in the loss   {method.weight_decay:g} on {len(method.decayed_variables)} variables"
         )
-    if "contrast_loss" in method.metric_names:
-        lines.append(f"chance level     contrast_loss {chance_level(plan.batch_size):.4f}")
+    for name, chance in method.chance_levels(plan.batch_size).items():
+        lines.append(f"chance level     {name} {chance:.4f}")
     if network.activations == "bfloat16" and emulates_bfloat16():
         lines.append(
             "bfloat16         is emulated: this processor has no instructions for it, and "

@@ -59,8 +59,8 @@ class StopOnNonFiniteLoss(StepCallback):
             )
 
 
-class WarnAtChance(StepCallback):
-    """Warns once when, after the warm-up, the contrastive loss is still at its chance level.
+class WarnAtCollapse(StepCallback):
+    """Warns once when, after the warm-up, a row of metrics tells that the encoder learns nothing.
 
     It looks at the first row of metrics that begins after the warm-up, and runs before the
     callback that resets them.
@@ -69,14 +69,20 @@ class WarnAtChance(StepCallback):
       start_step: see StepCallback.
       after_step: the last step of the warm-up.
       interval: steps of a row of metrics.
-      chance: the loss when all similarities are equal.
+      sign: what a row of metrics tells of it, in words, or None.
     """
 
-    def __init__(self, start_step: int, after_step: int, interval: int, chance: float):
+    def __init__(
+        self,
+        start_step: int,
+        after_step: int,
+        interval: int,
+        sign: Callable[[dict[str, float]], str | None],
+    ):
         super().__init__(start_step)
         self.after_step = after_step
         self.interval = interval
-        self.chance = chance
+        self.sign = sign
         self._row_begins = start_step
         self._looked = False
 
@@ -85,14 +91,12 @@ class WarnAtChance(StepCallback):
             return
         row_begins, self._row_begins = self._row_begins, step
         self._looked = row_begins >= self.after_step
-        if self._looked and logs["contrast_loss"] > 0.99 * self.chance:
+        if self._looked and (sign := self.sign(logs)):
             logging.warning(
-                "At step %d, after the warm-up, the contrastive loss is %.4f and still at its "
-                "chance level %.4f: the encoder is not learning. Try another learning rate or "
-                "temperature, and look at views.png.",
+                "At step %d, after the warm-up, %s. The encoder is not learning: try another "
+                "learning rate or other flags of the method, and look at views.png.",
                 step,
-                logs["contrast_loss"],
-                self.chance,
+                sign,
             )
 
 

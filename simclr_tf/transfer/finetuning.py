@@ -10,7 +10,7 @@ from simclr_tf.checkpoints.stored import StoredNetwork
 from simclr_tf.data import pipeline
 from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.sources import ImageDataset
-from simclr_tf.methods import Supervised
+from simclr_tf.methods.supervised.classes import Supervised
 from simclr_tf.methods.supervised.multi_label import MultiLabel
 from simclr_tf.models import Architecture, Network
 from simclr_tf.optimizers import warmup_cosine

@@ -292,7 +292,7 @@ def test_large_weights_are_reported_and_rescaled(tmp_path, network):
 def test_the_flag_reaches_both_kinds_of_training(written, builder, capsys):
     flags = {"checkpoint": str(written["run directory"]), "rescale_v1_weights": True}
     config = configuration.from_dict(training.SMALL | flags)
-    method = builder.build(config, SMALL, checkpoints.read(written["run directory"]))
+    method = builder.build(config, SMALL, None, checkpoints.read(written["run directory"]))
     assert "convolution weights are divided by 16.8" in capsys.readouterr().out
     loaded = values(method.network)
     path = "encoder/stem/convolutions/0/kernel"

@@ -8,11 +8,13 @@ import os
 import pytest
 import tensorflow as tf
 
+from simclr_tf import flag
 from simclr_tf.checkpoints import run_files
 from simclr_tf.checkpoints.plain_path import without_patterns
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.errors import UserError
 from simclr_tf.experiment import config as configuration
+from simclr_tf.flag import to_dict
 from simclr_tf.models import Architecture
 from simclr_tf.paths import as_path
 
@@ -27,11 +29,11 @@ FACTS = {
 
 
 def flags(**values):
-    return configuration.to_dict(configuration.from_dict(values))
+    return to_dict(configuration.from_dict(values))
 
 
 def identity(**values):
-    return configuration.identity(configuration.from_dict(values))
+    return flag.identity(configuration.from_dict(values))
 
 
 def claimed(path, **values):

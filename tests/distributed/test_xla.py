@@ -21,7 +21,9 @@ def make_method():
     flags = {"image_size": SIZE, "temperature": 0.5}
     config = configuration.from_dict(training.SMALL | flags)
     keras.utils.set_random_seed(0)
-    method = pretraining.build(config, pretraining.architecture_of(config, num_classes=10))
+    method = pretraining.build(
+        config, pretraining.architecture_of(config, num_classes=10), plan=None
+    )
     method.optimizer = optimizers.build(
         "lars",
         0.1,

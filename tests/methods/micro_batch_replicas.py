@@ -30,7 +30,9 @@ def main(output, replicas, mode):
         architecture = Architecture(18, cifar_stem=True, proj_out_dim=16, num_classes=3)
         network = Network(architecture, recompute=mode == "recompute")
         slices = 2 if mode == "slices" else 0
-        method = SimCLR(network, 0.5, weight_decay=1e-3, micro_batch_size=slices)
+        method = SimCLR(
+            network, SimCLR.Flags(temperature=0.5), weight_decay=1e-3, micro_batch_size=slices
+        )
         for layer in method.network.submodules:
             if hasattr(layer, "gamma"):
                 layer.gamma.assign(tf.ones_like(layer.gamma))

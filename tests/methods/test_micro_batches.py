@@ -12,8 +12,8 @@ import training
 
 from simclr_tf.backend import keras
 from simclr_tf.errors import UserError
-from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import checks, pretraining
+from simclr_tf.experiment import config as configuration
 from simclr_tf.methods import SimCLR
 from simclr_tf.models import Architecture, Network
 from simclr_tf.models.batch_norm import batch_norm_variables, statistics
@@ -35,12 +35,12 @@ def method(recompute=False, activations="float32", **options):
     network = Network(architecture, activations, recompute)
     for gamma in batch_norm_variables(network):  # so that nothing is multiplied by 0
         gamma.assign(gamma + 0.1 * tf.random.normal(gamma.shape))
-    return SimCLR(network, temperature=0.5, weight_decay=1e-3, **options)
+    return SimCLR(network, SimCLR.Flags(temperature=0.5), weight_decay=1e-3, **options)
 
 
 def computed(method, function):
     """Values and gradients of `function`, and the moving statistics after it."""
-    values, gradients = tf.function(function)()
+    _, values, gradients = tf.function(function)()
     moving = [v.numpy() for v in method.network.non_trainable_variables]
     return {k: float(v) for k, v in values.items()}, [g.numpy() for g in gradients], moving
 
@@ -53,11 +53,10 @@ def of_slices_on_one_tape(method, size):
             for i in range(0, IMAGES, size)
         ]
         embeddings = {
-            name: tf.concat([s[name][v * size : (v + 1) * size] for v in (0, 1) for s in slices], 0)
-            for name in slices[0]
+            name: tf.concat([part[name] for part in slices], axis=0) for name in slices[0]
         }
-        share, values = method.add_decay(*method.objective_of(embeddings, LABELS))
-    return values, tape.gradient(share, method.trainable_variables)
+        share, values = method.share(embeddings, LABELS)
+    return embeddings, values, tape.gradient(share, method.trained_variables)
 
 
 def assert_equal(found, expected, tolerance):
@@ -96,7 +95,7 @@ def test_the_flags_are_checked_and_reach_the_method():
     def build(**flags):
         config = configuration.from_dict(training.SMALL | {"model_dir": "unused"} | flags)
         checks.check_flags(config)
-        return pretraining.build(config, pretraining.architecture_of(config, 10))
+        return pretraining.build(config, pretraining.architecture_of(config, 10), plan=None)
 
     built = build(micro_batch_size=4, recompute=True)
     assert built.micro_batch_size == 4 and built.network.encoder.recompute

@@ -7,7 +7,9 @@ import tensorflow as tf
 from simclr_tf import losses, optimizers
 from simclr_tf.backend import keras
 from simclr_tf.experiment import config, parts
-from simclr_tf.methods import SimCLR, Supervised, l2_variables
+from simclr_tf.methods import SimCLR
+from simclr_tf.methods.base import l2_variables
+from simclr_tf.methods.supervised.classes import Supervised
 from simclr_tf.methods.supervised.multi_label import MultiLabel
 from simclr_tf.models import Architecture, Network
 from simclr_tf.models.batch_norm import batch_norm_variables
@@ -31,9 +33,14 @@ def views():
 LABELS = tf.constant([0, 1, 2, 0, 1, 2, 0, 1], tf.int64)
 
 
+def loss_of(method, views, labels):
+    """The loss, without decay, and what is reported."""
+    return method.batch_loss(method.embed(views), labels)
+
+
 def gradients(method, variables, views, labels):
     with tf.GradientTape() as tape:
-        loss, _ = method.objective(views, labels)
+        loss, _ = loss_of(method, views, labels)
     return tape.gradient(loss, variables)
 
 
@@ -52,7 +59,7 @@ def test_the_probe_sends_nothing_into_the_encoder(views):
 
 def test_the_objective_is_the_contrast_of_both_views_plus_the_probe_on_both(views):
     model = network(num_classes=3)
-    loss, values = SimCLR(model, temperature=0.5).objective(views, LABELS)
+    loss, values = loss_of(SimCLR(model, SimCLR.Flags(temperature=0.5)), views, LABELS)
     outputs = model(tf.concat(views, axis=0), training=True)
     contrast, *_ = losses.nt_xent(outputs["projections"][-1], 0.5)
     probe = losses.supervised_loss(outputs["logits"], tf.concat([LABELS, LABELS], axis=0))
@@ -67,7 +74,7 @@ def test_one_step_updates_every_variable_by_its_rule(name, views):
     flags = {"optimizer": name, "weight_decay": decay, "momentum": 0.9}
     model = network(num_classes=3)
     method = SimCLR(model, weight_decay=decay, optimizer_decays=name == "lars")
-    method.compile(parts.make_optimizer(config.from_dict(flags), PLAN, model))
+    method.compile(parts.make_optimizer(config.from_dict(flags), PLAN, method))
     before = [v.numpy() for v in model.trainable_variables]
     slopes = gradients(method, model.trainable_variables, views, LABELS)
     logs = method.train_step((views, LABELS))
@@ -103,7 +110,7 @@ def test_what_the_loss_decays():
 
 def test_the_assembled_lars_leaves_vectors_and_the_head_alone():
     model = network(num_classes=3)
-    optimizer = parts.make_optimizer(config.from_dict({"optimizer": "lars"}), PLAN, model)
+    optimizer = parts.make_optimizer(config.from_dict({"optimizer": "lars"}), PLAN, SimCLR(model))
     optimizers.create_slots(optimizer, model.trainable_variables)
     for v in model.trainable_variables:
         expected = v.shape.rank > 1 and v is not model.supervised_head.kernel
@@ -113,7 +120,7 @@ def test_the_assembled_lars_leaves_vectors_and_the_head_alone():
 
 def test_supervised_training_sees_one_view(views):
     model = network(num_classes=3, proj_head_mode="none")
-    loss, values = Supervised(model).objective(views[:1], LABELS)
+    loss, values = loss_of(Supervised(model), views[:1], LABELS)
     logits = model(views[0], training=True)["logits"]
     assert float(loss) == pytest.approx(float(losses.supervised_loss(logits, LABELS)), rel=1e-5)
     found = np.mean(logits.numpy().argmax(1) == LABELS.numpy())
@@ -134,7 +141,7 @@ def numpy_probe(logits, labels):
 
 def test_the_probe_learns_from_labelled_images_alone(views):
     model = network(num_classes=3)
-    _, values = SimCLR(model).objective(views, PARTLY)
+    _, values = loss_of(SimCLR(model), views, PARTLY)
     logits = model(tf.concat(views, axis=0), training=True)["logits"]
     loss, found = numpy_probe(logits, tf.concat([PARTLY, PARTLY], axis=0))
     assert float(values["supervised_loss"]) == pytest.approx(loss, rel=1e-4)
@@ -143,7 +150,7 @@ def test_the_probe_learns_from_labelled_images_alone(views):
 
 def test_supervised_training_learns_from_labelled_images_alone(views):
     model = network(num_classes=3, proj_head_mode="none")
-    loss, values = Supervised(model).objective(views[:1], PARTLY)
+    loss, values = loss_of(Supervised(model), views[:1], PARTLY)
     expected, found = numpy_probe(model(views[0], training=True)["logits"], PARTLY)
     assert float(loss) == pytest.approx(expected, rel=1e-4)
     assert float(values["supervised_acc"]) == pytest.approx(found)
@@ -165,7 +172,7 @@ def test_a_batch_without_labels_trains_the_encoder_alone(views):
 def test_classes_that_do_not_count_are_left_out_of_the_accuracy_of_several_labels(views):
     model = network(num_classes=3, proj_head_mode="none")
     labels = np.random.default_rng(0).integers(-1, 2, (8, 3))
-    _, values = MultiLabel(model).objective(views[:1], tf.constant(labels))
+    _, values = loss_of(MultiLabel(model), views[:1], tf.constant(labels))
     logits = model(views[0], training=True)["logits"].numpy()
     found = ((logits > 0) == (labels == 1))[labels >= 0].mean()
     assert float(values["supervised_acc"]) == pytest.approx(found)

@@ -10,7 +10,8 @@ from simclr_tf.experiment import pretraining
 
 def implementation(**flags):
     config = configuration.from_dict(training.SMALL | flags)
-    return pretraining.build(config, pretraining.architecture_of(config, 10)).loss_implementation
+    method = pretraining.build(config, pretraining.architecture_of(config, 10), plan=None)
+    return method.flags.loss_implementation
 
 
 def test_the_flag_reaches_the_method():

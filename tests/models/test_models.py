@@ -424,18 +424,6 @@ def test_frozen_batch_norm_uses_moving_averages():
     assert np.any(encoder(images(), training=True) != inference)
 
 
-def test_probe_does_not_train_the_encoder(network):
-    for probe_only in (True, False):
-        with tf.GradientTape() as tape:
-            outputs = network(images(), training=True, probe_only=probe_only)
-            loss = tf.reduce_sum(outputs["logits"] ** 2)
-        kernel = network.encoder.stem.convolutions[0].kernel
-        head = network.supervised_head.kernel
-        below, own = tape.gradient(loss, [kernel, head])
-        assert (below is None) == probe_only
-        assert own is not None
-
-
 @pytest.mark.parametrize("selector", [0, 1, 2, -1, -3])
 def test_supervised_head_stands_on_the_selected_layer(selector):
     architecture = Architecture(

@@ -5,23 +5,27 @@ from simclr_tf.methods.base import Method, accuracy
 
 
 class Supervised(Method):
-    """Softmax cross-entropy on one view, cropped and flipped (SimCLR appendix B.5, B.6).
+    """Softmax cross-entropy on one view (SimCLR appendix B.5, B.6).
 
     What is trained is decided by the network: frozen layers stay as they are. Images without
     label, -1, do not count.
-
-    Args:
-      augmentation: how the view is made, see `pipeline.training_dataset`.
     """
 
     number_of_views = 1
-    metric_names = ("supervised_loss", "supervised_acc")
+    has_probe = False
+    metrics_of = {
+        "supervised_loss": "the loss of labelled images",
+        "supervised_acc": "share of them whose class is found",
+    }
 
     def __init__(self, network, augmentation: str = "finetune", **kwargs):
         super().__init__(network, **kwargs)
         self.augmentation = augmentation
 
-    def objective(self, views, labels):
-        logits = self.network(views[0], training=True)["logits"]
+    def embed(self, views):
+        return {"logits": self.network(views[0], training=True)["logits"]}
+
+    def batch_loss(self, embeddings, labels):
+        logits = embeddings["logits"]
         loss = supervised_loss(logits, labels)
         return loss, {"supervised_loss": loss, "supervised_acc": accuracy(logits, labels)}

@@ -24,6 +24,7 @@ class Distillation(Method):
 
     augmentation = "finetune"
     number_of_views = 1
+    has_probe = False
 
     def __init__(
         self,
@@ -33,17 +34,26 @@ class Distillation(Method):
         alpha: float = 1.0,
         **kwargs,
     ):
-        self.metric_names = ("distillation_loss", "teacher_agreement")
-        if alpha < 1:
-            self.metric_names += ("supervised_loss",)
+        self.alpha = alpha
         super().__init__(network, **kwargs)
         self.teacher = teacher
         self.temperature = temperature
-        self.alpha = alpha
 
-    def objective(self, views, labels):
+    @property
+    def metrics_of(self):
+        of_labels = {"supervised_loss": "the loss of labelled images"}
+        return {
+            "distillation_loss": "the loss against the teacher's predictions",
+            "teacher_agreement": "share of images for which both predict the same class",
+        } | (of_labels if self.alpha < 1 else {})
+
+    def embed(self, views):
         teacher_logits = tf.stop_gradient(self.teacher(views[0]))
         logits = self.network(views[0], training=True)["logits"]
+        return {"logits": logits, "teacher_logits": teacher_logits}
+
+    def batch_loss(self, embeddings, labels):
+        logits, teacher_logits = embeddings["logits"], embeddings["teacher_logits"]
         loss = distillation_loss(logits, teacher_logits, self.temperature)
         agreement = accuracy(logits, tf.argmax(teacher_logits, axis=1))
         values = {"distillation_loss": loss, "teacher_agreement": agreement}

@@ -8,13 +8,13 @@ from simclr_tf.methods.supervised.classes import Supervised
 
 
 class MultiLabel(Supervised):
-    """One yes-or-no decision for each class: logistic loss on one view, cropped and flipped.
+    """One yes-or-no decision for each class: logistic loss on one view.
 
     Labels are (n, classes) in {-1, 0, 1}; -1 does not count.
     """
 
-    def objective(self, views, labels):
-        logits = self.network(views[0], training=True)["logits"]
+    def batch_loss(self, embeddings, labels):
+        logits = embeddings["logits"]
         loss = multi_label_loss(logits, labels)
         right = tf.cast(tf.equal(logits > 0, labels == 1), tf.float32)
         return loss, {

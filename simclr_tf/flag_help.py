@@ -1,0 +1,47 @@
+"""What --help prints: the flags of a configuration, group by group."""
+
+import dataclasses
+import textwrap
+from typing import Any
+
+from simclr_tf.flag import Range
+
+WIDTH = 96
+
+
+def help_text(config_class: type, about: str) -> str:
+    """The flags of a program with their defaults, choices and ranges; a method's own come first.
+
+    Args:
+      config_class: a dataclass of groups of flags.
+      about: what the program is for; its first line is shown.
+    """
+    groups = sorted(dataclasses.fields(config_class), key=lambda group: group.name != "method")
+    parts = [about.strip().partition("\n")[0]] if about.strip() else []
+    for group in groups:
+        title = (group.type.__doc__ or group.name).strip().partition("\n")[0]
+        parts.append("\n\n".join([title, *map(_flag, dataclasses.fields(group.type))]))
+    parts.append("--helpfull shows the flags of absl and its logging too.")
+    return "\n\n\n".join(parts)
+
+
+def _flag(field: dataclasses.Field) -> str:
+    """A flag: its default and what it may be, and below its help."""
+    shown = f"  --{field.name}"
+    if isinstance(field.default, bool):
+        shown = f"  --[no]{field.name}"
+    if field.default is not None:
+        shown += f"={field.default}"
+    allowed = _allowed(field)
+    lines = textwrap.wrap(
+        field.metadata["help"], WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6
+    )
+    return "\n".join([shown + (f"  ({allowed})" if allowed else ""), *lines])
+
+
+def _allowed(field: dataclasses.Field) -> str:
+    choices: Any = field.metadata["choices"]
+    if choices:
+        return f"one of {', '.join(map(str, choices))}"
+    allowed = field.metadata["range"]
+    return "" if allowed == Range() else str(allowed).removeprefix("is ").removeprefix("lies ")
