@@ -3,10 +3,12 @@
 import pathlib
 import re
 import shlex
+import unittest.mock
 
 from absl import flags
 
 from simclr_tf import cli
+from simclr_tf.experiment import method_flags
 from simclr_tf.experiment.config import ExperimentConfig
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -17,10 +19,22 @@ def parsed(
 ) -> tuple[ExperimentConfig, frozenset[str]]:
     """The configuration of a command line, and the names of the flags that it gives."""
     values = flags.FlagValues()
+    argv = ["run.py", *arguments]
+    if issubclass(config_class, ExperimentConfig):
+        config_class = method_flags.asked_for(argv, config_class)
     cli.define_flags(config_class, values)
-    rest = values(["run.py", *arguments])
+    rest = values(argv)
     assert rest == ["run.py"], f"not flags: {rest[1:]}"
     return cli.read_flags(config_class, values), cli.given_flags(config_class, values)
+
+
+def parse(*arguments: str) -> None:
+    """Parse a command line as run.py does, with what it says and its exit status."""
+    argv, values = ["run.py", *arguments], flags.FlagValues()
+    config_class = method_flags.asked_for(argv, ExperimentConfig)
+    cli.define_flags(config_class, values)
+    with unittest.mock.patch.object(cli.flags, "FLAGS", values):
+        cli.parser(config_class, method_flags.flags_of_others(config_class))(argv)
 
 
 def config_of(*arguments: str, config_class: type = ExperimentConfig) -> ExperimentConfig:

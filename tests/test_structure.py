@@ -5,6 +5,7 @@ The source is read and not run, so this needs no TensorFlow.
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -201,6 +202,13 @@ def test_one_module_chooses_keras():
             if isinstance(node, ast.Attribute) and ast.unparse(node) == "tf.keras":
                 chosen.add(module)
     assert chosen == {"simclr_tf.backend"}
+
+
+def test_one_place_names_the_methods():
+    methods = {m for m in TREES if re.fullmatch(rf"{PACKAGE}\.methods\.\w+", m)}
+    shared = {f"{PACKAGE}.methods.{name}" for name in ("base", "slices", "supervised", "twin")}
+    for method in methods - shared:
+        assert importers(method) <= {f"{PACKAGE}.methods"} | methods, method
 
 
 def test_tensorflow_addons_is_imported_in_one_place():

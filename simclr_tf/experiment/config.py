@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from simclr_tf import flag as flags
 from simclr_tf.flag import LARGEST_SEED, flag
-from simclr_tf.methods import METHODS, SimCLR
+from simclr_tf.methods import DEFAULT_METHOD, METHODS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,7 +211,7 @@ class TrainConfig:
         choices=("pretrain", "finetune"),
     )
     method: str = flag(
-        "simclr",
+        DEFAULT_METHOD,
         "How images without labels are learned from. Each method has flags of its own. What starts "
         "from a run or a checkpoint takes its method from it.",
         choices=METHODS,
@@ -390,7 +390,7 @@ class ExperimentConfig:
     data: DataConfig = DataConfig()
     view: ViewConfig = ViewConfig()
     model: ModelConfig = ModelConfig()
-    method: SimCLR.Flags = SimCLR.Flags()
+    method: METHODS[DEFAULT_METHOD].Flags = METHODS[DEFAULT_METHOD].Flags()
     distillation: DistillationConfig = DistillationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()

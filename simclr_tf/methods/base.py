@@ -127,8 +127,8 @@ class Method(keras.Model):
             of the others it gathers by itself (`replicas.gather`).
 
         Returns:
-          The scalar loss, float32, whose mean over the replicas is the loss of the batch; and
-          the scalars that `metrics_of` names.
+          The scalar loss, float32, and the scalars that `metrics_of` names. The mean of each
+          over the replicas is that of the batch.
         """
         raise NotImplementedError
 
@@ -318,14 +318,13 @@ def spread(embeddings: tf.Tensor) -> tf.Tensor:
     (SimSiam, arXiv 2011.10566, section 4.1).
 
     Args:
-      embeddings: (n, d) of this replica, of any length; they are normalised here.
+      embeddings: (n, d), of any length; they are normalised here.
 
     Returns:
-      A float32 scalar, the mean over the replicas.
+      A float32 scalar.
     """
     rows = tf.math.l2_normalize(tf.stop_gradient(embeddings), axis=1)
-    deviation = tf.reduce_mean(tf.math.reduce_std(rows, axis=0))
-    return replicas.mean_over_replicas(deviation) * tf.sqrt(tf.cast(rows.shape[1], tf.float32))
+    return tf.reduce_mean(tf.math.reduce_std(rows, axis=0)) * rows.shape[1] ** 0.5
 
 
 def l2_variables(network: keras.Model, optimizer_decays: bool) -> list[tf.Variable]:
