@@ -43,6 +43,34 @@ def test_a_warmup_that_is_too_long():
         make_plan(**CIFAR | {"train_epochs": 5}, shorten_warmup=True)
 
 
+def test_schedules():
+    """An epoch has 98 steps, and the peak is 2."""
+    changes = {
+        "cosine to 0.01 of the peak": {"final_rate": 0.005},
+        "cosine by epoch": {"schedule_by": "epoch", "warmup_epochs": 0.0},
+        "steps": {"schedule": "steps", "schedule_milestones": "20, 30", "schedule_gamma": 0.5},
+        "constant": {"schedule": "constant", "warmup_start": 0.25},
+    }
+    expected = {
+        "cosine to 0.01 of the peak": {0: 0, 488: 1, 976: 2, 9766: 0.01},
+        "cosine by epoch": {0: 2, 97: 2, 98: 1.9995066, 4900: 1, 9765: 0.000493},
+        "steps": {0: 0, 488: 1, 976: 2, 1959: 2, 1960: 1, 2939: 1, 2940: 0.5, 9766: 0.5},
+        "constant": {0: 0.5, 975: 2, 976: 2, 9766: 2},
+    }
+    for name, change in changes.items():
+        schedule = make_plan(**CIFAR | change).schedule
+        for step, rate in expected[name].items():
+            assert float(schedule(step)) == pytest.approx(rate, rel=1e-3), (name, step)
+
+
+def test_milestones_of_a_training_that_is_given_in_steps_may_come_too_late():
+    """A recipe that is cut short by --train_steps keeps its milestones."""
+    late = CIFAR | {"schedule": "steps", "schedule_milestones": "120,160"}
+    plan = make_plan(**late | {"train_steps": 2000})
+    assert plan.milestones == (120 * 98, 160 * 98)
+    assert float(plan.schedule(1999)) == 2.0
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -52,8 +80,15 @@ def test_a_warmup_that_is_too_long():
         ({"train_epochs": 0}, "--train_epochs is at least 1"),
         ({"warmup_epochs": -1.0}, "--warmup_epochs is not negative"),
         ({"learning_rate_scaling": "log"}, "linear"),
+        ({"schedule": "steps"}, "--schedule=steps needs --schedule_milestones"),
+        ({"schedule_milestones": "60 80"}, "whole numbers.*Received: 60 80"),
+        ({"schedule_milestones": "60,"}, "whole numbers.*Received: 60,"),
+        ({"schedule_milestones": "80,60"}, "grow from at least 1"),
+        ({"schedule_milestones": "0,60"}, "grow from at least 1"),
+        ({"schedule_milestones": "60,100"}, "=60,100 are not all within the training: it has 100"),
+        ({"warmup_start": 2.0}, "warmup_start is a share"),
     ],
 )
 def test_numbers_that_do_not_fit(change, message):
     with pytest.raises(UserError, match=message):
-        make_plan(**CIFAR | change)
+        make_plan(**CIFAR | change).schedule

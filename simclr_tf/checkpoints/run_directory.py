@@ -56,6 +56,17 @@ _REMEMBERED: Kinds = {
     "train_steps": int,
 }
 
+# What runs of versions without these flags did.
+_SCHEDULE_BEFORE = {
+    "warmup_start": 0.0,
+    "schedule": "cosine",
+    "schedule_by": "step",
+    "schedule_milestones": "",
+    "schedule_gamma": 0.1,
+    "final_rate": 0.0,
+    "lars_rate_outside": False,
+}
+
 
 def write_json(path: AnyPath, values: Mapping[str, Any]) -> None:
     """Write a JSON file so that readers see the old file or the new one, never a part."""
@@ -137,7 +148,7 @@ class RunDirectory:
         """The flags of the run that the directory holds, and what else it remembers.
 
         Runs of earlier versions have no split seed of their own, it is their seed; they did
-        not turn photographs; and their method was SimCLR.
+        not turn photographs; their method was SimCLR, and they had one schedule.
 
         Args:
           complete: whether all that a run needs has to be there, to go on or be evaluated.
@@ -148,7 +159,7 @@ class RunDirectory:
         stored = self._read(CONFIG)
         added = {"split_seed": stored.get("seed", 0), "label_seed": None}
         added |= {"upright": False, "cifar_stem": "auto", "method": "simclr"}
-        stored = added | stored
+        stored = added | _SCHEDULE_BEFORE | stored
         needed = {n: k for n, k in _REMEMBERED.items() if complete or n in stored}
         check_entries(stored, needed, str(self / CONFIG))
         return stored

@@ -179,8 +179,9 @@ class OptimizerConfig:
 
     optimizer: str = flag(
         "lars",
-        "Optimizer; momentum is SGD with Nesterov momentum, lamb needs tensorflow-addons.",
-        choices=("momentum", "adam", "lars", "lamb"),
+        "Optimizer; momentum is SGD with Nesterov momentum, sgd is PyTorch's without, larc is "
+        "SwAV's; lamb needs tensorflow-addons.",
+        choices=("momentum", "sgd", "adam", "lars", "larc", "lamb"),
     )
     learning_rate: float = flag(
         0.3,
@@ -191,8 +192,44 @@ class OptimizerConfig:
         "linear", "How the learning rate grows with the batch.", choices=("linear", "sqrt")
     )
     warmup_epochs: float = flag(10.0, "Epochs of linear warm-up.", at_least=0)
+    warmup_start: float = flag(
+        0.0, "Where the warm-up starts, as a share of its end.", at_least=0, at_most=1
+    )
+    schedule: str = flag(
+        "cosine",
+        "What the learning rate does after the warm-up: fall along a cosine, drop in steps at "
+        "--schedule_milestones, or stay constant.",
+        choices=("cosine", "steps", "constant"),
+    )
+    schedule_by: str = flag(
+        "step",
+        "Whether the cosine falls in every step, or once per epoch.",
+        choices=("step", "epoch"),
+    )
+    schedule_milestones: str = flag(
+        "",
+        "Epochs at which --schedule=steps drops the learning rate, with commas between, such as "
+        "120,160.",
+    )
+    schedule_gamma: float = flag(
+        0.1,
+        "What the learning rate is multiplied by at each of --schedule_milestones.",
+        above=0,
+        at_most=1,
+    )
+    final_rate: float = flag(
+        0.0,
+        "Where the cosine ends, as a share of the highest learning rate.",
+        at_least=0,
+        at_most=1,
+    )
     weight_decay: float = flag(1e-6, "Weight decay.", at_least=0)
-    momentum: float = flag(0.9, "Momentum of momentum and lars.", at_least=0, below=1)
+    momentum: float = flag(0.9, "Momentum of momentum, sgd, lars and larc.", at_least=0, below=1)
+    lars_rate_outside: bool = flag(
+        False,
+        "Multiply by the learning rate after the momentum of lars, as BYOL, Barlow Twins and "
+        "VICReg do, and not before.",
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -212,13 +212,25 @@ def plan_of(
         learning_rate_scaling=config.optimizer.learning_rate_scaling,
         num_replicas=num_replicas,
         shorten_warmup="warmup_epochs" not in explicit,
+        warmup_start=config.optimizer.warmup_start,
+        schedule=config.optimizer.schedule,
+        schedule_by=config.optimizer.schedule_by,
+        schedule_milestones=config.optimizer.schedule_milestones,
+        schedule_gamma=config.optimizer.schedule_gamma,
+        final_rate=config.optimizer.final_rate,
     )
 
 
 def make_optimizer(
     config: ExperimentConfig, plan: Plan, method: Method
 ) -> keras.optimizers.Optimizer:
-    """The optimizer; the supervised head is kept from its weight decay and adaptation."""
+    """The optimizer; the supervised head is kept from its weight decay and adaptation.
+
+    Args:
+      config: the flags.
+      plan: the numbers of the run.
+      method: what it will train.
+    """
     head = method.network.supervised_head
     return optimizers.build(
         config.optimizer.optimizer,
@@ -226,6 +238,8 @@ def make_optimizer(
         momentum=config.optimizer.momentum,
         weight_decay=config.optimizer.weight_decay,
         exclude=[] if head is None else head.trainable_weights,
+        rate_outside=config.optimizer.lars_rate_outside,
+        rate_factor=method.rate_factor,
     )
 
 

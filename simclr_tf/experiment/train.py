@@ -173,8 +173,7 @@ def _tell_longer(before: int, plan: Plan) -> None:
     print(
         f"The run was finished at step {before:,} and is made longer, to step "
         f"{plan.train_steps:,}: it goes on from its last checkpoint with the schedule of the new "
-        f"length, whose learning rate is {rate:.4g} there, and not the 0 that the old one ended "
-        "with.",
+        f"length, whose learning rate is {rate:.4g} there, and not what the old one ended with.",
         flush=True,
     )
 

@@ -10,7 +10,7 @@ from simclr_tf.devices import replicas
 from simclr_tf.losses import mean_over_labelled, supervised_loss
 from simclr_tf.methods.slices import embed_slices, in_slices, slice_gradients
 from simclr_tf.models.batch_norm import batch_norm_variables
-from simclr_tf.optimizers import l2_term
+from simclr_tf.optimizers import RateFactor, l2_term
 
 COLLAPSED = 0.1  # of the spread that independent directions have
 Embeddings = dict[str, tf.Tensor]
@@ -41,6 +41,9 @@ class Method(keras.Model):
       untrained: layers or models that gradients do not update, although their variables are
         trainable: a frozen batch norm would not use the statistics of its batch. A property,
         where there are some.
+      rate_factor: a method of one variable, where some have another learning rate: a scalar that
+        the variable's update is multiplied by, outside of the optimizer's slots, or None for 1.
+        Where it is 0 the variable stays as it is, without decay and momentum.
 
     Args:
       network: what is trained.
@@ -64,6 +67,7 @@ class Method(keras.Model):
     sliceable = True
     wants_numbers = False
     untrained: Sequence[tf.Module] = ()
+    rate_factor: RateFactor | None = None
 
     def __init__(
         self,
@@ -138,13 +142,6 @@ class Method(keras.Model):
         Args:
           embeddings: those that the update was computed from.
         """
-
-    def rate_factor(self, variable: tf.Variable) -> tf.Tensor | float | None:
-        """What the update of a variable is multiplied by, outside of the optimizer's slots.
-
-        None is 1. Where it is 0 the variable stays as it is: it is not decayed and has no momentum.
-        """
-        return None
 
     def chance_levels(self, batch_size: int) -> Mapping[str, float]:
         """The metrics that are losses, as they are where the encoder tells no images apart."""

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from simclr_tf.backend import keras
 from simclr_tf.errors import UserError
+from simclr_tf.optimizers.rate_factors import whole
 
 try:
     import tensorflow_addons as tfa
@@ -48,9 +49,7 @@ class LAMB(tfa.optimizers.LAMB):
         self._excluded = {variable._unique_id for variable in exclude}
 
     def _included(self, variable):
-        # A replica's copy of a variable goes by the identity of the whole.
-        whole = getattr(variable.handle, "_distributed_container", lambda: variable)()
-        return variable.shape.rank > 1 and whole._unique_id not in self._excluded
+        return variable.shape.rank > 1 and whole(variable)._unique_id not in self._excluded
 
     def _do_use_weight_decay(self, variable):
         return self._included(variable)

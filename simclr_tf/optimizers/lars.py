@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from simclr_tf.backend import keras
+from simclr_tf.errors import UserError
 
 
 @keras.utils.register_keras_serializable("simclr_tf")
@@ -29,6 +30,14 @@ class LARS(keras.optimizers.Optimizer):
         u = v                           Nesterov: momentum * v + g
         w = w - lr * trust * u
 
+    With `rate_outside`, classic momentum adapts x = g too, but the learning rate is outside the
+    slot, as in the official code of BYOL, Barlow Twins and VICReg. That equals the first rule
+    while the learning rate is constant, and differs when it changes:
+
+        s = trust * g
+        v = momentum * v + s
+        w = w - lr * v                  Nesterov: w - lr * (momentum * v + s)
+
     Variables of rank 0 and 1 (biases, gamma and beta of batch norm) are neither decayed nor
     adapted. Others are excluded as objects, before the optimizer is built, by
     `exclude_from_weight_decay(var_list=...)` and `exclude_from_layer_adaptation(var_list=...)`;
@@ -42,11 +51,16 @@ class LARS(keras.optimizers.Optimizer):
       weight_decay: Strength of the decay that is part of the gradient, as above. (Other Keras
         optimizers decouple theirs: they take it from the weights beside the step.)
       use_nesterov: Whether the step looks ahead along the momentum.
-      classic_momentum: Which of the two rules.
+      classic_momentum: Which of the first two rules.
       eeta: The trust coefficient.
+      rate_outside: Whether classic momentum keeps the learning rate outside the slot. Popular
+        momentum does so anyway.
       name: Name of the optimizer.
       jit_compile: Whether to compile each variable's update with XLA, on GPUs.
       **kwargs: Clipping and averaging, as of `keras.optimizers.Optimizer`.
+
+    Raises:
+      UserError: If `rate_outside` is asked for without classic momentum.
     """
 
     def __init__(
@@ -59,14 +73,21 @@ class LARS(keras.optimizers.Optimizer):
         eeta: float = 0.001,
         name: str = "LARS",
         jit_compile: bool = False,
+        rate_outside: bool = False,
         **kwargs,
     ):
+        if rate_outside and not classic_momentum:
+            raise UserError(
+                "rate_outside=True is for classic momentum; popular momentum has the rate outside "
+                "anyway. Received: classic_momentum=False. Leave one of them out."
+            )
         super().__init__(name=name, weight_decay=weight_decay, jit_compile=jit_compile, **kwargs)
         self._learning_rate = self._build_learning_rate(learning_rate)
         self.momentum = momentum
         self.use_nesterov = use_nesterov
         self.classic_momentum = classic_momentum
         self.eeta = eeta
+        self.rate_outside = rate_outside
         self._exclude_from_layer_adaptation = set()
 
     def exclude_from_layer_adaptation(self, var_list: Sequence[tf.Variable]) -> None:
@@ -108,9 +129,11 @@ class LARS(keras.optimizers.Optimizer):
         if self.weight_decay and self.decays(variable):
             g += self.weight_decay * w
         if self.classic_momentum:
-            s = lr * self._trust(variable, w, g) * g
+            trust = self._trust(variable, w, g)
+            s = (trust if self.rate_outside else lr * trust) * g
             v = self.momentum * v + s
             step = self.momentum * v + s if self.use_nesterov else v
+            step = lr * step if self.rate_outside else step
         else:
             v = self.momentum * v + g
             u = self.momentum * v + g if self.use_nesterov else v
@@ -138,4 +161,5 @@ class LARS(keras.optimizers.Optimizer):
             "use_nesterov": self.use_nesterov,
             "classic_momentum": self.classic_momentum,
             "eeta": self.eeta,
+            "rate_outside": self.rate_outside,
         }

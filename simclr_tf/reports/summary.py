@@ -47,10 +47,12 @@ def run_summary(
     ]
     if hasattr(optimizer, "decays"):
         decayed = [v for v in method.trained_variables if optimizer.decays(v)]
+        all_ranks = any(v.shape.rank < 2 for v in decayed)
+        spared = "supervised head" if all_ranks else "batch norm, biases, supervised head"
         lines.append(
             f"weight decay     {optimizer.weight_decay:g} on {len(decayed)} variables; "
-            f"{len(method.trained_variables) - len(decayed)} (batch norm, biases, supervised "
-            "head) are neither decayed nor adapted"
+            f"{len(method.trained_variables) - len(decayed)} ({spared}) are "
+            + ("neither decayed nor adapted" if hasattr(optimizer, "adapts") else "not decayed")
         )
     if method.decayed_variables:
         lines.append(

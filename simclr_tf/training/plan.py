@@ -3,7 +3,10 @@
 import dataclasses
 
 from simclr_tf import optimizers
+from simclr_tf.backend import keras
 from simclr_tf.errors import UserError
+
+SCHEDULES = ("cosine", "steps", "constant")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +21,12 @@ class Plan:
       epoch_steps: steps of an epoch, rounded, at least 1.
       checkpoint_steps: steps between checkpoints.
       peak_learning_rate: the learning rate after scaling to the batch.
+      warmup_start: where the warm-up starts, as a share of the peak.
+      schedule_name: what follows the warm-up, one of SCHEDULES.
+      by_epoch: whether a cosine falls once per epoch instead of in every step.
+      final_rate: where a cosine ends, as a share of the peak.
+      milestones: steps at which the schedule `steps` multiplies the rate by `gamma`.
+      gamma: that factor.
     """
 
     num_examples: int
@@ -27,13 +36,22 @@ class Plan:
     epoch_steps: int
     checkpoint_steps: int
     peak_learning_rate: float
+    warmup_start: float = 0.0
+    schedule_name: str = "cosine"
+    by_epoch: bool = False
+    final_rate: float = 0.0
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
 
     @property
-    def schedule(self) -> optimizers.WarmupCosine:
+    def schedule(self) -> keras.optimizers.schedules.LearningRateSchedule:
         """The learning rate of every step."""
-        return optimizers.warmup_cosine(
-            self.peak_learning_rate, self.train_steps, self.warmup_steps
-        )
+        warmup = self.peak_learning_rate, self.train_steps, self.warmup_steps, self.warmup_start
+        if self.schedule_name == "cosine":
+            epoch_steps = self.epoch_steps if self.by_epoch else 0
+            return optimizers.WarmupCosine(*warmup, self.final_rate, epoch_steps)
+        milestones = self.milestones if self.schedule_name == "steps" else ()
+        return optimizers.WarmupSteps(*warmup, milestones, self.gamma)
 
 
 def make_plan(
@@ -49,12 +67,24 @@ def make_plan(
     learning_rate_scaling: str,
     num_replicas: int,
     shorten_warmup: bool = False,
+    warmup_start: float = 0.0,
+    schedule: str = "cosine",
+    schedule_by: str = "step",
+    schedule_milestones: str = "",
+    schedule_gamma: float = 0.1,
+    final_rate: float = 0.0,
 ) -> Plan:
     """The plan of a run over a data set of `num_examples` images.
 
     Steps that are 0 follow from the epochs. With `shorten_warmup`, a warm-up that is longer
     than `train_steps` keeps the share of the training that it has in epochs; else it is an
     error, as it always is where the training is given in epochs.
+
+    Args:
+      num_examples: images of the training split.
+      num_replicas: devices that share the batch.
+      shorten_warmup: see above.
+      others: as the flags of these names.
 
     Raises:
       UserError: the numbers do not fit together; the message says which and how.
@@ -95,6 +125,12 @@ def make_plan(
             "longer."
         )
     epoch_steps = optimizers.epoch_steps(num_examples, batch_size)
+    milestones = _milestones(schedule_milestones, None if train_steps else train_epochs)
+    if schedule == "steps" and not milestones:
+        raise UserError(
+            "--schedule=steps needs --schedule_milestones: the epochs at which the learning rate "
+            "drops, such as 120,160."
+        )
     return Plan(
         num_examples=num_examples,
         batch_size=batch_size,
@@ -105,4 +141,31 @@ def make_plan(
         peak_learning_rate=optimizers.scaled_learning_rate(
             learning_rate, batch_size, learning_rate_scaling
         ),
+        warmup_start=warmup_start,
+        schedule_name=schedule,
+        by_epoch=schedule_by == "epoch",
+        final_rate=final_rate,
+        milestones=tuple(epoch * epoch_steps for epoch in milestones),
+        gamma=schedule_gamma,
     )
+
+
+def _milestones(text: str, train_epochs: int | None) -> list[int]:
+    """The epochs of --schedule_milestones; they lie within `train_epochs` if that is given."""
+    words = [word.strip() for word in text.split(",")] if text else []
+    if not all(word.isascii() and word.isdigit() for word in words):
+        raise UserError(
+            "--schedule_milestones are whole numbers of epochs with commas between, such as "
+            f"120,160. Received: {text}."
+        )
+    epochs = [int(word) for word in words]
+    if epochs != sorted(set(epochs)) or 0 in epochs:
+        raise UserError(
+            f"--schedule_milestones grow from at least 1, such as 120,160. Received: {text}."
+        )
+    if train_epochs is not None and epochs and epochs[-1] >= train_epochs:
+        raise UserError(
+            f"--schedule_milestones={text} are not all within the training: it has "
+            f"{train_epochs} epochs. Give earlier ones, or train longer."
+        )
+    return epochs

@@ -36,6 +36,21 @@ def test_lars_gets_momentum_decay_and_exclusions():
     assert not optimizer.decays(head) and not optimizer.adapts(head)
 
 
+@pytest.mark.parametrize("name", ["sgd", "larc"])
+def test_sgd_and_larc_decay_all_but_the_excluded(name):
+    kernel, vector, head = tf.Variable([[1.0]]), tf.Variable([1.0]), tf.Variable([[1.0]])
+    optimizer = optimizers.build(name, 0.1, momentum=0.8, weight_decay=1e-4, exclude=[head])
+    assert type(optimizer) is {"sgd": optimizers.SGD, "larc": optimizers.LARC}[name]
+    assert (optimizer.momentum, optimizer.weight_decay) == (0.8, 1e-4)
+    assert name in optimizers.DECAYS_INSIDE
+    assert [optimizer.decays(v) for v in (kernel, vector, head)] == [True, True, False]
+
+
+def test_lars_gets_where_its_rate_is():
+    assert optimizers.build("lars", 0.1, rate_outside=True).rate_outside
+    assert not optimizers.build("lars", 0.1).rate_outside
+
+
 def test_unknown_name():
     with pytest.raises(UserError, match="'larz'.*Did you mean: lars"):
         optimizers.build("larz", 0.1)

@@ -3,12 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from simclr_tf import optimizers
 from simclr_tf.backend import keras
 from simclr_tf.errors import UserError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+OTHERS = np.load(GOLDEN / "optimizers.npz")  # of the official code of other methods
 RUNS = json.loads((GOLDEN / "schedule.json").read_text())
 
 
@@ -52,11 +54,118 @@ def test_all_warmup_and_too_much_warmup():
         optimizers.warmup_cosine(1.0, train_steps=4, warmup_steps=5)
 
 
-def test_config_round_trip():
-    schedule = optimizers.WarmupCosine(0.3, train_steps=50, warmup_steps=7)
+@pytest.mark.parametrize("epochs", [40, 100, 300, 1000])
+def test_byol(epochs):
+    steps, warmup = OTHERS[f"byol/schedule/epochs{epochs}_steps_warmup"].tolist()
+    batch, expected = int(OTHERS["byol/schedule/batch"]), OTHERS[f"byol/schedule/epochs{epochs}_lr"]
+    base = {40: 0.45, 100: 0.45, 300: 0.3, 1000: 0.2}[epochs]
+    schedule = optimizers.WarmupCosine(base * batch / 256, steps, warmup)
+    # One step before the end of 40 epochs the original, which is float32, has lost digits.
+    found = schedule(OTHERS["byol/schedule/at"])
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=3e-7)
+
+
+def recorded_steps():
+    """The steps of the recorded schedules, of one epoch, and of all."""
+    of_epoch, epochs = int(OTHERS["schedule/steps_per_epoch"]), int(OTHERS["schedule/epochs"])
+    return OTHERS["schedule/at"], of_epoch, of_epoch * epochs
+
+
+def test_barlow_twins_and_vicreg():
+    at, of_epoch, steps = recorded_steps()
+    schedule = optimizers.WarmupCosine(0.2 * 512 / 256, steps, 10 * of_epoch, final_rate=0.001)
+    weights, biases = OTHERS["schedule/barlow_weights_biases"].T
+    np.testing.assert_allclose(schedule(at), weights, rtol=1e-6)
+    np.testing.assert_allclose(0.0048 / 0.2 * schedule(at), biases, rtol=1e-6)
+    np.testing.assert_allclose(schedule(at), OTHERS["schedule/vicreg"], rtol=1e-6)
+    np.testing.assert_allclose(schedule(steps), 0.4 * 0.001, rtol=1e-6)
+
+
+def test_swav():
+    at, of_epoch, steps = recorded_steps()
+    start, base, final, warmup_epochs = OTHERS["schedule/swav_start_base_final_warmupepochs"]
+    schedule = optimizers.WarmupCosine(
+        base, steps, int(warmup_epochs) * of_epoch, start / base, final / base
+    )
+    np.testing.assert_allclose(schedule(at), OTHERS["schedule/swav_at"], rtol=1e-6)
+    # np.linspace: the last step of the warm-up and the first after it have the same rate.
+    np.testing.assert_allclose(schedule(np.array([38, 39])), [base, base], rtol=1e-6)
+
+
+def test_simsiam_has_one_rate_in_an_epoch():
+    _, of_epoch, steps = recorded_steps()
+    encoder, predictor = OTHERS["schedule/simsiam_by_epoch_encoder_predictor"].T
+    schedule = optimizers.WarmupCosine(0.05 * 512 / 256, steps, epoch_steps=of_epoch)
+    rates = schedule(np.arange(steps))
+    np.testing.assert_allclose(rates, np.repeat(encoder, of_epoch), rtol=1e-6)
+    factors = optimizers.constant_rate_factor(0.1, rates)
+    np.testing.assert_allclose(factors * rates, np.repeat(predictor, of_epoch), rtol=1e-6)
+
+
+def test_by_epoch_with_epochs_that_no_steps_divide():
+    """CIFAR-10: 97.66 steps of an epoch count as 98, the 9,766 steps as 100 epochs."""
+    schedule = optimizers.WarmupCosine(1.0, 9766, epoch_steps=98)
+    rates = schedule(np.array([0, 97, 98, 195, 196, 9701, 9702, 9765]))
+    epochs = np.array([0, 0, 1, 1, 2, 98, 99, 99])
+    np.testing.assert_allclose(rates, (1 + np.cos(np.pi * epochs / 100)) / 2, rtol=1e-5)
+    # A step after the last epoch, which a data set that the batch divides has, is at the end.
+    assert float(optimizers.WarmupCosine(1.0, 51, epoch_steps=10)(50)) == 0
+
+
+def test_by_epoch_with_a_warmup_that_ends_inside_of_an_epoch():
+    schedule = optimizers.WarmupCosine(1.0, 50, 15, epoch_steps=10)
+    progress = np.array([0, 0, 5, 5, 25]) / 35  # of steps 15, 19, 20, 29, 40
+    rates = schedule(np.array([3, 14, 15, 19, 20, 29, 40]))
+    expected = [0.2, 14 / 15, *(1 + np.cos(np.pi * progress)) / 2]
+    np.testing.assert_allclose(rates, expected, rtol=1e-6)
+
+
+def test_moco_drops_in_steps():
+    rates = OTHERS["moco/v1/learning_rate"]  # 0.3 0.3 0.03 0.03 0.003
+    schedule = optimizers.WarmupSteps(0.3, 5, milestones=(2, 4))
+    np.testing.assert_allclose(schedule(np.arange(5)), rates, rtol=1e-6)
+    schedule = optimizers.WarmupSteps(0.3, 9, 2, milestones=(3, 5), gamma=0.5)
+    found = schedule(np.arange(9))
+    np.testing.assert_allclose(found / 0.3, [0, 0.5, 1, 0.5, 0.5, *[0.25] * 4], rtol=1e-6)
+
+
+def test_constant():
+    schedule = optimizers.WarmupSteps(0.3, 9, 3, warmup_start=0.5)
+    found = schedule(np.array([0, 1, 2, 3, 8, 100]))
+    np.testing.assert_allclose(found / 0.3, [0.5, 0.75, 1, 1, 1, 1], rtol=1e-6)
+
+
+def test_a_warmup_of_one_step_from_above_zero():
+    assert float(optimizers.WarmupCosine(1.0, 9, 1, warmup_start=0.25)(0)) == 0.25
+
+
+@pytest.mark.parametrize("name", ["warmup_start", "final_rate"])
+@pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])
+def test_shares_of_the_peak(name, value):
+    with pytest.raises(UserError, match=f"{name} is a share of the peak"):
+        optimizers.WarmupCosine(1.0, 10, 2, **{name: value})
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        optimizers.WarmupCosine(0.3, train_steps=50, warmup_steps=7),
+        optimizers.WarmupCosine(0.3, 50, 7, warmup_start=0.1, final_rate=0.2, epoch_steps=6),
+        optimizers.WarmupSteps(0.3, 50, 7, warmup_start=0.1, milestones=(20, 30), gamma=0.3),
+    ],
+)
+def test_config_round_trip(schedule):
     config = keras.optimizers.schedules.serialize(schedule)
     again = keras.optimizers.schedules.deserialize(json.loads(json.dumps(config)))
     np.testing.assert_array_equal(again(np.arange(60)), schedule(np.arange(60)))
+    assert len(set(schedule(np.arange(60)).numpy())) > 7
+
+
+def test_in_a_graph():
+    schedule = optimizers.WarmupCosine(0.3, 50, 7, 0.1, 0.2, 6)
+    traced = tf.function(schedule, jit_compile=True)
+    for step in (0, 3, 7, 20, 49, 50):
+        np.testing.assert_allclose(traced(tf.constant(step)), schedule(step), rtol=1e-6)
 
 
 def test_steps_of_epochs():
