@@ -38,7 +38,7 @@ def first_digits(number):
 def finished(tmp_path_factory):
     """An uninterrupted run of 6 steps, evaluated."""
     model_dir = tmp_path_factory.mktemp("runs") / "finished"
-    assert training.run(model_dir, mode="train_then_eval", knn_every_epochs=1) == 0
+    assert training.run(model_dir, exported=True, mode="train_then_eval", knn_every_epochs=1) == 0
     return model_dir
 
 
@@ -128,7 +128,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_weights(finished, tmp_pa
 def test_what_a_kill_after_the_last_step_left_undone_is_made_up_for(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "saved_model")
-    assert training.run(tmp_path / "run", knn_every_epochs=1) == 0
+    assert training.run(tmp_path / "run", exported=True, knn_every_epochs=1) == 0
     assert (tmp_path / "run" / "saved_model" / "6" / "saved_model.pb").is_file()
 
 

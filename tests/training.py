@@ -1,16 +1,18 @@
 """Small training runs, in process and as a program, for the tests that need them."""
 
+import contextlib
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import unittest.mock
 
 import tensorflow as tf
 
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.experiment import config as configuration
-from simclr_tf.experiment import protocols, train
+from simclr_tf.experiment import logistic, protocols, train
 from simclr_tf.flag import to_dict
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -39,10 +41,23 @@ FINETUNING = {
 }
 
 
-def run(model_dir, **flags) -> int:
-    """Run an experiment in this process with SMALL and these flags; returns its status."""
+def run(model_dir, *, exported: bool = False, **flags) -> int:
+    """Run an experiment in this process with SMALL and these flags; returns its status.
+
+    The SavedModel, two thirds of the time, is written only where `exported` asks for it.
+    """
     values = SMALL | {"model_dir": str(model_dir)} | flags
-    return train.run(configuration.from_dict(values), frozenset(values))
+    with _exporting(exported):
+        return train.run(configuration.from_dict(values), frozenset(values))
+
+
+@contextlib.contextmanager
+def _exporting(exported):
+    with contextlib.ExitStack() as patches:
+        for module in () if exported else (train, logistic):
+            nothing = unittest.mock.patch.object(module, "export", lambda inputs, step: None)
+            patches.enter_context(nothing)
+        yield
 
 
 def start(model_dir, *, environment=None, **flags) -> subprocess.Popen:
@@ -65,12 +80,16 @@ def rows(model_dir) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def finetune(model_dir, **flags) -> int:
-    """What finetune.py does, in this process; a flag that is None counts as not given."""
+def finetune(model_dir, *, exported: bool = False, **flags) -> int:
+    """What finetune.py does, in this process; a flag that is None counts as not given.
+
+    For `exported` see `run`.
+    """
     values = FINETUNING | {"model_dir": str(model_dir)} | flags
     values = {name: value for name, value in values.items() if value is not None}
     config = configuration.from_dict(values, configuration.FinetuneConfig)
-    return protocols.run(config, frozenset(values))
+    with _exporting(exported):
+        return protocols.run(config, frozenset(values))
 
 
 def write_run(path, network, step, **values) -> None:
