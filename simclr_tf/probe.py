@@ -25,6 +25,7 @@ from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step, w
 from simclr_tf.data import pipeline
 from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.classes import with_classes_of
+from simclr_tf.data.recipe import unchanged
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.features import extract_features, labelled
@@ -112,10 +113,9 @@ def shuffled_images(config: ExperimentConfig, dataset: ImageDataset) -> tf.data.
     batch_size = min(config.eval.eval_batch_size, dataset.num_examples)
     batches = pipeline.training_dataset(
         dataset,
+        unchanged(config.view.image_size),
         batch_size=batch_size,
-        image_size=config.view.image_size,
         seed=config.train.seed,
-        augmentation="none",
     )
     whole = batches.take(dataset.num_examples // batch_size)
     return whole.map(lambda views, *labels: views[0])

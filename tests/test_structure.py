@@ -73,7 +73,7 @@ FLOORS = (
     ("simclr_tf.labels", "simclr_tf.outputs"),
     ("simclr_tf.paths",),
     ("simclr_tf.remote",),
-    ("simclr_tf.flag_help",),
+    ("simclr_tf.data.recipe", "simclr_tf.flag_help"),
     ("simclr_tf.backend", "simclr_tf.flag", "simclr_tf.json_files", "simclr_tf.unfinished"),
     ("simclr_tf.errors",),
 )

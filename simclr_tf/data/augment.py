@@ -9,26 +9,33 @@ Which operations make a view, and with what probability, is said in `distort` an
 The augmentations are those of appendix A of the SimCLR paper (arXiv 2002.05709).
 """
 
+import math
+
+import numpy as np
 import tensorflow as tf
 
-from simclr_tf.errors import UserError
-
-BRIGHTNESS_MODES = ("multiply", "add")
-MAX_JITTER_STRENGTH = 1.25  # beyond it factors would be negative
 _TINY = 1e-30  # keeps a quotient finite where its numerator is zero too
 
 
-def random_crop_box(image_size: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Draw the box of a random resized crop.
+def random_crop_box(
+    image_size: tf.Tensor,
+    seed: tf.Tensor,
+    area: tuple[float, float] = (0.08, 1.0),
+    covered: float = 0.1,
+    aspect: tuple[float, float] = (3 / 4, 4 / 3),
+) -> tf.Tensor:
+    """Draw the box of a random resized crop with TensorFlow's sampler, as SimCLR does.
 
-    The aspect ratio (width / height) is uniform in [3/4, 4/3], then the height is
-    uniform among those that keep the area between 10% and 100% of the image: the
-    area is asked to be in [0.08, 1], and every crop must cover a tenth of the image.
-    After 100 failed attempts the box is the whole image.
+    The aspect ratio (width / height) is uniform, then the height is uniform among those that
+    keep the area in its range. SimCLR asks for [0.08, 1], but every crop must cover a tenth of
+    the image. After 100 failed attempts the box is the whole image.
 
     Args:
       image_size: int tensor (2,), height and width of the image.
       seed: int tensor (2,).
+      area: share of the image that the box has, from and to.
+      covered: share of the image that it has at least.
+      aspect: width / height, from and to.
 
     Returns:
       The box, int32 (4,).
@@ -37,13 +44,90 @@ def random_crop_box(image_size: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         tf.concat([image_size, [3]], axis=0),
         bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
         seed=seed,
-        min_object_covered=0.1,
-        aspect_ratio_range=(3 / 4, 4 / 3),
-        area_range=(0.08, 1.0),
+        min_object_covered=covered,
+        aspect_ratio_range=aspect,
+        area_range=area,
         max_attempts=100,
         use_image_if_no_bounding_boxes=True,
     )
     return tf.concat([begin[:2], size[:2]], axis=0)
+
+
+def clamped_crop_box(
+    image_size: tf.Tensor,
+    seed: tf.Tensor,
+    area: tuple[float, float],
+    aspect: tuple[float, float],
+) -> tf.Tensor:
+    """Draw the box of a random resized crop whose sides are cut to the image, as BYOL does.
+
+    The area is uniform, the logarithm of the aspect ratio (width / height) too, and the place is
+    any that holds the box.
+
+    Args:
+      image_size: int tensor (2,), height and width of the image.
+      seed: int tensor (2,).
+      area: share of the image that the box has, from and to.
+      aspect: width / height, from and to.
+
+    Returns:
+      The box, int32 (4,).
+    """
+    draws = tf.random.stateless_uniform((4,), seed)
+    sides = tf.minimum(_sides(image_size, draws[:2], area, aspect), image_size)
+    return tf.concat([_place(image_size, sides, draws[2:]), sides], axis=0)
+
+
+def tried_crop_box(
+    image_size: tf.Tensor,
+    seed: tf.Tensor,
+    area: tuple[float, float],
+    aspect: tuple[float, float],
+    tries: int = 10,
+) -> tf.Tensor:
+    """Draw the box of a random resized crop as torchvision does.
+
+    As `clamped_crop_box`, but a box that is larger than the image is drawn again. After the last
+    try it is the largest central one whose aspect ratio is in its range.
+
+    Args:
+      image_size: int tensor (2,), height and width of the image.
+      seed: int tensor (2,).
+      area: share of the image that the box has, from and to.
+      aspect: width / height, from and to.
+      tries: how often a box is drawn.
+
+    Returns:
+      The box, int32 (4,).
+    """
+    draws = tf.random.stateless_uniform((tries, 4), seed)
+    sides = _sides(image_size, draws[:, :2], area, aspect)  # (tries, 2)
+    fits = tf.reduce_all((sides > 0) & (sides <= image_size), axis=1)
+    first = tf.argmax(fits)  # the first that is true
+    drawn = tf.concat([_place(image_size, sides[first], draws[first, 2:]), sides[first]], axis=0)
+    height, width = tf.unstack(tf.cast(image_size, tf.float32))
+    largest = tf.stack(
+        [tf.minimum(height, width / aspect[0]), tf.minimum(width, height * aspect[1])]
+    )
+    largest = tf.cast(tf.round(largest), tf.int32)
+    central = tf.concat([(image_size - largest) // 2, largest], axis=0)
+    return tf.where(tf.reduce_any(fits), drawn, central)
+
+
+def _sides(image_size, draws, area, aspect):
+    """Height and width (..., 2) of boxes, from two uniform numbers (..., 2) for each."""
+    pixels = tf.cast(tf.reduce_prod(image_size), tf.float32)
+    covered = pixels * (area[0] + (area[1] - area[0]) * draws[..., 0])
+    low, high = math.log(aspect[0]), math.log(aspect[1])
+    ratio = tf.exp(low + (high - low) * draws[..., 1])
+    sides = tf.stack([tf.sqrt(covered / ratio), tf.sqrt(covered * ratio)], axis=-1)
+    return tf.cast(tf.round(sides), tf.int32)
+
+
+def _place(image_size, sides, draws):
+    """The upper left corner of a box, from two uniform numbers."""
+    room = tf.cast(image_size - sides + 1, tf.float32)
+    return tf.minimum(tf.cast(tf.floor(draws * room), tf.int32), image_size - sides)
 
 
 def central_crop_box(
@@ -68,20 +152,28 @@ def central_crop_box(
     return tf.concat([begin, box_size], axis=0)
 
 
-def resized_crop(image: tf.Tensor, box: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Cut out a box and resize it by bicubic interpolation without antialiasing.
+def resized_crop(
+    image: tf.Tensor,
+    box: tf.Tensor,
+    size: tuple[int, int],
+    interpolation: str = "bicubic",
+    antialias: bool = False,
+) -> tf.Tensor:
+    """Cut out a box and resize it.
 
     Args:
       image: (height, width, channels), of any number type.
       box: int tensor (4,).
       size: height and width of the result.
+      interpolation: "bicubic" or "bilinear".
+      antialias: whether pixels are averaged where the crop is made smaller.
 
     Returns:
       float32 (*size, channels) in the units of `image`, not clipped.
     """
     begin, extent = tf.split(box, 2)
     crop = tf.slice(image, tf.concat([begin, [0]], 0), tf.concat([extent, [-1]], 0))
-    return tf.image.resize(crop, size, method="bicubic", antialias=False)
+    return tf.image.resize(crop, size, method=interpolation, antialias=antialias)
 
 
 def crop_and_resize(image: tf.Tensor, box: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
@@ -115,12 +207,7 @@ def clip(image: tf.Tensor) -> tf.Tensor:
 def adjust_brightness(
     planes: tf.Tensor, amount: float | tf.Tensor, mode: str = "multiply"
 ) -> tf.Tensor:
-    """Multiply by `amount` (SimCLRv2) or add `amount` (SimCLRv1).
-
-    Raises:
-      UserError: if `mode` is neither "multiply" nor "add".
-    """
-    check_brightness_mode(mode)
+    """Multiply by `amount` (`mode` "multiply", SimCLRv2) or add it ("add", SimCLRv1)."""
     return planes * amount if mode == "multiply" else planes + amount
 
 
@@ -140,6 +227,23 @@ def adjust_saturation(planes: tf.Tensor, factor: float | tf.Tensor) -> tf.Tensor
     most = tf.maximum(high, 0.0) / tf.maximum(high - low, _TINY)  # where the saturation is 1
     scale = tf.minimum(factor, most)
     return tf.stack([high - scale * (high - plane) for plane in tf.unstack(planes)])
+
+
+def blend_contrast(planes: tf.Tensor, factor: float | tf.Tensor) -> tf.Tensor:
+    """Blend with one grey, the mean luma of the image as a whole number of 255, as PIL does."""
+    mean = tf.floor(255.0 * tf.reduce_mean(to_grayscale(planes)[0]) + 0.5) / 255.0
+    return mean + factor * (planes - mean)
+
+
+def blend_saturation(planes: tf.Tensor, factor: float | tf.Tensor) -> tf.Tensor:
+    """Blend each pixel with its own luma, as PIL does."""
+    luma = to_grayscale(planes)
+    return luma + factor * (planes - luma)
+
+
+def solarize(planes: tf.Tensor, threshold: float = 0.5) -> tf.Tensor:
+    """Invert what is not darker than a threshold (BYOL, arXiv 2006.07733, appendix B)."""
+    return tf.where(planes < threshold, planes, 1.0 - planes)
 
 
 def adjust_hue(planes: tf.Tensor, delta: float | tf.Tensor) -> tf.Tensor:
@@ -185,34 +289,45 @@ def blur_taps(radius: int, sigma: float | tf.Tensor) -> tf.Tensor:
     return tf.nn.softmax(-tf.square(offsets) / (2.0 * variance))
 
 
-def blur_down(planes: tf.Tensor, taps: tf.Tensor) -> tf.Tensor:
-    """Convolve columns with a symmetric kernel; outside the image there are zeros.
+def blur_down(planes: tf.Tensor, taps: tf.Tensor, border: str = "zeros") -> tf.Tensor:
+    """Convolve columns with a symmetric kernel.
 
-    With `blur_across`, this is a Gaussian blur, which makes borders darker.
+    With `blur_across`, this is a Gaussian blur.
 
     Args:
       planes: float32 (3, height, width).
       taps: float32 (2 * radius + 1,), see `blur_taps`.
+      border: what lies outside: "zeros", which make borders darker; the "edge", repeated; or
+        the image "reflected", without its edge.
 
     Returns:
       float32, shaped as `planes`, not clipped.
     """
     radius, height = taps.shape[0] // 2, planes.shape[1]
-    padded = tf.pad(planes, [[0, 0], [radius, radius], [0, 0]])
+    padded = _padded(planes, radius, 1, border)
     return tf.add_n([tap * padded[:, i : i + height] for i, tap in enumerate(tf.unstack(taps))])
 
 
-def blur_across(planes: tf.Tensor, taps: tf.Tensor) -> tf.Tensor:
+def blur_across(planes: tf.Tensor, taps: tf.Tensor, border: str = "zeros") -> tf.Tensor:
     """Convolve rows, as `blur_down` does columns."""
     radius, width = taps.shape[0] // 2, planes.shape[2]
-    padded = tf.pad(planes, [[0, 0], [0, 0], [radius, radius]])
+    padded = _padded(planes, radius, 2, border)
     return tf.add_n([tap * padded[:, :, i : i + width] for i, tap in enumerate(tf.unstack(taps))])
 
 
-def check_brightness_mode(mode: str) -> None:
-    """Raise a UserError if `mode` is neither "multiply" nor "add"."""
-    if mode not in BRIGHTNESS_MODES:
-        raise UserError(f"brightness must be one of {BRIGHTNESS_MODES}. Received: {mode!r}.")
+def _padded(planes, radius, axis, border):
+    """Planes with `radius` more pixels at both ends of an axis."""
+    if border == "zeros":
+        return tf.pad(planes, [[radius, radius] if a == axis else [0, 0] for a in range(3)])
+    places = np.arange(-radius, planes.shape[axis] + radius)
+    last = planes.shape[axis] - 1
+    if border == "edge":
+        places = np.clip(places, 0, last)
+    elif last:
+        places = last - np.abs(np.abs(places) % (2 * last) - last)
+    else:
+        places = 0 * places
+    return tf.gather(planes, places, axis=axis)
 
 
 def _extremes(planes):

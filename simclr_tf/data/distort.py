@@ -1,23 +1,22 @@
-"""What happens to a view after its crop: flip, jitter, greyscale and blur, compiled by XLA.
+"""What happens to a view after its crop: flip, jitter, greyscale, blur, compiled by XLA.
 
 Everything random about a view is drawn beforehand as a row of uniform numbers. From its
 row follows the list of operations that the view undergoes, and a loop applies one after
-the other. So an operation is compiled once and costs time only in views that drew it.
+the other. So an operation is compiled once and costs time only in views that drew it; what a
+recipe gives no chance is not compiled at all.
+
+A new operation needs a place in `ORDER` of `recipe`, its probability in a `View`, a column of
+`draw_further`, and a line in `_operations` and in `_plan`.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from simclr_tf.data import augment
-from simclr_tf.errors import UserError
+from simclr_tf.data.recipe import Recipe, View
 
-JITTER_PROBABILITY = 0.8
-JITTER_EXTENTS = (0.8, 0.8, 0.8, 0.2)  # brightness, contrast, saturation, hue at strength 1
-GRAYSCALE_PROBABILITY = 0.2
-BLUR_PROBABILITY = 0.5
-BLUR_SIGMAS = (0.1, 2.0)
 BLUR_RADII = (3, 6, 9)
 
 # The columns of the numbers that a view draws.
@@ -25,10 +24,14 @@ FLIP, JITTER, GRAYSCALE, BLUR, SIGMA = range(5)
 ORDER = slice(5, 9)
 FACTORS = slice(9, 13)
 NUM_DRAWS = 13
+# The columns of the further numbers, which SimCLR's views do without.
+SOLARIZE = 0
+NUM_FURTHER = 1
+_FURTHER_STREAM = 1  # folded into the seed, so that the numbers above stay what they are
 
 
 def draw(seed: tf.Tensor, number_of_views: int) -> tf.Tensor:
-    """Draw what `distort` needs, uniform in [0, 1): float32 (number_of_views, NUM_DRAWS).
+    """Draw what every view needs, uniform in [0, 1): float32 (number_of_views, NUM_DRAWS).
 
     Args:
       seed: int tensor (2,).
@@ -37,36 +40,68 @@ def draw(seed: tf.Tensor, number_of_views: int) -> tf.Tensor:
     return tf.random.stateless_uniform((number_of_views, NUM_DRAWS), seed)
 
 
-@functools.partial(tf.function, jit_compile=True, autograph=False)
+def draw_further(seed: tf.Tensor, number_of_views: int) -> tf.Tensor:
+    """Draw what some views need besides: float32 (number_of_views, NUM_FURTHER).
+
+    Args:
+      seed: int tensor (2,), the one that `draw` gets.
+      number_of_views: that the numbers are for.
+    """
+    seed = tf.random.experimental.stateless_fold_in(seed, _FURTHER_STREAM)
+    return tf.random.stateless_uniform((number_of_views, NUM_FURTHER), seed)
+
+
+def changes_anything(view: View) -> bool:
+    """Whether a view may undergo something after its crop."""
+    return view.area is not None and bool(_operations(view))
+
+
 def distort(
     crops: Sequence[tf.Tensor],
     draws: tf.Tensor,
-    color_jitter_strength: float,
-    use_blur: bool,
-    brightness: str,
-    white: float,
+    further: tf.Tensor,
+    recipe: Recipe,
+    white: float = 255.0,
 ) -> tuple[tf.Tensor, ...]:
     """Make views of crops.
 
     Args:
       crops: float32 (images, size, size, 3), the first view's of all images, then the second's, ...
       draws: float32 (images, views, NUM_DRAWS), see `draw`.
-      color_jitter_strength: in [0, 1.25]; 0 switches jitter and greyscale off.
-      use_blur: whether views are blurred, with probability 0.5.
-      brightness: "multiply" (SimCLRv2) or "add" (SimCLRv1).
-      white: the value of white in `crops`, such as 255.
+      further: float32 (images, views, NUM_FURTHER), see `draw_further`.
+      recipe: what each view undergoes.
+      white: the value of white in `crops`.
 
     Returns:
       As many tensors, float32 (images, size, size, 3) in [0, 1].
-
-    Raises:
-      UserError: if the strength or `brightness` is not one of those above.
     """
-    size = crops[0].shape[1]
-    radii = blur_radii(blur_kernel_size(size))
-    operations = _operations(brightness, radii)
+    if not any(map(changes_anything, recipe)):
+        return tuple(augment.clip(crop * (1 / white)) for crop in crops)
+    return _program(recipe, white)(tuple(crops), draws, further)
 
-    def view(crop_and_plan):
+
+@functools.cache
+def _program(recipe: Recipe, white: float) -> Callable:
+    """The compiled program of a recipe, a function of crops, draws and further draws."""
+
+    @functools.partial(tf.function, jit_compile=True, autograph=False)
+    def program(crops, draws, further):
+        rows = (tf.unstack(draws, axis=1), tf.unstack(further, axis=1))
+        return tuple(
+            _views(view, crop, drawn, more, white)
+            for view, crop, drawn, more in zip(recipe, crops, *rows, strict=True)
+        )
+
+    return program
+
+
+def _views(view, crops, draws, further, white):
+    """One view of several images."""
+    if not changes_anything(view):
+        return augment.clip(crops * (1 / white))
+    operations = list(_operations(view).values())
+
+    def finished(crop_and_plan):
         crop, steps, count, *arguments = crop_and_plan
 
         def apply_next(done, planes):
@@ -75,6 +110,8 @@ def distort(
 
         def changed():
             planes = augment.to_planes(crop) * (1 / white)
+            if view.clip_crop:
+                planes = augment.clip(planes)
             _, planes = tf.while_loop(lambda done, _: done < count, apply_next, (0, planes))
             return augment.from_planes(augment.clip(planes))
 
@@ -82,39 +119,21 @@ def distort(
         # but not inside a conditional.
         return tf.cond(count > 0, changed, lambda: augment.clip(crop * (1 / white)))
 
-    return tuple(
-        _of_each(view, crop, *_plan(drawn, radii, color_jitter_strength, use_blur, brightness))
-        for crop, drawn in zip(crops, tf.unstack(draws, axis=1), strict=True)
-    )
+    return _of_each(finished, crops, *_plan(view, draws, further))
 
 
-def jitter_factors(draws: tf.Tensor, strength: float, mode: str) -> tf.Tensor:
+def jitter_factors(draws: tf.Tensor, view: View) -> tf.Tensor:
     """Scale draws to factors, each uniform about the value that changes nothing.
-
-    With s the strength: brightness, contrast and saturation in [1 - 0.8 s, 1 + 0.8 s]
-    (brightness in [-0.8 s, 0.8 s] in mode "add") and hue in [-0.2 s, 0.2 s].
 
     Args:
       draws: float32 (..., NUM_DRAWS), see `draw`.
-      strength: in [0, 1.25].
-      mode: "multiply" or "add".
+      view: says how far they may be from that value.
 
     Returns:
-      float32 (..., 4).
-
-    Raises:
-      UserError: if the strength is outside [0, 1.25], where factors would be negative,
-        or the mode unknown.
+      float32 (..., 4), of brightness, contrast, saturation and hue.
     """
-    if not 0 <= strength <= augment.MAX_JITTER_STRENGTH:
-        raise UserError(
-            f"color_jitter_strength must lie in [0, {augment.MAX_JITTER_STRENGTH}], where no "
-            f"factor is negative. Received: {strength}."
-        )
-    augment.check_brightness_mode(mode)
-    unchanged = (1.0 if mode == "multiply" else 0.0, 1.0, 1.0, 0.0)
-    extents = strength * tf.constant(JITTER_EXTENTS)
-    return unchanged + extents * (2.0 * draws[..., FACTORS] - 1.0)
+    unchanged = (1.0 if view.brightness == "multiply" else 0.0, 1.0, 1.0, 0.0)
+    return unchanged + tf.constant(view.jitter) * (2.0 * draws[..., FACTORS] - 1.0)
 
 
 def jitter_order(draws: tf.Tensor) -> tf.Tensor:
@@ -128,24 +147,18 @@ def jitter_order(draws: tf.Tensor) -> tf.Tensor:
     return tf.argsort(draws[..., ORDER], axis=-1)
 
 
-def blur_sigma(draws: tf.Tensor) -> tf.Tensor:
-    """The standard deviations of blurs, uniform in [0.1, 2]: float32 (...,)."""
-    lowest, highest = BLUR_SIGMAS
+def blur_sigma(draws: tf.Tensor, view: View) -> tf.Tensor:
+    """The standard deviations of blurs, uniform in the range of the view: float32 (...,)."""
+    lowest, highest = view.blur_sigmas
     return lowest + (highest - lowest) * draws[..., SIGMA]
 
 
-def blur_kernel_size(image_size: int) -> int:
-    """Return the nominal side of the blur's kernel: a tenth of the view."""
-    return image_size // 10
-
-
-def blur_radii(kernel_size: int) -> tuple[int, ...]:
+def blur_radii(radius: int) -> tuple[int, ...]:
     """The radii of kernels that blurs are computed with, the smallest that serves each sigma.
 
     A radius r serves up to sigma (r + 1) / 5: what lies outside of it weighs less than
-    4e-6 of the middle. The last one serves all other sigmas.
+    4e-6 of the middle. The last one, `radius`, serves all other sigmas.
     """
-    radius = kernel_size // 2
     return tuple(sorted({min(radius, r) for r in BLUR_RADII}))
 
 
@@ -156,12 +169,8 @@ def _of_each(view, crops, *plan):
     return tf.map_fn(view, (crops, *plan), fn_output_signature=tf.TensorSpec(crops.shape[1:]))
 
 
-# Places in `_operations`: four of jitter, and two for each radius of blur.
-_FLIP_STEP, _JITTER_STEPS, _GRAYSCALE_STEP, _CLIP_STEP, _BLUR_STEPS = 0, 1, 5, 6, 7
-
-
-def _operations(brightness, radii):
-    """What may be done to planes, each a function of planes, factors and taps.
+def _operations(view):
+    """What may be done to planes, each a function of planes, factors and taps, by name.
 
     The two directions of a blur are two operations, since the second wants the first's whole
     result at hand.
@@ -173,51 +182,72 @@ def _operations(brightness, radii):
     def blur(direction, radius):
         def operate(planes, _, taps):
             outside = taps.shape[0] // 2 - radius
-            return direction(planes, taps[outside : taps.shape[0] - outside])
+            taps = taps[outside : taps.shape[0] - outside]
+            return direction(planes, taps, view.blur_border)
 
         return operate
 
-    return [
-        lambda planes, *_: tf.reverse(planes, axis=[2]),
-        jitter(0, functools.partial(augment.adjust_brightness, mode=brightness)),
-        jitter(1, augment.adjust_contrast),
-        jitter(2, augment.adjust_saturation),
-        jitter(3, augment.adjust_hue),
-        lambda planes, *_: augment.to_grayscale(planes),
-        lambda planes, *_: augment.clip(planes),
-        *(blur(d, r) for r in radii for d in (augment.blur_down, augment.blur_across)),
-    ]
+    found = {}
+    if view.flip_probability:
+        found["flip"] = lambda planes, *_: tf.reverse(planes, axis=[2])
+    if view.jitter_probability:
+        blend = view.colors == "blend"
+        jitters = (
+            functools.partial(augment.adjust_brightness, mode=view.brightness),
+            augment.blend_contrast if blend else augment.adjust_contrast,
+            augment.blend_saturation if blend else augment.adjust_saturation,
+            augment.adjust_hue,
+        )
+        found |= {f"jitter {i}": jitter(i, operation) for i, operation in enumerate(jitters)}
+    if view.grayscale_probability:
+        found["grayscale"] = lambda planes, *_: augment.to_grayscale(planes)
+    if view.blur_probability:
+        found["clip"] = lambda planes, *_: augment.clip(planes)
+        for radius in blur_radii(view.radius):
+            found[f"blur down {radius}"] = blur(augment.blur_down, radius)
+            found[f"blur across {radius}"] = blur(augment.blur_across, radius)
+    if view.solarize_probability:
+        found["solarize"] = lambda planes, *_: augment.solarize(planes)
+    return found
 
 
-def _plan(draws, radii, strength, use_blur, brightness):
-    """What each of n views undergoes, from draws (n, NUM_DRAWS).
+def _plan(view, draws, further):
+    """What each of n views undergoes, from draws (n, NUM_DRAWS) and (n, NUM_FURTHER).
 
     Returns:
-      The places of its operations in `_operations`, in their order, int32 (n, 9), the number of
-      them that were drawn (n,), the factors of its jitter (n, 4), and the taps of its blur.
+      The places of its operations in `_operations`, in their order, int32 (n, operations), the
+      number of them that were drawn (n,), the factors of its jitter (n, 4), and the taps of its
+      blur.
     """
-    sigma = blur_sigma(draws)
-    wider = sum(tf.cast(5.0 * sigma > radius + 1, tf.int32) for radius in radii[:-1])
-    blur = _BLUR_STEPS + 2 * (wider * tf.ones(sigma.shape, tf.int32))
-    whether = {
-        FLIP: draws[:, FLIP] < 0.5,
-        JITTER: (draws[:, JITTER] < JITTER_PROBABILITY) & (strength != 0),
-        GRAYSCALE: (draws[:, GRAYSCALE] < GRAYSCALE_PROBABILITY) & (strength != 0),
-        BLUR: (draws[:, BLUR] < BLUR_PROBABILITY) & use_blur,
-    }
-    planned = [
-        (whether[FLIP], tf.fill(sigma.shape, _FLIP_STEP)),
-        *((whether[JITTER], _JITTER_STEPS + i) for i in tf.unstack(jitter_order(draws), axis=1)),
-        (whether[GRAYSCALE], tf.fill(sigma.shape, _GRAYSCALE_STEP)),
-        (whether[BLUR], tf.fill(sigma.shape, _CLIP_STEP)),
-        (whether[BLUR], blur),
-        (whether[BLUR], blur + 1),
-    ]
+    sigma, radii = blur_sigma(draws, view), blur_radii(view.radius)
+    places = {name: i for i, name in enumerate(_operations(view))}
+    planned = []
+
+    def add(drawn, probability, *steps):
+        if probability:
+            planned.extend((drawn < probability, step + tf.zeros_like(wider)) for step in steps)
+
+    wider = sum(tf.cast(5.0 * sigma > r + 1, tf.int32) for r in radii[:-1])
+    wider *= tf.ones(sigma.shape, tf.int32)
+    add(draws[:, FLIP], view.flip_probability, places.get("flip"))
+    for stage in view.order:
+        if stage == "jitter":
+            order = tf.unstack(jitter_order(draws), axis=1)
+            steps = [places.get("jitter 0", 0) + i for i in order]
+            add(draws[:, JITTER], view.jitter_probability, *steps)
+        elif stage == "grayscale":
+            add(draws[:, GRAYSCALE], view.grayscale_probability, places.get("grayscale"))
+        elif stage == "blur":
+            down = places.get(f"blur down {radii[0]}", 0) + 2 * wider
+            steps = (places.get("clip"), down, down + 1)
+            add(draws[:, BLUR], view.blur_probability, *steps)
+        else:
+            add(further[:, SOLARIZE], view.solarize_probability, places.get("solarize"))
     drawn, steps = (tf.stack(column, axis=1) for column in zip(*planned, strict=True))
     drawn_first = tf.argsort(tf.cast(~drawn, tf.int32), axis=1, stable=True)
     return (
         tf.gather(steps, drawn_first, axis=1, batch_dims=1),
         tf.reduce_sum(tf.cast(drawn, tf.int32), axis=1),
-        jitter_factors(draws, strength, brightness),
+        jitter_factors(draws, view),
         augment.blur_taps(radii[-1], sigma),
     )

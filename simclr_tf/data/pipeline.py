@@ -9,11 +9,10 @@ import tensorflow as tf
 
 from simclr_tf.data import views
 from simclr_tf.data.decode import decode_for_crops, decode_image
+from simclr_tf.data.recipe import Recipe
 from simclr_tf.data.sources import ImageDataset, Positions, Transform
 from simclr_tf.errors import UserError
 
-AUGMENTATIONS = ("pretrain", "finetune", "none")
-BLUR_SIGMAS_PER = ("image", "batch")
 _BATCH_STREAM = 1  # folded into a batch's seed, so that it differs from every image's seed
 # Views of so many pixels are finished in one call: of small images several, since a call costs
 # as much as 20 of 32 pixels, of large ones one, which stays in the cache.
@@ -24,23 +23,18 @@ _CALLS_PER_THREAD = 4
 
 def training_dataset(
     dataset: ImageDataset,
+    recipe: Recipe,
     *,
     batch_size: int,
-    image_size: int,
     seed: int,
     start_step: int = 0,
-    augmentation: str = "pretrain",
-    number_of_views: int = 2,
-    color_jitter_strength: float = 1.0,
-    use_blur: bool = True,
-    blur_sigma: str = "image",
-    brightness: str = "multiply",
+    numbers: bool = False,
     host_index: int = 0,
     num_hosts: int = 1,
     shuffle_buffer: int | None = None,
     threads: int | None = None,
 ) -> tf.data.Dataset:
-    """Endless batches of random views, a pure function of seed and step.
+    """Endless batches of views, a pure function of seed and step.
 
     Starting at `start_step` gives exactly what follows after that many batches, and
     the batches of all hosts, joined in the order of the hosts, are the batch that a
@@ -48,15 +42,11 @@ def training_dataset(
 
     Args:
       dataset: what to read.
+      recipe: the views of each image.
       batch_size: over all hosts.
-      image_size: height and width of the views.
-      seed: of the order and of the augmentations.
+      seed: of the order and of the views.
       start_step: number of batches that were consumed before.
-      augmentation: "pretrain"; "finetune": one view, crop and flip alone; or "none": one view,
-        as evaluation shows it.
-      number_of_views: of each image, in pretraining.
-      color_jitter_strength, use_blur, blur_sigma, brightness: the recipe of
-        `views.finish_pretraining_views`, in pretraining.
+      numbers: whether the number of each image comes along, see `ImageDataset.examples`.
       host_index: number of this host.
       num_hosts: number of hosts that share the batch.
       shuffle_buffer: encoded images held in memory to shuffle data sets that are
@@ -66,22 +56,20 @@ def training_dataset(
         tf.data where the dataset is read, which may be a server with other cores.
 
     Returns:
-      A dataset of (views, labels), or (views,) without labels. `views` is a tuple of
-      float32 (batch_size / num_hosts, image_size, image_size, 3) in [0, 1]; `labels`
-      is (batch_size / num_hosts,) int64.
+      A dataset of (views, labels), or (views,) without labels, or (views, labels, numbers).
+      `views` is a tuple of float32 (batch_size / num_hosts, size, size, 3) in [0, 1]; `labels`
+      and `numbers` are int64 (batch_size / num_hosts,); with numbers, the label of an image
+      without one is -1.
 
     Raises:
-      UserError: if the batch cannot be divided among the hosts, or an argument has
-        none of its allowed values.
+      UserError: if the batch cannot be divided among the hosts.
     """
-    if augmentation not in AUGMENTATIONS:
-        raise UserError(f"augmentation must be one of {AUGMENTATIONS}, not {augmentation!r}.")
-    if blur_sigma not in BLUR_SIGMAS_PER:
-        raise UserError(f"blur_sigma must be one of {BLUR_SIGMAS_PER}. Received: {blur_sigma!r}.")
+    largest = max(view.size for view in recipe)
     if shuffle_buffer is None:
-        shuffle_buffer = batch_size * (50 if image_size <= views.MAX_UNCROPPED_SIZE else 10)
+        shuffle_buffer = batch_size * (50 if largest <= views.MAX_UNCROPPED_SIZE else 10)
     share = _share(batch_size, host_index, num_hosts, start_step)
     calls_at_once = tf.data.AUTOTUNE if threads is None else _CALLS_PER_THREAD * threads
+    sigma_of_batch = any(view.blur_sigma_per == "batch" for view in recipe)
 
     def examples(transform: Transform) -> tf.data.Dataset:
         return dataset.examples(
@@ -92,41 +80,27 @@ def training_dataset(
             calls_at_once=calls_at_once,
         )
 
-    def seed_of(example: dict[str, tf.Tensor]) -> tf.Tensor:
-        return tf.stack([tf.constant(seed, tf.int64), example["position"]])
-
-    def one_view(example: dict[str, tf.Tensor]) -> tuple:
-        image = decode_image(example["image"], dataset.upright)
-        if augmentation == "none":
-            view = views.evaluation_view(image, image_size)
-        else:
-            view = views.finetuning_view(image, seed_of(example), image_size)
-        return (view,), *_label(example)
-
     def crops(example: dict[str, tf.Tensor]) -> tuple:
-        def draw(image_shape: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return views.draw_views(image_shape, seed_of(example), number_of_views)
+        image_seed = tf.stack([tf.constant(seed, tf.int64), example["position"]])
+
+        def draw(image_shape: tf.Tensor) -> tuple[tf.Tensor, views.Draws]:
+            return views.draw_views(image_shape, image_seed, recipe)
 
         image, boxes, draws = decode_for_crops(example["image"], draw, dataset.upright)
-        if blur_sigma == "batch":
+        if sigma_of_batch:
             batch_seed = tf.stack([tf.constant(seed, tf.int64), example["position"] // batch_size])
             batch_seed = tf.random.experimental.stateless_fold_in(batch_seed, _BATCH_STREAM)
-            draws = views.share_sigmas(draws, batch_seed)
-        return views.resized_crops(image, boxes, image_size), draws, *_label(example)
+            draws = views.share_sigmas(draws, batch_seed, recipe)
+        return views.resized_crops(image, boxes, recipe), draws, *_known(example, numbers)
 
-    def finish(crops: tuple[tf.Tensor, ...], draws: tf.Tensor, *label: tf.Tensor) -> tuple:
-        finished = views.finish_pretraining_views(
-            crops, draws, color_jitter_strength, use_blur, brightness
-        )
-        return finished, *label
+    def finish(crops: tuple[tf.Tensor, ...], draws: views.Draws, *known: tf.Tensor) -> tuple:
+        return views.finish_views(crops, draws, recipe), *known
 
     def finished(example: dict[str, tf.Tensor]) -> tuple:
         return finish(*tf.nest.map_structure(lambda one: one[tf.newaxis], crops(example)))
 
-    at_once = min(_PIXELS_AT_ONCE // image_size**2, batch_size)  # the same on all hosts
-    if augmentation != "pretrain":
-        batches = examples(one_view).batch(share.length, drop_remainder=True)
-    elif at_once > 1:
+    at_once = min(_PIXELS_AT_ONCE // largest**2, batch_size)  # the same on all hosts
+    if at_once > 1:
         several = examples(crops).batch(at_once, drop_remainder=True)
         several = several.map(finish, num_parallel_calls=calls_at_once, deterministic=True)
         batches = several.rebatch(share.length, drop_remainder=True)
@@ -188,8 +162,10 @@ def evaluation_dataset(
     return _deterministic(images.batch(share.length, drop_remainder=True))
 
 
-def _label(example: dict[str, tf.Tensor]) -> tuple:
-    """(label,), or () where there is none."""
+def _known(example: dict[str, tf.Tensor], numbers: bool) -> tuple:
+    """(label,), () where there is none, or (label, number)."""
+    if numbers:
+        return example.get("label", tf.constant(-1, tf.int64)), example["number"]
     return (example["label"],) if "label" in example else ()
 
 

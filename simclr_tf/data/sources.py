@@ -112,9 +112,11 @@ class ImageDataset:
           calls_at_once: how many examples are read and transformed at the same time.
 
         Returns:
-          A dataset of what `transform` makes of {"position": int64, "image": string} and,
-          with labels, "label": int64 in [0, num_classes); all scalars, the image as encoded
-          bytes. Endless when a seed is given.
+          A dataset of what `transform` makes of {"position": int64, "number": int64, "image":
+          string} and, with labels, "label": int64 in [0, num_classes); all scalars, the image as
+          encoded bytes. The number tells the images of the split from each other, in
+          [0, num_examples), the same in every epoch, on every host, and in every run with the
+          same images. Endless when a seed is given.
         """
         records, example_of = self.source.records(positions, seed, shuffle_buffer)
         return records.map(
@@ -152,7 +154,7 @@ class IndexedSource:
                 index = tf.random.experimental.index_shuffle(
                     index, seed=epoch_seed, max_index=tf.constant(n - 1, tf.int64)
                 )
-            found = {"position": position, "image": self.read(index)}
+            found = {"position": position, "number": index, "image": self.read(index)}
             return found if labels is None else found | {"label": labels[index]}
 
         count = positions.count(n) if seed is None else tf.int64.max

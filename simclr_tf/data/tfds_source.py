@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from simclr_tf.data.sources import ImageDataset, Positions, Records
+from simclr_tf.data.sources import Example, ImageDataset, Positions, Records
 from simclr_tf.data.subsets import without_labels
 from simclr_tf.errors import UserError, did_you_mean
 
@@ -90,7 +90,12 @@ class ShardedSource:
             records = records.skip(seen)
         numbered = records.enumerate(positions.start)
         wanted = numbered.filter(lambda position, _: positions.contain(position))
-        return wanted, lambda position, record: {"position": position} | self.parse(record)
+
+        def example_of(position: tf.Tensor, record: tuple[tf.Tensor, tf.Tensor]) -> Example:
+            number, content = record
+            return {"position": position, "number": number} | self.parse(content)
+
+        return wanted, example_of
 
     def _shuffled(self, epoch: tf.Tensor, seed: int, shuffle_buffer: int) -> tf.data.Dataset:
         """The records of one epoch; called where tf.data traces it."""
@@ -106,8 +111,10 @@ class ShardedSource:
         )
 
     def _interleave(self, shards: tf.data.Dataset) -> tf.data.Dataset:
+        """Records of some shards in turns, each with its number in the order of the files."""
+        starts = tf.constant(self.starts, tf.int64)
         return shards.interleave(
-            self.read_shard,
+            lambda i: self.read_shard(i).enumerate(starts[i]),
             cycle_length=min(_FILES_IN_TURNS, self.num_shards),
             block_length=_RECORDS_PER_TURN,
             num_parallel_calls=tf.data.AUTOTUNE,

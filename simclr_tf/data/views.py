@@ -1,11 +1,11 @@
-"""Recipes that turn one decoded image into what the encoder sees.
+"""From one decoded image to what the encoder sees, as a recipe says.
 
 An image comes in as (height, width, 3), uint8 or float in [0, 1], of any size; a
 grey one may have a single channel, which is repeated. A view goes out as float32
-(image_size, image_size, 3) in [0, 1]. No mean or standard deviation is subtracted.
+(size, size, 3) in [0, 1]. No mean or standard deviation is subtracted.
 
-The order in a pretraining view is: crop, flip, colour jitter, greyscale, clip,
-blur, clip. So the jitter sees what bicubic resizing shot over, as in the original.
+The order in SimCLR's views is: crop, flip, colour jitter, greyscale, clip, blur, clip. So the
+jitter sees what bicubic resizing shot over, as in the original.
 Cropping works on one image of any size, what follows (`distort`) on several of one size.
 Reading and batching images is not done here: see `pipeline`.
 """
@@ -15,126 +15,118 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from simclr_tf.data import augment, distort
+from simclr_tf.data.recipe import Recipe, View
 
 MAX_UNCROPPED_SIZE = 32  # evaluation crops only larger images
+Draws = tuple[tf.Tensor, tf.Tensor]
 
 
-def pretraining_views(
-    image: tf.Tensor, seed: tf.Tensor, image_size: int, number: int = 2, **recipe
-) -> tuple[tf.Tensor, ...]:
-    """Make independent random views of one image for contrastive learning.
+def make_views(image: tf.Tensor, seed: tf.Tensor, recipe: Recipe) -> tuple[tf.Tensor, ...]:
+    """Make the views of one image.
 
     Args:
       image: (height, width, 3 or 1), uint8 or float in [0, 1].
       seed: int tensor (2,).
-      image_size: height and width of the views.
-      number: of views.
-      **recipe: see `finish_pretraining_views`.
+      recipe: the views.
 
     Returns:
-      `number` tensors, float32 (image_size, image_size, 3) in [0, 1].
-
-    Raises:
-      UserError: if the recipe is not one of those allowed.
+      A tensor for each view, float32 (size, size, 3) in [0, 1].
     """
-    boxes, draws = draw_views(tf.shape(image)[:2], seed, number)
-    crops = resized_crops(image, boxes, image_size)
+    boxes, draws = draw_views(tf.shape(image)[:2], seed, recipe)
+    crops = resized_crops(image, boxes, recipe)
     crops, draws = tf.nest.map_structure(lambda tensor: tensor[tf.newaxis], (crops, draws))
-    views = finish_pretraining_views(crops, draws, white=augment.white(image.dtype), **recipe)
+    views = finish_views(crops, draws, recipe, augment.white(image.dtype))
     return tuple(view[0] for view in views)
 
 
-def draw_views(image_shape: tf.Tensor, seed: tf.Tensor, number: int) -> tuple[tf.Tensor, tf.Tensor]:
+def draw_views(image_shape: tf.Tensor, seed: tf.Tensor, recipe: Recipe) -> tuple[tf.Tensor, Draws]:
     """Draw all that is random about the views of one image.
 
     Args:
       image_shape: int tensor (2,), height and width of the image.
       seed: int tensor (2,).
-      number: of views.
+      recipe: the views.
 
     Returns:
-      The boxes of the crops, int32 (number, 4), and the numbers that
-      `finish_pretraining_views` wants, float32 (number, distort.NUM_DRAWS).
+      The boxes of the crops, int32 (views, 4), and the numbers that `finish_views` wants: float32
+      (views, distort.NUM_DRAWS) and (views, distort.NUM_FURTHER).
     """
-    draws_seed, *crop_seeds = tf.unstack(tf.random.split(seed, 1 + number))
-    boxes = [augment.random_crop_box(image_shape, crop_seed) for crop_seed in crop_seeds]
-    return tf.stack(boxes), distort.draw(draws_seed, number)
+    number = len(recipe)
+    seeds = tf.unstack(tf.random.split(seed, 1 + number))
+    if recipe[0].crop_drawn_first:
+        *crop_seeds, draws_seed = seeds
+    else:
+        draws_seed, *crop_seeds = seeds
+    boxes = [_box(view, image_shape, crop_seed) for view, crop_seed in zip(recipe, crop_seeds)]
+    draws = distort.draw(draws_seed, number), distort.draw_further(draws_seed, number)
+    return tf.stack(boxes), draws
 
 
-def share_sigmas(draws: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Replace the draws of the blurs' sigmas by those of `seed`, one for each view.
+def _box(view: View, image_shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    if view.area is None:
+        return _evaluation_box(image_shape, view.size)
+    if view.fit == "sampler":
+        return augment.random_crop_box(image_shape, seed, view.area, view.covered, view.aspect)
+    draw = augment.clamped_crop_box if view.fit == "clamp" else augment.tried_crop_box
+    return draw(image_shape, seed, view.area, view.aspect)
+
+
+def share_sigmas(draws: Draws, seed: tf.Tensor, recipe: Recipe) -> Draws:
+    """Replace the draws of the blurs' sigmas, where a view has one for each batch.
 
     With one seed for all images of a batch, a batch has one sigma for each view, as in the
     original's code; without, every image has its own, as in the paper.
 
     Args:
-      draws: float32 (number, distort.NUM_DRAWS).
-      seed: int tensor (2,).
+      draws: of one image, see `draw_views`.
+      seed: int tensor (2,), of the batch.
+      recipe: the views.
     """
-    number = draws.shape[0]
-    shared = distort.draw(seed, number)[:, distort.SIGMA]
-    columns = tf.unstack(draws, axis=1)
-    columns[distort.SIGMA] = shared
-    return tf.stack(columns, axis=1)
+    own, further = draws
+    of_batch = distort.draw(seed, len(recipe))[:, distort.SIGMA]
+    chosen = tf.constant([view.blur_sigma_per == "batch" for view in recipe])
+    columns = tf.unstack(own, axis=1)
+    columns[distort.SIGMA] = tf.where(chosen, of_batch, columns[distort.SIGMA])
+    return tf.stack(columns, axis=1), further
 
 
-def resized_crops(image: tf.Tensor, boxes: tf.Tensor, image_size: int) -> tuple[tf.Tensor, ...]:
+def resized_crops(image: tf.Tensor, boxes: tf.Tensor, recipe: Recipe) -> tuple[tf.Tensor, ...]:
     """Cut out boxes and resize them.
 
     Args:
       image: (height, width, 3 or 1), of any number type.
-      boxes: int tensor (number, 4).
-      image_size: height and width of the crops.
+      boxes: int tensor (views, 4).
+      recipe: the views.
 
     Returns:
-      `number` tensors, float32 (image_size, image_size, 3), in the units of `image`, not clipped.
+      A tensor for each view, float32 (size, size, 3), in the units of `image`, not clipped.
     """
-    size = (image_size, image_size)
-    crops = [augment.resized_crop(image, box, size) for box in tf.unstack(boxes)]
-    return tuple(_rgb(crop, image_size) for crop in crops)
+    return tuple(
+        _rgb(
+            augment.resized_crop(
+                image, box, (view.size, view.size), view.interpolation, view.antialias
+            ),
+            view.size,
+        )
+        for view, box in zip(recipe, tf.unstack(boxes), strict=True)
+    )
 
 
-def finish_pretraining_views(
-    crops: Sequence[tf.Tensor],
-    draws: tf.Tensor,
-    color_jitter_strength: float = 1.0,
-    use_blur: bool = True,
-    brightness: str = "multiply",
-    white: float = 255.0,
+def finish_views(
+    crops: Sequence[tf.Tensor], draws: Draws, recipe: Recipe, white: float = 255.0
 ) -> tuple[tf.Tensor, ...]:
     """Make views of the resized crops of several images.
 
     Args:
-      crops: `number` tensors, float32 (images, image_size, image_size, 3).
-      draws: float32 (images, number, distort.NUM_DRAWS).
-      color_jitter_strength: in [0, 1.25]; 0 switches jitter and greyscale off.
-      use_blur: whether views are blurred, with probability 0.5.
-      brightness: "multiply" (SimCLRv2) or "add" (SimCLRv1).
+      crops: a tensor for each view, float32 (images, size, size, 3).
+      draws: float32 (images, views, distort.NUM_DRAWS) and (images, views, distort.NUM_FURTHER).
+      recipe: the views.
       white: the value of white in `crops`.
 
     Returns:
-      `number` tensors, float32 (images, image_size, image_size, 3) in [0, 1].
-
-    Raises:
-      UserError: if the strength or `brightness` is not one of those above.
+      A tensor for each view, float32 (images, size, size, 3) in [0, 1].
     """
-    recipe = (float(color_jitter_strength), bool(use_blur), brightness, float(white))
-    return distort.distort(tuple(crops), draws, *recipe)
-
-
-def finetuning_view(image: tf.Tensor, seed: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Make one random view for training with labels: crop, flip and clip alone.
-
-    Args:
-      image: (height, width, 3 or 1), uint8 or float in [0, 1].
-      seed: int tensor (2,).
-      image_size: height and width of the view.
-
-    Returns:
-      float32 (image_size, image_size, 3) in [0, 1].
-    """
-    crop_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
-    return augment.clip(_random_crop_and_flip(image, crop_seed, flip_seed, image_size))
+    return distort.distort(crops, *draws, recipe, float(white))
 
 
 def evaluation_view(image: tf.Tensor, image_size: int) -> tf.Tensor:
@@ -150,23 +142,15 @@ def evaluation_view(image: tf.Tensor, image_size: int) -> tf.Tensor:
     Returns:
       float32 (image_size, image_size, 3) in [0, 1].
     """
-    size = tf.shape(image)[:2]
+    box = _evaluation_box(tf.shape(image)[:2], image_size)
+    crop = augment.crop_and_resize(image, box, (image_size, image_size))
+    return augment.clip(_rgb(crop, image_size))
+
+
+def _evaluation_box(image_shape: tf.Tensor, image_size: int) -> tf.Tensor:
     if image_size > MAX_UNCROPPED_SIZE:
-        box = augment.central_crop_box(size, (image_size, image_size))
-    else:
-        box = tf.concat([[0, 0], size], axis=0)
-    return augment.clip(_crop(image, box, image_size))
-
-
-def _random_crop_and_flip(image, crop_seed, flip_seed, image_size):
-    box = augment.random_crop_box(tf.shape(image)[:2], crop_seed)
-    view = _crop(image, box, image_size)
-    drawn = tf.random.stateless_uniform((), flip_seed) < 0.5
-    return tf.cond(drawn, lambda: tf.reverse(view, axis=[1]), lambda: view)
-
-
-def _crop(image, box, image_size):
-    return _rgb(augment.crop_and_resize(image, box, (image_size, image_size)), image_size)
+        return augment.central_crop_box(image_shape, (image_size, image_size))
+    return tf.concat([[0, 0], image_shape], axis=0)
 
 
 def _rgb(crop, image_size):

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from simclr_tf import flag as flags
+from simclr_tf.data.recipe import ViewFlags
 from simclr_tf.flag import LARGEST_SEED, flag
 from simclr_tf.methods import DEFAULT_METHOD, METHODS
 
@@ -79,35 +80,6 @@ class DataConfig:
         "How many files that cannot be decoded are skipped before the run stops.",
         identity=False,
         at_least=0,
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class ViewConfig:
-    """How an image becomes the views that the encoder sees."""
-
-    image_size: int = flag(224, "Height and width of a view, in pixels.", at_least=8, at_most=8192)
-    color_jitter_strength: float = flag(
-        1.0, "Strength of the colour jitter; 0 switches it off.", at_least=0, at_most=1.25
-    )
-    use_blur: bool = flag(True, "Blur half of the views during pretraining.")
-    blur_sigma: str = flag(
-        "image",
-        "Draw the blur's sigma for each image (as in the paper) or once for each batch of views "
-        "(as the original's code does).",
-        choices=("image", "batch"),
-    )
-    brightness: str = flag(
-        "multiply",
-        "How brightness is jittered: multiply (SimCLRv2 and the original's tf2 code) or add "
-        "(SimCLRv1).",
-        choices=("multiply", "add"),
-    )
-    finetune_augmentation: str = flag(
-        "crop_flip",
-        "What fine-tuning shows: crop_flip (as in the papers), pretrain (colour jitter, greyscale "
-        "and blur besides), or none (the images as evaluation shows them).",
-        choices=("crop_flip", "pretrain", "none"),
     )
 
 
@@ -425,7 +397,7 @@ class ExperimentConfig:
     program: ClassVar[str] = "run.py"
 
     data: DataConfig = DataConfig()
-    view: ViewConfig = ViewConfig()
+    view: ViewFlags = ViewFlags()
     model: ModelConfig = ModelConfig()
     method: METHODS[DEFAULT_METHOD].Flags = METHODS[DEFAULT_METHOD].Flags()
     distillation: DistillationConfig = DistillationConfig()

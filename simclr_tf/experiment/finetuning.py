@@ -6,6 +6,7 @@ from simclr_tf import optimizers
 from simclr_tf.checkpoints.agreement import contradictions
 from simclr_tf.checkpoints.loading import load_stored_into, network_of
 from simclr_tf.checkpoints.stored import StoredNetwork
+from simclr_tf.data.recipe import Recipe, cropped, finetuning_recipe
 from simclr_tf.errors import UserError
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.experiment.pretraining import architecture_of as architecture_of_flags
@@ -13,9 +14,6 @@ from simclr_tf.methods.supervised.classes import Supervised
 from simclr_tf.methods.supervised.distillation import Distillation
 from simclr_tf.models import Architecture, Network
 from simclr_tf.training.plan import Plan
-
-# --finetune_augmentation -> `augmentation` of pipeline.training_dataset
-AUGMENTATIONS = {"crop_flip": "finetune", "pretrain": "pretrain", "none": "none"}
 
 
 def architecture_of(
@@ -108,6 +106,13 @@ def _refuse_contradictions(
         )
 
 
+def recipe_of(config: ExperimentConfig) -> Recipe:
+    """The one view that is shown; distillation always shows crops and flips."""
+    if config.distillation.teacher:
+        return cropped(config.view.image_size)
+    return finetuning_recipe(config.view)
+
+
 def build(
     config: ExperimentConfig,
     architecture: Architecture,
@@ -159,5 +164,4 @@ def build(
             alpha=config.distillation.distillation_alpha,
             **decay,
         )
-    augmentation = AUGMENTATIONS[config.view.finetune_augmentation]
-    return Supervised(network, augmentation=augmentation, **decay)
+    return Supervised(network, **decay)

@@ -11,6 +11,7 @@ from simclr_tf import optimizers
 from simclr_tf.backend import keras
 from simclr_tf.checkpoints.stored import StoredNetwork
 from simclr_tf.data import datasets, pipeline, subsets
+from simclr_tf.data.recipe import Recipe
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.devices.strategies import choose_strategy, distribute_batches
 from simclr_tf.errors import UserError
@@ -244,21 +245,10 @@ def make_optimizer(
 
 
 def training_batches(
-    config: ExperimentConfig, dataset: ImageDataset, method: Any, **batches: Any
+    config: ExperimentConfig, dataset: ImageDataset, recipe: Recipe, **batches: Any
 ) -> tf.data.Dataset:
-    """Random views as `method` wants them; `batches` are arguments of pipeline.training_dataset."""
-    return pipeline.training_dataset(
-        dataset,
-        image_size=config.view.image_size,
-        seed=config.train.seed,
-        augmentation=method.augmentation,
-        number_of_views=method.number_of_views,
-        color_jitter_strength=config.view.color_jitter_strength,
-        use_blur=config.view.use_blur,
-        blur_sigma=config.view.blur_sigma,
-        brightness=config.view.brightness,
-        **batches,
-    )
+    """Random views by a recipe; `batches` are further arguments of pipeline.training_dataset."""
+    return pipeline.training_dataset(dataset, recipe, seed=config.train.seed, **batches)
 
 
 def evaluation_batches(

@@ -5,6 +5,7 @@ import tensorflow as tf
 from simclr_tf import optimizers
 from simclr_tf.checkpoints.loading import load_stored_into
 from simclr_tf.checkpoints.stored import CIFAR_SIZE, StoredNetwork
+from simclr_tf.data.recipe import Recipe, adjusted
 from simclr_tf.errors import UserError
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.methods import METHODS, Method
@@ -53,6 +54,12 @@ def _cifar_stem(config: ExperimentConfig, source: StoredNetwork | None) -> bool:
     if source is not None:
         return source.architecture.cifar_stem
     return config.view.image_size <= CIFAR_SIZE
+
+
+def recipe_of(config: ExperimentConfig) -> Recipe:
+    """The views that the method wants, as the flags adjust them."""
+    method = METHODS[config.train.method]
+    return adjusted(method.recipe(config.method, config.view), config.view)
 
 
 def build(

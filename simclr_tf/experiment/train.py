@@ -18,6 +18,7 @@ from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.checkpoints.saver import Saver
 from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.pipeline import threads_of_this_host
+from simclr_tf.data.recipe import Recipe, unchanged
 from simclr_tf.data.service import served_batches
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.devices import strategies
@@ -106,10 +107,11 @@ def train(
     with contextlib.ExitStack() as until_the_end:
         if hosts.is_chief and inputs.earlier:
             until_the_end.enter_context(directory.locked())
+        recipe = BUILDERS[config.train.train_mode].recipe_of(config)
         method = _method(inputs, plan, strategy, explicit)
         inputs = dataclasses.replace(inputs, source=None, teacher=None)  # the weights are in place
         with naming_bad_images(dataset):
-            views = first_views(config, dataset, method)
+            rows = first_views(config, dataset, recipe)
         hosts.wait()  # until all have read what the directory held
         if hosts.is_chief:
             if not inputs.earlier:
@@ -119,10 +121,10 @@ def train(
             values = flags.to_dict(config) | remembered(inputs, plan.train_steps, command)
             directory.claim(values, method.network.architecture, config.run.overwrite)
             record_images(directory, dataset)
-            picture_views(views, directory)
+            picture_views(rows, directory)
         if longer and hosts.is_chief:
             _tell_longer(inputs.earlier["planned_steps"], plan)
-        step = _fit(inputs, plan, strategy, hosts, method, eval_dataset)
+        step = _fit(inputs, plan, strategy, hosts, method, recipe, eval_dataset)
         finished = step >= plan.train_steps
         if hosts.is_chief:
             if finished:
@@ -184,6 +186,7 @@ def _fit(
     strategy: tf.distribute.Strategy,
     hosts: Hosts,
     method: Method,
+    recipe: Recipe,
     eval_dataset: ImageDataset | None,
 ) -> int:
     """Make the steps that are left, with all that recurs; returns the step that was reached."""
@@ -209,9 +212,10 @@ def _fit(
         return parts.training_batches(
             config,
             dataset,
-            method,
+            recipe,
             batch_size=plan.batch_size,
             start_step=start_step,
+            numbers=method.wants_numbers,
             host_index=part,
             num_hosts=of_parts,
             threads=threads,
@@ -254,19 +258,23 @@ def _fit(
 
 
 def first_views(
-    config: ExperimentConfig, dataset: ImageDataset, method: Method
-) -> list[np.ndarray]:
-    """The views of a few images, each (PICTURED, height, width, 3)."""
-    batches = parts.training_batches(
-        config, dataset, method, batch_size=min(PICTURED, dataset.num_examples)
-    )
-    (views, *_) = next(iter(batches))
-    return [view.numpy() for view in views]
+    config: ExperimentConfig, dataset: ImageDataset, recipe: Recipe
+) -> dict[str, np.ndarray]:
+    """A few images and their views, each (PICTURED, size, size, 3), by what they are."""
+    rows = {}
+    for shown in (unchanged(recipe[0].size), recipe):
+        batches = parts.training_batches(
+            config, dataset, shown, batch_size=min(PICTURED, dataset.num_examples)
+        )
+        (views, *_) = next(iter(batches))
+        names = [f"view {i}: {view}" for i, view in enumerate(shown, 1)] if rows else ["image"]
+        rows |= {name: view.numpy() for name, view in zip(names, views, strict=True)}
+    return rows
 
 
-def picture_views(views: list[np.ndarray], directory: RunDirectory) -> None:
-    """Save views as views.png and to TensorBoard."""
-    picture = save_views(views, directory / "views.png", images=PICTURED)
+def picture_views(rows: dict[str, np.ndarray], directory: RunDirectory) -> None:
+    """Save images and views as views.png and to TensorBoard."""
+    picture = save_views(rows, directory / "views.png")
     writer = tf.summary.create_file_writer(str(directory.path))
     with writer.as_default(step=0):
         tf.summary.image("views", picture[None])

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import tensorflow as tf
 
 from simclr_tf.backend import keras
+from simclr_tf.data.recipe import Recipe, ViewFlags
 from simclr_tf.devices import replicas
 from simclr_tf.losses import mean_over_labelled, supervised_loss
 from simclr_tf.methods.slices import embed_slices, in_slices, slice_gradients
@@ -60,8 +61,6 @@ class Method(keras.Model):
     Flags: type = type(None)
     DEFAULTS: ClassVar[Mapping[str, Any]] = {}
     metrics_of: ClassVar[Mapping[str, str]] = {}
-    augmentation = "pretrain"
-    number_of_views = 2
     together = True
     head_over_all = False
     sliceable = True
@@ -101,6 +100,17 @@ class Method(keras.Model):
     def has_probe(self) -> bool:
         """Whether a linear probe is trained beside."""
         return self.network.supervised_head is not None
+
+    @classmethod
+    def recipe(cls, flags: Any, view: ViewFlags) -> Recipe:
+        """The views that the method wants.
+
+        Args:
+          flags: the method's own.
+          view: those that all methods share; the house applies --color_jitter_strength and
+            --use_blur to whatever the method returns.
+        """
+        raise NotImplementedError
 
     @classmethod
     def for_xla(cls, flags: Any) -> Any:

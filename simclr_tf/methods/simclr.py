@@ -4,6 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from simclr_tf.data.recipe import simclr_recipe
 from simclr_tf.errors import UserError
 from simclr_tf.flag import flag
 from simclr_tf.losses import chance_level, nt_xent_with_metrics
@@ -44,6 +45,10 @@ class SimCLR(Method):
         "contrast_acc": "share of views whose nearest other view is of the same image",
         "contrast_entropy": "entropy of the similarities, in nats",
     }
+
+    @classmethod
+    def recipe(cls, flags, view):
+        return simclr_recipe(view)
 
     @classmethod
     def for_xla(cls, flags):

@@ -9,6 +9,7 @@ from simclr_tf.checkpoints.loading import load_stored_into
 from simclr_tf.checkpoints.stored import StoredNetwork
 from simclr_tf.data import pipeline
 from simclr_tf.data.broken import naming_bad_images
+from simclr_tf.data.recipe import cropped
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.methods.supervised.classes import Supervised
 from simclr_tf.methods.supervised.multi_label import MultiLabel
@@ -97,10 +98,9 @@ def train(
     method.compile(optimizer=keras.optimizers.SGD(schedule, _MOMENTUM, nesterov=True))
     batches = pipeline.training_dataset(
         dataset,
+        cropped(recipe.image_size),
         batch_size=recipe.batch_size,
-        image_size=recipe.image_size,
         seed=recipe.seed,
-        augmentation="finetune",
     )
     with naming_bad_images(dataset):
         method.fit(batches, epochs=1, steps_per_epoch=recipe.steps, verbose=0)

@@ -11,16 +11,11 @@ class Supervised(Method):
     label, -1, do not count.
     """
 
-    number_of_views = 1
     has_probe = False
     metrics_of = {
         "supervised_loss": "the loss of labelled images",
         "supervised_acc": "share of them whose class is found",
     }
-
-    def __init__(self, network, augmentation: str = "finetune", **kwargs):
-        super().__init__(network, **kwargs)
-        self.augmentation = augmentation
 
     def embed(self, views):
         return {"logits": self.network(views[0], training=True)["logits"]}

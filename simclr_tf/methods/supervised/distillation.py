@@ -22,8 +22,6 @@ class Distillation(Method):
       alpha: weight of the distillation loss, in (0, 1].
     """
 
-    augmentation = "finetune"
-    number_of_views = 1
     has_probe = False
 
     def __init__(

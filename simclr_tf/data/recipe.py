@@ -1,0 +1,197 @@
+"""What becomes of an image, as data: a view is what the encoder sees, a recipe is all its views."""
+
+import dataclasses
+
+import numpy as np
+
+from simclr_tf.errors import UserError
+from simclr_tf.flag import flag
+
+# What a view may undergo after its crop, in this order where it says no other.
+ORDER = ("jitter", "grayscale", "blur", "solarize")
+_CHOICES = {
+    "fit": ("sampler", "clamp", "tries"),
+    "interpolation": ("bicubic", "bilinear"),
+    "brightness": ("multiply", "add"),
+    "colors": ("hsv", "blend"),
+    "blur_border": ("zeros", "edge", "reflected"),
+    "blur_sigma_per": ("image", "batch"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """One view of an image. The defaults are SimCLR's (arXiv 2002.05709, appendix A).
+
+    Attributes:
+      size: height and width, in pixels.
+      area: share of the image that the crop has, from and to. None is the view of evaluation,
+        and everything below is left out.
+      covered: share of the image that every crop has at least; small crops need 0.
+      aspect: width / height of the crop, from and to.
+      fit: how the crop is drawn, and what becomes of one that is larger than the image.
+        "sampler": the aspect, then a height among those that fit, as TensorFlow's; "clamp": the
+        area, then the logarithm of the aspect, and sides are cut to the image, as in BYOL;
+        "tries": likewise, but ten times, then the largest central crop, as in torchvision.
+      interpolation: "bicubic" or "bilinear".
+      antialias: whether pixels are averaged where the crop is made smaller.
+      clip_crop: whether what bicubic interpolation shot over is cut off at once.
+      flip_probability: of the flip from left to right.
+      jitter_probability: of the colour jitter.
+      jitter: how far brightness, contrast, saturation and hue may be from what changes nothing.
+      brightness: "multiply" or "add".
+      colors: "hsv": contrast is the distance from the mean of a channel, saturation that of HSV;
+        "blend": both blend with grey, as in PIL and torchvision.
+      grayscale_probability: of losing the colours.
+      blur_probability: of the Gaussian blur.
+      blur_sigmas: its standard deviation, uniform from and to, in pixels.
+      blur_radius: of its kernel, in pixels; None is a twentieth of the view.
+      blur_border: what lies outside of the view: "zeros", the "edge", or the view "reflected".
+      blur_sigma_per: whether sigma is drawn for each "image", or once for each "batch".
+      solarize_probability: of inverting what is brighter than one half.
+      order: in which they come: all of `ORDER`.
+      crop_drawn_first: which of two streams of random numbers is the crop's. Fine-tuning, which
+        only crops and flips, takes the first.
+
+    Raises:
+      UserError: a value cannot be.
+    """
+
+    size: int
+    area: tuple[float, float] | None = (0.08, 1.0)
+    covered: float = 0.1
+    aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    fit: str = "sampler"
+    interpolation: str = "bicubic"
+    antialias: bool = False
+    clip_crop: bool = False
+    flip_probability: float = 0.5
+    jitter_probability: float = 0.8
+    jitter: tuple[float, float, float, float] = (0.8, 0.8, 0.8, 0.2)
+    brightness: str = "multiply"
+    colors: str = "hsv"
+    grayscale_probability: float = 0.2
+    blur_probability: float = 0.5
+    blur_sigmas: tuple[float, float] = (0.1, 2.0)
+    blur_radius: int | None = None
+    blur_border: str = "zeros"
+    blur_sigma_per: str = "image"
+    solarize_probability: float = 0.0
+    order: tuple[str, ...] = ORDER
+    crop_drawn_first: bool = False
+
+    def __post_init__(self):
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise UserError(
+                    f"{name} of a view is one of {', '.join(choices)}. "
+                    f"Received: {getattr(self, name)}."
+                )
+        if sorted(self.order) != sorted(ORDER):
+            raise UserError(f"The order of a view has all of {', '.join(ORDER)}: {self.order}.")
+        probabilities = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        for name, value in probabilities.items():
+            if name.endswith("_probability") and not 0 <= value <= 1:
+                raise UserError(f"{name} of a view lies in [0, 1]. Received: {value}.")
+        if self.area is not None and not 0 < self.area[0] <= self.area[1] <= 1:
+            raise UserError(f"The area of a view lies in (0, 1]. Received: {self.area}.")
+
+    @property
+    def radius(self) -> int:
+        """The radius of the blur's kernel, in pixels."""
+        return self.size // 10 // 2 if self.blur_radius is None else self.blur_radius
+
+    def __str__(self) -> str:
+        """In words, such as "224 px, 8-100%"."""
+        if self.area is None:
+            return f"{self.size} px, as in evaluation"
+        low, high = self.area
+        return f"{self.size} px, {100 * low:.3g}-{100 * high:.3g}%"
+
+
+Recipe = tuple[View, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewFlags:
+    """How an image becomes the views that the encoder sees."""
+
+    image_size: int = flag(224, "Height and width of a view, in pixels.", at_least=8, at_most=8192)
+    color_jitter_strength: float = flag(
+        1.0, "Strength of the colour jitter; 0 switches it off.", at_least=0, at_most=1.25
+    )
+    use_blur: bool = flag(True, "Blur half of the views during pretraining.")
+    blur_sigma: str = flag(
+        "image",
+        "Draw the blur's sigma for each image (as in the paper) or once for each batch of views "
+        "(as the original's code does).",
+        choices=("image", "batch"),
+    )
+    brightness: str = flag(
+        "multiply",
+        "How brightness is jittered: multiply (SimCLRv2 and the original's tf2 code) or add "
+        "(SimCLRv1).",
+        choices=("multiply", "add"),
+    )
+    finetune_augmentation: str = flag(
+        "crop_flip",
+        "What fine-tuning shows: crop_flip (as in the papers), pretrain (colour jitter, greyscale "
+        "and blur besides), or none (the images as evaluation shows them).",
+        choices=("crop_flip", "pretrain", "none"),
+    )
+
+
+def adjusted(recipe: Recipe, flags: ViewFlags) -> Recipe:
+    """A recipe with --color_jitter_strength and --use_blur, which act on every method's.
+
+    Strength 0 switches greyscale off with the jitter.
+
+    Args:
+      recipe: any views.
+      flags: the flags.
+    """
+    strength = np.float32(flags.color_jitter_strength)
+    changes = {} if flags.use_blur else {"blur_probability": 0.0}
+    if strength == 0:
+        changes |= {"jitter_probability": 0.0, "grayscale_probability": 0.0}
+
+    def change(view: View) -> View:
+        jitter = tuple(float(strength * np.float32(extent)) for extent in view.jitter)
+        return dataclasses.replace(view, jitter=jitter, **changes)
+
+    return tuple(map(change, recipe))
+
+
+def simclr_recipe(flags: ViewFlags, number: int = 2) -> Recipe:
+    """SimCLR's views: independent draws of the same.
+
+    Args:
+      flags: the flags.
+      number: of views.
+    """
+    view = View(flags.image_size, brightness=flags.brightness, blur_sigma_per=flags.blur_sigma)
+    return (view,) * number
+
+
+def cropped(size: int) -> Recipe:
+    """One view that is cropped and flipped, for training with labels (SimCLR appendix B.5)."""
+    view = View(
+        size,
+        jitter_probability=0.0,
+        grayscale_probability=0.0,
+        blur_probability=0.0,
+        crop_drawn_first=True,
+    )
+    return (view,)
+
+
+def unchanged(size: int) -> Recipe:
+    """One view, as evaluation shows it."""
+    return (View(size, area=None),)
+
+
+def finetuning_recipe(flags: ViewFlags) -> Recipe:
+    """The one view of fine-tuning, as --finetune_augmentation says."""
+    if flags.finetune_augmentation == "pretrain":
+        return adjusted(simclr_recipe(flags, number=1), flags)
+    return (unchanged if flags.finetune_augmentation == "none" else cropped)(flags.image_size)
