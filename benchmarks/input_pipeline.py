@@ -36,15 +36,16 @@ def ours(images: list[bytes], batch_size: int, image_size: int, blur: bool):
     import tensorflow as tf
 
     from simclr_tf.data import pipeline, sources
+    from simclr_tf.data.recipe import ViewFlags, adjusted, simclr_recipe
 
+    flags = ViewFlags(image_size, use_blur=blur)
     source = sources.indexed(tf.constant(images), None)
     dataset = sources.ImageDataset("benchmark", "train", len(images), None, None, source)
     return pipeline.training_dataset(
         dataset,
+        adjusted(simclr_recipe(flags), flags),
         batch_size=batch_size,
-        image_size=image_size,
         seed=0,
-        use_blur=blur,
         threads=pipeline.threads_of_this_host(),
     )
 

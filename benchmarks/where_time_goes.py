@@ -97,22 +97,25 @@ def profile_pipeline(folder: str, image_size: int) -> dict[str, float]:
     import tensorflow as tf
 
     from simclr_tf.data import decode, views
+    from simclr_tf.data.recipe import ViewFlags, simclr_recipe
 
     images = tf.constant(input_pipeline.read_images(folder))
+    recipe = simclr_recipe(ViewFlags(image_size))
 
     def draw(index):
-        return lambda shape: views.draw_views(shape, tf.stack([tf.constant(0, tf.int64), index]), 2)
+        seed = tf.stack([tf.constant(0, tf.int64), index])
+        return lambda shape: views.draw_views(shape, seed, recipe)
 
     def decoded(index):
         return decode.decode_for_crops(images[index % len(images)], draw(index))
 
     def cropped(index):
         image, boxes, draws = decoded(index)
-        return views.resized_crops(image, boxes, image_size), draws
+        return views.resized_crops(image, boxes, recipe), draws
 
     def finished(index):
         crops, draws = tf.nest.map_structure(lambda one: one[tf.newaxis], cropped(index))
-        return views.finish_pretraining_views(crops, draws)
+        return views.finish_views(crops, draws, recipe)
 
     stages = {
         "draw boxes and numbers": lambda index: draw(index)(tf.constant([375, 500])),

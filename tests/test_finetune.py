@@ -233,16 +233,10 @@ class TestBuild:
 
     @pytest.mark.parametrize(("flag", "views"), [("crop_flip", 1), ("pretrain", 1), ("none", 1)])
     def test_augmentation_of_the_probe(self, pretrained, flag, views):
-        method = build(pretrained, finetune_augmentation=flag)
-        batches = pipeline.training_dataset(
-            datasets.load("digits", "train"),
-            batch_size=16,
-            image_size=8,
-            seed=3,
-            augmentation=method.augmentation,
-            number_of_views=method.number_of_views,
-            use_blur=False,
-        )
+        values = {"finetune_augmentation": flag, "image_size": 8, "use_blur": False}
+        recipe = finetuning.recipe_of(configuration.from_dict(values, FinetuneConfig))
+        dataset = datasets.load("digits", "train")
+        batches = pipeline.training_dataset(dataset, recipe, batch_size=16, seed=3)
         (shown, labels) = next(iter(batches))
         assert len(shown) == views and shown[0].shape == (16, 8, 8, 3)
         grey = np.allclose(shown[0][..., 0], shown[0][..., 1], atol=1e-6)

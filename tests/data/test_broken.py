@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+import recipes
 import tensorflow as tf
 
 from simclr_tf.data import datasets, pipeline
@@ -27,7 +28,9 @@ def opened(folder, split="all", **options):
 
 
 def train(dataset, steps=4):
-    for _ in pipeline.training_dataset(dataset, batch_size=3, image_size=16, seed=0).take(steps):
+    for _ in pipeline.training_dataset(dataset, recipes.simclr(16), batch_size=3, seed=0).take(
+        steps
+    ):
         pass
 
 

@@ -5,13 +5,14 @@ import pathlib
 
 import numpy as np
 import pytest
+import recipes
 import reference
 import scipy.ndimage
 import sklearn.datasets
 import tensorflow as tf
 
 from simclr_tf.data import distort
-from simclr_tf.errors import UserError
+from simclr_tf.data.recipe import View
 
 GOLDEN = dict(np.load(pathlib.Path(__file__).parents[1] / "golden" / "augment.npz"))
 COLOR_IMAGE = GOLDEN["color/in"].astype(np.float32) / 255
@@ -21,6 +22,11 @@ CHINA, FLOWER = sklearn.datasets.load_sample_images().images
 NEVER, ALWAYS = 0.999, 0.0
 
 
+def no_more(images):
+    """No further operation in one view of so many images."""
+    return tf.fill((images, 1, distort.NUM_FURTHER), NEVER)
+
+
 def draws(flip=NEVER, jitter=NEVER, gray=NEVER, blur=NEVER, sigma=0.5, order=None, factors=None):
     """One row of draws. `factors` at strength 1, in mode "multiply"."""
     row = np.full(distort.NUM_DRAWS, 0.5, np.float32)
@@ -28,7 +34,7 @@ def draws(flip=NEVER, jitter=NEVER, gray=NEVER, blur=NEVER, sigma=0.5, order=Non
     if order is not None:
         row[distort.ORDER] = np.argsort(order) / 4
     if factors is not None:
-        centered = (np.array(factors) - [1, 1, 1, 0]) / distort.JITTER_EXTENTS
+        centered = (np.array(factors) - [1, 1, 1, 0]) / View(1).jitter
         row[distort.FACTORS] = (centered + 1) / 2
     return row
 
@@ -37,7 +43,14 @@ def distorted(image, rows, strength=1.0, use_blur=True, brightness="multiply", w
     """The views of one image (size, size, 3) with each of the rows."""
     crops = tf.tile(tf.cast(image, tf.float32)[None], [len(rows), 1, 1, 1])
     rows = tf.constant(np.float32(rows)[:, None])
-    return distort.distort((crops,), rows, strength, use_blur, brightness, white)[0].numpy()
+    recipe = recipes.simclr(
+        image.shape[0],
+        1,
+        color_jitter_strength=strength,
+        use_blur=use_blur,
+        brightness=brightness,
+    )
+    return distort.distort((crops,), rows, no_more(len(rows)), recipe, white)[0].numpy()
 
 
 def over_seeds(number=2000):
@@ -52,7 +65,8 @@ def plain_view(image, row, strength=1.0, use_blur=True, brightness="multiply"):
     if row[distort.FLIP] < 0.5:
         image = tf.image.flip_left_right(image)
     if strength and row[distort.JITTER] < 0.8:
-        amounts = distort.jitter_factors(row, strength, brightness).numpy()
+        (view,) = recipes.simclr(8, 1, color_jitter_strength=strength, brightness=brightness)
+        amounts = distort.jitter_factors(row, view).numpy()
         for index in distort.jitter_order(row).numpy():
             amount = amounts[index]
             if index == 0:
@@ -68,7 +82,7 @@ def plain_view(image, row, strength=1.0, use_blur=True, brightness="multiply"):
         image = tf.image.grayscale_to_rgb(tf.image.rgb_to_grayscale(image))
     image = tf.clip_by_value(image, 0.0, 1.0).numpy()
     if use_blur and row[distort.BLUR] < 0.5:
-        sigma = distort.blur_sigma(row).numpy()
+        sigma = distort.blur_sigma(row, View(8)).numpy()
         image = reference.gaussian_blur(image, image.shape[0] // 10, sigma)
     return np.clip(image, 0, 1)
 
@@ -177,7 +191,8 @@ def test_views_of_an_image_come_apart():
     rows = over_seeds(6).numpy().reshape(3, 2, -1)
     images = np.stack([CHINA[:32, i : i + 32] / np.float32(255) for i in (0, 200, 400)])
     crops = (tf.constant(images), tf.constant(images))
-    found = tf.stack(distort.distort(crops, tf.constant(rows), 1.0, True, "multiply", 1.0))
+    further = tf.zeros((3, 2, distort.NUM_FURTHER))
+    found = tf.stack(distort.distort(crops, tf.constant(rows), further, recipes.simclr(32), 1.0))
     assert found.shape == (2, 3, 32, 32, 3)
     for view, image in itertools.product(range(2), range(3)):
         expected = plain_view(tf.constant(images[image]), rows[image, view])
@@ -213,7 +228,8 @@ def test_each_operation_is_drawn_as_often_as_it_should_be():
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 @pytest.mark.parametrize("mode, center", [("multiply", 1.0), ("add", 0.0)])
 def test_jitter_factors_are_uniform_in_their_ranges(strength, mode, center):
-    factors = distort.jitter_factors(over_seeds(), strength, mode).numpy()
+    (view,) = recipes.simclr(8, 1, color_jitter_strength=strength, brightness=mode)
+    factors = distort.jitter_factors(over_seeds(), view).numpy()
     scaled = (factors - [center, 1, 1, 0]) / (strength * np.array([0.8, 0.8, 0.8, 0.2]))
     assert np.abs(scaled).max() <= 1 + 1e-5
     assert np.abs(scaled).max(0).min() > 0.99
@@ -228,18 +244,7 @@ def test_every_order_is_drawn():
 
 
 def test_blur_sigma_is_uniform():
-    sigma = distort.blur_sigma(over_seeds()).numpy()
+    sigma = distort.blur_sigma(over_seeds(), View(8)).numpy()
     assert 0.1 <= sigma.min() < 0.11 and 1.99 < sigma.max() <= 2.0
     assert sigma.mean() == pytest.approx(1.05, abs=0.04)
     assert sigma.var() == pytest.approx(1.9**2 / 12, abs=0.02)
-
-
-@pytest.mark.parametrize("strength", [-0.1, 1.3])
-def test_a_strength_with_negative_factors_is_refused(strength):
-    with pytest.raises(UserError, match=r"color_jitter_strength must lie in \[0, 1.25\]"):
-        distort.jitter_factors(tf.constant(draws()), strength, "multiply")
-
-
-def test_an_unknown_brightness_is_refused():
-    with pytest.raises(UserError, match="brightness must be one of .* Received: 'divide'"):
-        distort.jitter_factors(tf.constant(draws()), 1.0, "divide")

@@ -1,16 +1,19 @@
 """Batches: resuming, hosts, seeds, padding."""
 
+import dataclasses
 import itertools
 import os
 
 import numpy as np
 import pytest
+import recipes
 import reference
 import scipy.optimize
 import tensorflow as tf
 
 from simclr_tf.data import datasets, pipeline, subsets, views
 from simclr_tf.data.decode import decode_image
+from simclr_tf.data.recipe import View, ViewFlags
 from simclr_tf.errors import UserError
 
 N = 23
@@ -37,8 +40,11 @@ def digits():
 
 def batches(dataset, count, **options):
     """The first batches, as lists of arrays: views and then the labels."""
-    options = {"batch_size": 6, "image_size": 12, "seed": 0, "shuffle_buffer": 8} | options
-    stream = pipeline.training_dataset(dataset, **options).take(count)
+    options = {"batch_size": 6, "seed": 0, "shuffle_buffer": 8} | options
+    names = {"image_size", "number", *(field.name for field in dataclasses.fields(ViewFlags))}
+    of_views = {"image_size": 12} | {n: options.pop(n) for n in names & options.keys()}
+    recipe = options.pop("recipe", None) or recipes.simclr(**of_views)
+    stream = pipeline.training_dataset(dataset, recipe, **options).take(count)
     return [[np.asarray(part) for part in (*batch[0], *batch[1:])] for batch in stream]
 
 
@@ -51,7 +57,7 @@ def assert_equal(left, right):
 
 def test_form_of_a_training_batch(digits):
     spec = pipeline.training_dataset(
-        digits, batch_size=6, image_size=12, seed=0, number_of_views=3
+        digits, recipes.simclr(12, number=3), batch_size=6, seed=0
     ).element_spec
     view = tf.TensorSpec((6, 12, 12, 3), tf.float32)
     assert spec == ((view, view, view), tf.TensorSpec((6,), tf.int64))
@@ -64,7 +70,7 @@ def test_form_without_labels(tmp_path):
     for i in range(4):
         (tmp_path / f"{i}.png").write_bytes(tf.io.encode_png(np.zeros((5, 5, 3), "u1")).numpy())
     dataset = datasets.load("image_folder", "train", data_dir=str(tmp_path))
-    stream = pipeline.training_dataset(dataset, batch_size=4, image_size=8, seed=0)
+    stream = pipeline.training_dataset(dataset, recipes.simclr(8), batch_size=4, seed=0)
     view = tf.TensorSpec((4, 8, 8, 3), tf.float32)
     assert stream.element_spec == ((view, view),)
     ((_, labels, weights),) = pipeline.evaluation_dataset(dataset, batch_size=4, image_size=8)
@@ -98,9 +104,9 @@ def test_hosts_together_see_the_global_batch(dataset, blur_sigma):
 
 
 def test_views_finished_one_by_one_are_those_finished_together(dataset, monkeypatch):
-    together = batches(dataset, 2, image_size=20, number_of_views=3)
+    together = batches(dataset, 2, image_size=20, number=3)
     monkeypatch.setattr(pipeline, "_PIXELS_AT_ONCE", 0)
-    alone = batches(dataset, 2, image_size=20, number_of_views=3)
+    alone = batches(dataset, 2, image_size=20, number=3)
     for a, b in zip(together, alone, strict=True):
         assert len(a) == len(b) == 4
         for x, y in zip(a, b, strict=True):
@@ -130,18 +136,21 @@ def test_an_image_is_augmented_anew_in_every_epoch(tmp_path):
         assert not np.array_equal(a, b)
 
 
-@pytest.mark.parametrize("augmentation", ["pretrain", "finetune"])
-def test_views_are_those_of_the_recipe_at_the_seed_of_the_position(digits, augmentation):
-    recipe = {"color_jitter_strength": 0.7, "brightness": "add"}
-    (batch,) = batches(digits, 1, augmentation=augmentation, seed=5, **recipe)
-    assert len(batch) == (3 if augmentation == "pretrain" else 2)
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        recipes.simclr(12, color_jitter_strength=0.7, brightness="add"),
+        recipes.finetuning(12),
+        (View(16), View(8, area=(0.05, 0.14), covered=0.0), View(12, None)),
+    ],
+    ids=["simclr", "finetuning", "several sizes"],
+)
+def test_views_are_those_of_the_recipe_at_the_seed_of_the_position(digits, recipe):
+    (batch,) = batches(digits, 1, recipe=recipe, seed=5)
+    assert len(batch) == len(recipe) + 1
     for i, example in enumerate(digits.examples(seed=5).take(6)):
         image, seed = decode_image(example["image"]), tf.constant([5, i], tf.int64)
-        if augmentation == "pretrain":
-            expected = views.pretraining_views(image, seed, 12, 2, **recipe)
-        else:
-            expected = (views.finetuning_view(image, seed, 12),)
-        for view, known in zip(batch, expected):
+        for view, known in zip(batch, views.make_views(image, seed, recipe)):
             np.testing.assert_allclose(view[i], known, atol=1e-6)
         assert batch[-1][i] == int(example["label"])
 
@@ -190,8 +199,53 @@ def test_blur_per_image_has_a_sigma_for_each_image(digits):
         assert np.ptp(seen) > 0.5
 
 
+def numbers_of(dataset, steps, **options):
+    """The numbers of the images of some batches, with one view each, and those views."""
+    options = {"recipe": recipes.finetuning(8, "none"), "numbers": True} | options
+    return [(numbers, views) for views, _, numbers in batches(dataset, steps, **options)]
+
+
+def test_the_number_of_an_image_is_its_own_in_every_epoch_and_on_every_host(dataset):
+    """What it shows in evaluation tells the image: batches of 6 of 23, over three epochs."""
+    images = {}
+    found = numbers_of(dataset, 12)
+    for numbers, views_of_batch in found:
+        for number, view in zip(numbers, views_of_batch, strict=True):
+            images.setdefault(int(number), set()).add(view.tobytes())
+    assert images.keys() == set(range(N))
+    assert all(len(seen) == 1 for seen in images.values())
+    assert len(set.union(*images.values())) == N
+    in_order = [view for batch in evaluated(dataset) for view in batch]
+    assert all(in_order[number].tobytes() in seen for number, seen in images.items())
+    for host in range(3):
+        own = numbers_of(dataset, 12, host_index=host, num_hosts=3)
+        for (numbers, _), (whole, _) in zip(own, found, strict=True):
+            np.testing.assert_array_equal(numbers, whole[2 * host : 2 * host + 2])
+    for (numbers, _), (whole, _) in zip(numbers_of(dataset, 5, start_step=7), found[7:]):
+        np.testing.assert_array_equal(numbers, whole)
+
+
+def evaluated(dataset):
+    """The images by their numbers, as evaluation shows them."""
+    shown = {}
+    for example in dataset.examples():
+        image = views.evaluation_view(decode_image(example["image"]), 8)
+        shown[int(example["number"])] = image.numpy()
+    return [[shown[i] for i in range(N)]]
+
+
+def test_numbers_without_labels_have_labels_of_minus_one(tmp_path):
+    for i in range(4):
+        (tmp_path / f"{i}.png").write_bytes(tf.io.encode_png(np.zeros((5, 5, 3), "u1")).numpy())
+    dataset = datasets.load("image_folder", "train", data_dir=str(tmp_path))
+    ((_, labels, numbers),) = batches(
+        dataset, 1, recipe=recipes.finetuning(8), batch_size=4, numbers=True
+    )
+    assert labels.tolist() == [-1] * 4 and sorted(numbers) == [0, 1, 2, 3]
+
+
 def test_training_epoch_counts_every_image_once(digits):
-    stream = pipeline.training_dataset(digits, batch_size=359, image_size=8, seed=0, use_blur=False)
+    stream = pipeline.training_dataset(digits, recipes.simclr(8), batch_size=359, seed=0)
     ((_, labels),) = stream.take(1)
     known = [int(example["label"]) for example in digits.examples()]
     assert np.bincount(labels).tolist() == np.bincount(known).tolist()
@@ -207,13 +261,13 @@ def test_default_shuffle_buffer_is_the_originals(digits, monkeypatch):
 
     monkeypatch.setattr(type(digits.source), "records", spy)
     for size in (32, 33):
-        pipeline.training_dataset(digits, batch_size=4, image_size=size, seed=0)
+        pipeline.training_dataset(digits, recipes.simclr(size), batch_size=4, seed=0)
     assert asked == [200, 40]
 
 
 def test_threads_of_its_own_change_nothing_about_a_stream(digits):
     shared, own = (
-        pipeline.training_dataset(digits, batch_size=4, image_size=16, seed=0, threads=threads)
+        pipeline.training_dataset(digits, recipes.simclr(16), batch_size=4, seed=0, threads=threads)
         for threads in (None, pipeline.threads_of_this_host())
     )
     assert not shared.options().threading.private_threadpool_size
@@ -262,8 +316,6 @@ def test_evaluation_keeps_the_order_of_the_data(digits):
 def test_arguments_that_cannot_work(digits):
     with pytest.raises(UserError, match="among 4 hosts"):
         batches(digits, 1, num_hosts=4)
-    with pytest.raises(UserError, match="'pretrain', 'finetune'.*'linear'"):
-        batches(digits, 1, augmentation="linear")
 
 
 # Upright images
@@ -295,11 +347,13 @@ def test_evaluation_shows_images_upright(turned_folder, upright):
 
 
 @pytest.mark.parametrize("upright", [True, False])
-@pytest.mark.parametrize("augmentation", ["pretrain", "finetune", "none"])
-def test_training_shows_images_upright(turned_folder, augmentation, upright):
+@pytest.mark.parametrize(
+    "recipe", [recipes.simclr(40), recipes.finetuning(40), recipes.finetuning(40, "none")]
+)
+def test_training_shows_images_upright(turned_folder, recipe, upright):
     """Both files are one image, so the views of the one are those of the other."""
     both = datasets.load("image_folder", "all", data_dir=turned_folder, upright=upright)
     one, other = (subsets.restrict(both, np.array([i])) for i in (0, 1))
-    seen, expected = (batches(d, 1, augmentation=augmentation, image_size=40) for d in (one, other))
+    seen, expected = (batches(d, 1, recipe=recipe) for d in (one, other))
     different = [np.abs(a - b).max() > 1e-5 for a, b in zip(seen[0][:-1], expected[0][:-1])]
     assert different == [not upright] * len(different)

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import recipes
 import tensorflow as tf
 import training
 
@@ -36,8 +37,9 @@ def servers():
 def make_batches(part=0, parts=1):
     return pipeline.training_dataset(
         datasets.load("digits", "train"),
+        recipes.simclr(8),
         batch_size=8,
-        image_size=8,
+        numbers=True,
         seed=3,
         start_step=2,
         host_index=part,

@@ -139,9 +139,11 @@ def train(case, strategy, arrays):
         method.compile(optimizer)
         optimizers.create_slots(optimizer, method.trainable_variables)
 
+    recipe = pretraining.recipe_of(config)
+
     def make_batches(host, hosts):
         return parts.training_batches(
-            config, dataset, method, batch_size=16, host_index=host, num_hosts=hosts
+            config, dataset, recipe, batch_size=16, host_index=host, num_hosts=hosts
         )
 
     gradients_only = optimizer_name == "gradient"

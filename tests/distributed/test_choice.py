@@ -5,6 +5,7 @@ import types
 
 import numpy as np
 import pytest
+import recipes
 import tensorflow as tf
 
 from simclr_tf.data import datasets, pipeline
@@ -142,7 +143,7 @@ def test_a_tpu_is_connected_initialised_and_fed_by_host(monkeypatch):
 
     def batches(host, number):
         return pipeline.training_dataset(
-            digits, batch_size=16, image_size=8, seed=0, host_index=host, num_hosts=number
+            digits, recipes.simclr(8), batch_size=16, seed=0, host_index=host, num_hosts=number
         )
 
     (views, labels) = next(iter(batches(0, 1)))

@@ -55,11 +55,20 @@ def test_rows_after_the_restored_step_and_a_cut_off_row_are_dropped(tmp_path):
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [10, 20]
 
 
-def test_the_picture_shows_every_view_of_the_first_images(tmp_path):
-    views = tuple(np.full((5, 16, 16, 3), v, np.float32) for v in (0.0, 1.0))
-    picture = save_views(views, tmp_path / "views.png", images=4)
+@pytest.mark.parametrize("sizes", [(16, 16), (16, 16, 8), (32, 16, 16, 8, 8)])
+def test_the_picture_shows_every_view_in_a_row(tmp_path, sizes):
+    shades = np.linspace(0.2, 0.8, len(sizes))
+    rows = {
+        f"view {i}: {size} px": np.full((4, size, size, 3), shade, np.float32)
+        for i, (size, shade) in enumerate(zip(sizes, shades))
+    }
+    picture = save_views(rows, tmp_path / "views.png")
     assert np.array_equal(picture, tf.io.decode_png((tmp_path / "views.png").read_bytes(), 4))
-    height, width = picture.shape[:2]
-    assert width == pytest.approx(2 * height, rel=0.15)  # 4 columns, 2 rows
-    brightness = picture[..., :3].mean(axis=(1, 2))
-    assert brightness[height // 4] < 80 and brightness[3 * height // 4] > 175
+    height, width = picture.shape[0] // len(sizes), picture.shape[1]
+    assert width == pytest.approx(6 * height, abs=3)  # a label of two columns, and four images
+    for i, (size, shade) in enumerate(zip(sizes, shades)):
+        row = picture[i * height : (i + 1) * height, :, 0]
+        assert (row[:, : width // 3] < 100).any()  # the label
+        images = np.abs(row[:, width // 3 :] / 255.0 - shade) < 0.02
+        share = images.sum() / images.size
+        assert share == pytest.approx((0.94 * size / max(sizes)) ** 2, rel=0.1)

@@ -3,6 +3,7 @@
 import numpy as np
 import official_archives
 import pytest
+import recipes
 import tensorflow as tf
 
 from simclr_tf import checkpoints
@@ -84,7 +85,7 @@ def test_two_steps_are_those_of_nesterov_momentum(stored, pets):
     undecayed = {id(v) for v in batch_norm_variables(network)}
     velocity = [np.zeros(v.shape, np.float32) for v in variables]
     batches = pipeline.training_dataset(
-        pets.open("train"), batch_size=8, image_size=8, seed=3, augmentation="finetune"
+        pets.open("train"), recipes.finetuning(8), batch_size=8, seed=3
     )
     for step, (views, labels) in enumerate(batches.take(2)):
         with tf.GradientTape() as tape:

@@ -1,0 +1,51 @@
+"""Two steps of every method on logical devices: writes losses, embeddings and weights.
+
+python every_method_replicas.py FOLDER REPLICAS
+"""
+
+import pathlib
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+sys.path[:0] = [str(pathlib.Path(__file__).parents[i]) for i in (0, 1, 2)]
+
+import every_method  # noqa: E402
+
+
+def main(folder, count):
+    count = int(count)
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    devices = [tf.config.LogicalDeviceConfiguration()] * count
+    tf.config.set_logical_device_configuration(cpu, devices)
+    for name in every_method.NAMES:
+        every_method.register(name)
+        strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(count)])
+        np.savez(pathlib.Path(folder) / f"{name}-{count}.npz", **arrays(name, strategy))
+
+
+def arrays(name, strategy):
+    """Metrics of each step, and all weights after the last."""
+    rows = every_method.IMAGES // strategy.num_replicas_in_sync
+    views = every_method.views_of(name)
+    data = (views, every_method.LABELS.numpy(), np.arange(every_method.IMAGES))
+    with strategy.scope():
+        method = every_method.build(name)
+
+    def share(context):
+        start = context.replica_id_in_sync_group * rows
+        return tf.nest.map_structure(lambda a: tf.constant(a[start : start + rows]), data)
+
+    batch = strategy.experimental_distribute_values_from_function(share)
+    step = tf.function(lambda: strategy.run(method.train_step, args=(batch,)))
+    found = {}
+    for i in range(2):
+        method.reset_means()
+        step()
+        found |= {f"metric{i}/{n}": mean.result().numpy() for n, mean in method.means.items()}
+    return found | {f"variable{i}": v.numpy() for i, v in enumerate(method.variables)}
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

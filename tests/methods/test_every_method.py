@@ -1,0 +1,256 @@
+"""What holds for every method of METHODS, and for one that only tests know."""
+
+import dataclasses
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import commands
+import every_method
+import numpy as np
+import pytest
+import tensorflow as tf
+import training
+from every_method import IMAGES, LABELS, NAMES
+
+import simclr_tf
+from simclr_tf.errors import UserError
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment import method_flags, parts
+from simclr_tf.flag import flag_fields
+from simclr_tf.methods import METHODS
+
+HERE = pathlib.Path(__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    """The method of the tests is one of METHODS for the duration."""
+    monkeypatch.setitem(METHODS, "example", every_method.Example)
+
+
+@pytest.fixture(params=NAMES)
+def name(request):
+    return request.param
+
+
+def labelled_batch(name, seed=0):
+    """Views, labels and numbers, as the pipeline gives them."""
+    views = tuple(map(tf.constant, every_method.views_of(name, seed)))
+    return views, LABELS, tf.range(IMAGES, dtype=tf.int64)
+
+
+def steps(method, data, count):
+    """The losses of training steps on the same batch."""
+    step, losses = tf.function(method.train_step), []
+    for _ in range(count):
+        method.reset_means()
+        losses.append(float(step(data)["total_loss"]))
+    return losses
+
+
+def test_its_flags_and_metrics_are_documented(name):
+    method = METHODS[name]
+    fields = dataclasses.fields(method.Flags)
+    assert fields and all(field.metadata["help"].endswith(".") for field in fields)
+    assert method.Flags.__doc__ and method.metrics_of and all(method.metrics_of.values())
+    shared = {f.name for g, f in flag_fields(configuration.ExperimentConfig) if g != "method"}
+    assert method.DEFAULTS.keys() <= shared
+    assert not shared & {field.name for field in fields}
+
+
+def test_it_has_a_recipe_for_the_digits(name):
+    path = every_method.recipe_file(name)
+    config = commands.config_of(f"--flagfile={path}")
+    assert (config.train.method, config.data.dataset) == (name, "digits")
+
+
+def test_its_views_have_the_sizes_of_its_recipe(name):
+    config = every_method.config_of(name)
+    recipe = every_method.recipe_of(config)
+    assert recipe[0].size == config.view.image_size
+    dataset = parts.open_training_dataset(configuration.from_dict({"dataset": "digits"}))
+    batches = parts.training_batches(config, dataset, recipe, batch_size=4)
+    views, labels = next(iter(batches))
+    assert [view.shape for view in views] == [(4, v.size, v.size, 3) for v in recipe]
+    assert labels.shape == (4,)
+    numbered = parts.training_batches(config, dataset, recipe, batch_size=4, numbers=True)
+    *_, numbers = next(iter(numbered))
+    assert numbers.dtype == tf.int64 and len(set(numbers.numpy())) == 4
+
+
+def test_five_steps_change_all_that_is_trained(name):
+    method = every_method.build(name)
+    variables = [*method.trained_variables, *method.non_trainable_variables]
+    before = [variable.numpy() for variable in variables]
+    data = labelled_batch(name)
+    steps(method, data, 5)
+    frozen = [v for v in method.trained_variables if method.rate_factor(v) is not None]
+    for variable, start in zip(variables, before, strict=True):
+        if not any(variable is v for v in frozen):
+            assert np.any(variable.numpy() != start), variable.name
+    decayed = {id(v) for v in method.decayed_variables}
+    assert decayed <= {id(v) for v in method.trained_variables}
+
+
+def test_no_gradient_reaches_what_is_not_trained(name):
+    method = every_method.build(name)
+    views, labels, numbers = labelled_batch(name)
+    trained = {id(v) for v in method.trained_variables}
+    others = [v for v in method.trainable_variables if id(v) not in trained]
+    with tf.GradientTape() as tape:
+        embeddings = method.embed(views)
+        loss, _ = method.batch_loss(embeddings | {"numbers": numbers}, labels)
+    assert tape.gradient(loss, others) == [None] * len(others)
+    assert all(rows.shape[0] == IMAGES for rows in embeddings.values())
+    assert {rows.dtype for rows in embeddings.values()} == {tf.float32}
+
+
+def test_the_probe_sends_nothing_into_the_encoder(name):
+    method = every_method.build(name)
+    views, labels, numbers = labelled_batch(name)
+    head = {id(v) for v in method.network.supervised_head.trainable_variables}
+    body = [v for v in method.trained_variables if id(v) not in head]
+    with tf.GradientTape() as tape:
+        embeddings = method.embed(views) | {"numbers": numbers}
+        alone, _ = method.objective(embeddings)
+        both, values = method.batch_loss(embeddings, labels)
+        probe = both - alone
+    assert float(values["supervised_loss"]) > 0
+    for gradient in tape.gradient(probe, body, unconnected_gradients="zero"):
+        np.testing.assert_array_equal(gradient, np.zeros(gradient.shape))
+
+
+def test_the_loss_falls_on_the_same_views(name):
+    method = every_method.build(name)
+    data = labelled_batch(name)
+    losses = steps(method, data, 40)  # the first ones fill a queue
+    assert np.mean(losses[-3:]) < np.mean(losses[8:11])
+
+
+def test_one_slice_equals_the_plain_step(name):
+    if not METHODS[name].sliceable:
+        with pytest.raises(UserError, match="cannot embed a batch in slices"):
+            every_method.build(name, micro_batch_size=IMAGES)
+        return
+    views, labels, numbers = labelled_batch(name)
+    found = []
+    for size in (0, IMAGES):
+        method = every_method.build(name, micro_batch_size=size)
+        computed = tf.function(lambda m=method: m.values_and_gradients(views, labels, numbers))()
+        found.append((method, computed))
+    (plain, (embeddings, values, gradients)), (sliced, others) = found
+    assert embeddings.keys() == others[0].keys() and values.keys() == others[1].keys()
+    for key, rows in embeddings.items():
+        np.testing.assert_allclose(others[0][key], rows, rtol=1e-4, atol=1e-5)
+    for key, value in values.items():
+        assert float(others[1][key]) == pytest.approx(float(value), rel=1e-5, abs=1e-6), key
+    for gradient, other in zip(gradients, others[2], strict=True):
+        scale = max(np.abs(gradient).max(), 1e-3)
+        np.testing.assert_allclose(other, gradient, rtol=0, atol=1e-4 * scale)
+    for a, b in zip(plain.non_trainable_variables, sliced.non_trainable_variables, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def of_replicas(tmp_path_factory):
+    """What 1 and 2 replicas compute, of every method."""
+    folder, programs = tmp_path_factory.mktemp("replicas"), {}
+    for count in (1, 2):
+        command = [sys.executable, str(HERE / "every_method_replicas.py"), str(folder), str(count)]
+        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+        programs[count] = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+    for program in programs.values():
+        _, errors = program.communicate(timeout=900)
+        assert program.returncode == 0, errors.decode()[-3000:]
+    return folder
+
+
+def test_two_replicas_equal_one(name, of_replicas):
+    one, two = (np.load(of_replicas / f"{name}-{count}.npz") for count in (1, 2))
+    assert set(one) == set(two) and len(one) > 10
+    for key in one:
+        scale = max(np.abs(one[key]).max(), 1e-3)
+        np.testing.assert_allclose(two[key], one[key], rtol=0, atol=5e-4 * scale, err_msg=key)
+
+
+RUN = {"image_size": 12, "queue_size": 32, "train_steps": 4, "checkpoint_steps": 2}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The directory of a run of four steps of each method, once."""
+    runs = {}
+
+    def run_of(name):
+        if name not in runs:
+            runs[name] = tmp_path_factory.mktemp("runs") / name
+            assert training.run(runs[name], method=name, exported=True, **RUN) == 0
+        return runs[name]
+
+    return run_of
+
+
+def arrays_of(directory):
+    """All numbers of the last checkpoint of a run."""
+    reader = tf.train.load_checkpoint(str(directory / "ckpt-4"))
+    return {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()}
+
+
+def test_a_run_that_goes_on_in_the_middle_is_the_same(name, finished, tmp_path):
+    whole = arrays_of(finished(name))
+    directory = tmp_path / "run"
+    assert training.run(directory, method=name, **RUN) == 0
+    for file in directory.glob("ckpt-4.*"):  # as after a kill at the step before
+        file.unlink()
+    assert training.run(directory, method=name, **RUN) == 0
+    again = arrays_of(directory)
+    assert again.keys() == whole.keys()
+    for key, array in whole.items():
+        if array.dtype.kind == "f":
+            np.testing.assert_array_equal(again[key], array, err_msg=key)
+
+
+def test_it_can_be_loaded_and_is_exported(name, finished):
+    directory = finished(name)
+    network = simclr_tf.load(str(directory))
+    images = np.random.default_rng(0).uniform(size=(2, 12, 12, 3)).astype(np.float32)
+    features = network.features(images)
+    assert features.shape == (2, network.encoder.feature_dim) and np.isfinite(features).all()
+    exported = simclr_tf.load(str(directory / "saved_model" / "4"))
+    np.testing.assert_allclose(exported.features(images), features, rtol=1e-5, atol=1e-6)
+    rows = training.rows(directory)
+    assert set(METHODS[name].metrics_of) <= rows[-1].keys()
+
+
+def test_fine_tuning_takes_the_method_from_the_run(name, finished, tmp_path):
+    flags = {"checkpoint": str(finished(name)), "protocol": "linear", "mode": "train"}
+    assert training.finetune(tmp_path / "fine", **flags, train_steps=1, image_size=None) == 0
+    stored = training.RunDirectory(tmp_path / "fine").config()
+    assert stored["method"] == name
+    other = next(other for other in METHODS if other != name)
+    with pytest.raises(UserError, match=f"--method={other} contradicts --checkpoint=.*={name}"):
+        training.finetune(tmp_path / "other", **flags, method=other, image_size=None)
+
+
+def test_a_command_has_the_flags_of_one_method(name, finished):
+    argv = ["run.py", "--mode=eval", f"--model_dir={finished(name)}"]
+    base = configuration.ExperimentConfig
+    assert method_flags.asked_for(argv, base) is configuration.config_class(name)
+    chosen = method_flags.asked_for(["run.py", f"--method={name}"], base)
+    assert chosen is configuration.config_class(name)
+    others = method_flags.flags_of_others(chosen)
+    own = {field.name for field in dataclasses.fields(METHODS[name].Flags)}
+    assert not own & others.keys()
+    foreign = {f.name for m in METHODS.values() for f in dataclasses.fields(m.Flags)} - own
+    assert others.keys() == foreign and all(re.match("--method=", o) for o in others.values())
+
+
+def test_the_flag_of_another_method_is_refused(capsys):
+    with pytest.raises(SystemExit) as status:
+        commands.parse("--method=simclr", "--queue_size=3")
+    assert status.value.code == 2
+    shown = capsys.readouterr().err
+    assert "--queue_size is a flag of --method=example" in shown and shown.count("\n") == 1

@@ -1,0 +1,20 @@
+"""Recipes of views by the flags that make them."""
+
+from simclr_tf.data.recipe import (
+    Recipe,
+    ViewFlags,
+    adjusted,
+    finetuning_recipe,
+    simclr_recipe,
+)
+
+
+def simclr(image_size: int, number: int = 2, **flags) -> Recipe:
+    """SimCLR's views; other flags have their defaults."""
+    view = ViewFlags(image_size, **flags)
+    return adjusted(simclr_recipe(view, number), view)
+
+
+def finetuning(image_size: int, augmentation: str = "crop_flip") -> Recipe:
+    """The view of fine-tuning with --finetune_augmentation."""
+    return finetuning_recipe(ViewFlags(image_size, finetune_augmentation=augmentation))
