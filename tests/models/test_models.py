@@ -263,6 +263,7 @@ NORMALIZATION = {
     "momentum": 0.7,
     "epsilon": 0.1,
     "center": False,
+    "scale": False,
     "gamma_initializer": "zeros",
     "synchronized": False,
 }
