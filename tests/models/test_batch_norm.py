@@ -10,7 +10,7 @@ import pytest
 import recorded
 import tensorflow as tf
 
-from simclr_tf.devices import strategies
+from simclr_tf.devices import replicas, strategies
 from simclr_tf.errors import UserError
 from simclr_tf.models import blocks
 from simclr_tf.models.batch_norm import BatchNormalization, statistics
@@ -225,6 +225,19 @@ def test_groups_hold_in_what_is_compiled_and_computed_again():
     for found, known in zip(again(inputs, upstream), expected, strict=True):
         np.testing.assert_allclose(found, known, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(layer.moving_variance, moving, rtol=1e-6)
+
+
+def test_what_is_computed_again_keeps_its_local_statistics(monkeypatch):
+    """The backward pass of a slice runs outside of the context that made its statistics local."""
+    monkeypatch.setattr(replicas, "num_replicas", lambda: 2)
+    layer = BatchNormalization()
+    monkeypatch.setattr(layer, "_normalize_globally", lambda inputs: pytest.fail("not local"))
+    inputs = tf.constant(np.random.RandomState(0).normal(size=(8, 3)), tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        with statistics(local=True):
+            outputs = recomputed(layer)(inputs, training=True)
+    assert tape.gradient(outputs, inputs).shape == (8, 3)
 
 
 def test_groups_divide_the_batch():
