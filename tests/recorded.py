@@ -12,12 +12,14 @@ import zlib
 
 import numpy as np
 
+from simclr_tf.models import simclr_projector
+
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 
 # Selective kernels, squeeze and excitation, ResNet-D: what the recorded ResNet-18s lack.
 ATTENTION_NETWORKS = {
     "r50_sk_se": {"resnet_depth": 50, "sk_ratio": 0.0625, "se_ratio": 0.25},
-    "r18_sk": {"resnet_depth": 18, "sk_ratio": 0.0625, "num_proj_layers": 2},
+    "r18_sk": {"resnet_depth": 18, "sk_ratio": 0.0625, "projector": simclr_projector(num_layers=2)},
 }
 
 

@@ -17,7 +17,7 @@ from simclr_tf.evaluation.trained import Trained
 from simclr_tf.models import Architecture, Network
 
 NOT_UTF8 = "caf\udce9"
-ARCHITECTURE = Architecture(18, cifar_stem=True, proj_head_mode="none", num_classes=10)
+ARCHITECTURE = Architecture(18, cifar_stem=True, projector=(), num_classes=10)
 NAMES = tuple([NOT_UTF8, "größe", *"23456789"])
 FILES = (f"{NOT_UTF8}/{NOT_UTF8}.png", "größe/b,c.png", "d\n.png")
 

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Collection
 
 from simclr_tf.checkpoints.layout import encoder_variables
-from simclr_tf.models import Architecture
+from simclr_tf.models import Architecture, Dense
+from simclr_tf.models.heads import in_words, simclr_flags
 
 ENCODER_FLAGS = ("resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "cifar_stem")
 PROJECTION_FLAGS = ("proj_head_mode", "num_proj_layers", "proj_out_dim")
@@ -19,20 +20,43 @@ def contradictions(
       asked: what the flags describe.
       stored: that of the checkpoint. Where it has no projection head, or a flag means nothing
         to the one it has, nothing is compared.
-      flags: names of ENCODER_FLAGS and PROJECTION_FLAGS that are compared.
+      flags: names of ENCODER_FLAGS and PROJECTION_FLAGS that are compared. A projection head
+        that is not SimCLR's is compared as a whole if there is one of PROJECTION_FLAGS.
     """
-    compared = [name for name in ENCODER_FLAGS if name in flags]
-    if stored.proj_head_mode != "none":
-        compared += [name for name in PROJECTION_FLAGS if name in flags]
-    if "nonlinear" not in (asked.proj_head_mode, stored.proj_head_mode):
-        compared = [name for name in compared if name != "num_proj_layers"]
-    return [
+    encoder = [
         f"--cifar_stem={str(asked.cifar_stem).lower()}, but the checkpoint has {_stem(stored)}"
         if name == "cifar_stem"
         else f"--{name}={getattr(asked, name)}, but the checkpoint has {getattr(stored, name)}"
-        for name in compared
-        if _differ(name, asked, stored)
+        for name in ENCODER_FLAGS
+        if name in flags and _differ(name, asked, stored)
     ]
+    compared = [name for name in PROJECTION_FLAGS if name in flags]
+    if not (compared and stored.projector):
+        return encoder
+    return encoder + _of_projectors(asked.projector, stored.projector, compared)
+
+
+def _of_projectors(
+    asked: tuple[Dense, ...], stored: tuple[Dense, ...], compared: Collection[str]
+) -> list[str]:
+    given, found = simclr_flags(asked), simclr_flags(stored)
+    if given is None or found is None:
+        if _once_trained(asked) == _once_trained(stored):
+            return []
+        return [
+            f"a projection head of {in_words(asked)}, but the checkpoint has one of "
+            f"{in_words(stored)}"
+        ]
+    differing = [n for n in compared if n in given and given[n] != found[n]]
+    # With a linear head --num_proj_layers means nothing, and another kind says enough.
+    if "proj_head_mode" in differing or found["proj_head_mode"] == "linear":
+        differing = [name for name in differing if name != "num_proj_layers"]
+    return [f"--{n}={given[n]}, but the checkpoint has {found[n]}" for n in differing]
+
+
+def _once_trained(projector: tuple[Dense, ...]) -> list[Dense]:
+    """The layers without how their weights start."""
+    return [dataclasses.replace(layer, start="normal") for layer in projector]
 
 
 def _stem(architecture: Architecture) -> str:

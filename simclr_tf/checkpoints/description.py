@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from simclr_tf.checkpoints.run_directory import architecture_from, write_json
+from simclr_tf.checkpoints.run_directory import write_json
 from simclr_tf.errors import UserError
 from simclr_tf.json_files import Kinds, check_entries, read_object
 from simclr_tf.models import Architecture
@@ -130,7 +130,7 @@ def description_from(values: Mapping[str, Any], source: str) -> Description:
         check_entries(data, _DATA, source)
         data = TrainingData(**{name: data[name] for name in _DATA})
     return Description(
-        architecture_from(values["architecture"], source),
+        Architecture.from_json(values["architecture"], source),
         values.get("step"),
         values.get("image_size"),
         values.get("source"),

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from simclr_tf.checkpoints.layout import encoder_variables
 from simclr_tf.errors import UserError
-from simclr_tf.models import Architecture
+from simclr_tf.models import Architecture, simclr_projector
 from simclr_tf.models.resnet import DEPTHS
 
 # What the variables of each part begin with, in the original's two ways to name them and in ours.
@@ -28,7 +28,7 @@ SCOPES = {
     },
 }
 PROJECTION_LAYER = re.compile(
-    r"(head_contrastive/(?P<scope>nl|l)|_projection_head/linear_layers|projection_head/layers)"
+    r"(head_contrastive/(?:nl|l)|_projection_head/linear_layers|projection_head/layers)"
     r"[_/](?P<index>\d+)/"
 )
 SUPERVISED_HEAD = {
@@ -47,8 +47,8 @@ def infer_architecture(shapes: Mapping[str, tuple[int, ...]], naming: str) -> Ar
 
     Where shapes leave it open, `sk_ratio` is 0.0625 if that gives the widths of the file,
     and `ft_proj_selector` is 0. Decay of batch norm and `global_bn` are not in the file and
-    keep their defaults. TF1 files of depths 18 and 34 never have selective kernels: the
-    original's TF1 code cannot build those networks.
+    keep their defaults; the projection head is taken for SimCLR's. TF1 files of depths 18 and 34
+    never have selective kernels: the original's TF1 code cannot build those networks.
 
     Args:
       shapes: shape of every variable of the file that is a weight, by its name.
@@ -118,17 +118,13 @@ def _with_projection_head(a: Architecture, shapes: Mapping[str, tuple]) -> Archi
     layers = {}
     for name in shapes:
         if match := PROJECTION_LAYER.match(name):
-            layers[int(match["index"])] = match
+            layers[int(match["index"])] = match[0]
     if not layers:
-        return dataclasses.replace(a, proj_head_mode="none")
+        return dataclasses.replace(a, projector=())
     last = layers[max(layers)]
-    widths = [shape[-1] for name, shape in shapes.items() if name.startswith(last[0])]
-    return dataclasses.replace(
-        a,
-        proj_head_mode="linear" if last["scope"] == "l" else "nonlinear",
-        num_proj_layers=max(layers) + 1,
-        proj_out_dim=widths[0],
-    )
+    widths = [shape[-1] for name, shape in shapes.items() if name.startswith(last)]
+    projector = simclr_projector("nonlinear", max(layers) + 1, widths[0])
+    return dataclasses.replace(a, projector=projector)
 
 
 def _with_supervised_head(
@@ -138,8 +134,8 @@ def _with_supervised_head(
     if kernel is None:
         return a
     a = dataclasses.replace(a, num_classes=kernel[1])
-    is_projection = a.proj_head_mode != "none" and kernel[0] == a.proj_out_dim
     feature_dim = 64 * a.width_multiplier * 8 * (4 if DEPTHS[a.resnet_depth][0] else 1)
-    if is_projection and a.proj_out_dim != feature_dim:
-        return dataclasses.replace(a, ft_proj_selector=a.num_proj_layers)
+    is_projection = a.projector and kernel[0] == a.projector[-1].units
+    if is_projection and kernel[0] != feature_dim:
+        return dataclasses.replace(a, ft_proj_selector=len(a.projector))
     return a

@@ -3,7 +3,8 @@
 One walk over the architecture gives every variable's path in our networks, its
 shape, its name in the original's TF1 checkpoints and its path in the object graph
 of the original's TF2 checkpoints. TF1 names count convolutions and batch norms in
-the order of construction, which is the order of this walk.
+the order of construction, which is the order of this walk. The projection head has the
+original's names whatever its layers are; the original has a head of one layer as the linear one.
 """
 
 from collections.abc import Iterator
@@ -30,13 +31,15 @@ class Layer(NamedTuple):
     channels: int
     kernel: tuple[int, ...] | None = None
     bias: bool = False
+    gamma: bool = True
     beta: bool = True
 
     def variables(self, tf1: str) -> Iterator[Variable]:
         """The layer's variables, under the name `tf1` that the layer has in TF1."""
         if self.kernel is None:
+            has = {"gamma": self.gamma, "beta": self.beta}
             names = ["gamma", "beta", "moving_mean", "moving_variance"]
-            shapes = {name: (self.channels,) for name in names if self.beta or name != "beta"}
+            shapes = {name: (self.channels,) for name in names if has.get(name, True)}
         else:
             shapes = {"kernel": (*self.kernel, self.channels)}
             shapes |= {"bias": (self.channels,)} if self.bias else {}
@@ -49,16 +52,23 @@ def network_variables(architecture: Architecture) -> list[Variable]:
     variables = list(encoder_variables(architecture))
     width = 64 * architecture.width_multiplier * 8
     widths = [width * 4 if DEPTHS[architecture.resnet_depth][0] else width]
-    scope = "l" if architecture.proj_head_mode == "linear" else "nl"
-    count = {"none": 0, "linear": 1}.get(architecture.proj_head_mode, architecture.num_proj_layers)
-    for i in range(count)[: architecture.kept_proj_layers]:
-        last = i == count - 1
-        widths.append(architecture.proj_out_dim if last else widths[0])
+    scope = "l" if len(architecture.projector) == 1 else "nl"
+    for i, layer in enumerate(architecture.kept_projector):
+        widths.append(layer.units or widths[0])
         ours, tf2 = f"projection_head/layers/{i}", f"_projection_head/linear_layers/{i}"
-        dense = Layer(f"{ours}/dense", f"{tf2}/dense", widths[-1], kernel=(widths[-2],))
-        norm = Layer(f"{ours}/norm", f"{tf2}/bn_relu/bn", widths[-1], beta=not last)
-        variables += dense.variables(f"head_contrastive/{scope}_{i}/dense")
-        variables += norm.variables(f"head_contrastive/{scope}_{i}/batch_normalization")
+        tf1 = f"head_contrastive/{scope}_{i}"
+        kernel = (widths[-2],)
+        dense = Layer(f"{ours}/dense", f"{tf2}/dense", widths[-1], kernel, layer.bias)
+        variables += dense.variables(f"{tf1}/dense")
+        if layer.norm:
+            norm = Layer(
+                f"{ours}/norm",
+                f"{tf2}/bn_relu/bn",
+                widths[-1],
+                gamma=layer.scale,
+                beta=layer.center,
+            )
+            variables += norm.variables(f"{tf1}/batch_normalization")
     if architecture.num_classes is not None:
         head = Layer(
             "supervised_head",

@@ -80,7 +80,10 @@ def _tf1_weights(keys: collections.abc.Collection[str]) -> dict[str, str]:
         owner, _, last = key.rpartition("/")
         return key not in COUNTERS and last not in TF1_COPIES and owner not in keys
 
-    return {key: key for key in keys if is_weight(key)}
+    # A nonlinear head of one layer is the linear one, by another name.
+    deeper = any(key.startswith("head_contrastive/nl_1/") for key in keys)
+    prefix, linear = "head_contrastive/nl_0/", "head_contrastive/l_0/"
+    return {key if deeper else key.replace(prefix, linear): key for key in keys if is_weight(key)}
 
 
 def _tf2_weights(reader) -> dict[str, str]:

@@ -16,11 +16,8 @@ probe.json         a linear probe and kNN beside those of random weights
 """
 
 import contextlib
-import dataclasses
 import json
 import os
-import types
-import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,31 +70,6 @@ def write_json(path: AnyPath, values: Mapping[str, Any]) -> None:
     temporary = path.with_name(path.name + ".part")
     temporary.write_text(json.dumps(values, indent=2) + "\n")
     temporary.replace(path)
-
-
-def architecture_from(values: Mapping[str, Any], source: str) -> Architecture:
-    """The architecture with these JSON values; what is missing has its default.
-
-    Args:
-      values: by the names of its fields.
-      source: the file, for messages.
-
-    Raises:
-      UserError: a name is unknown, or a value has another type.
-    """
-    fields = {field.name: field.type for field in dataclasses.fields(Architecture)}
-    if unknown := sorted(values.keys() - fields.keys()):
-        raise UserError(
-            f"{source} describes a network that this version does not know: it has "
-            f"{', '.join(unknown)}. Use the version that wrote it, or a newer one."
-        )
-    kinds = {
-        name: typing.get_args(kind) if isinstance(kind, types.UnionType) else kind
-        for name, kind in fields.items()
-        if name in values
-    }
-    check_entries(values, kinds, source)
-    return Architecture(**values)
 
 
 class RunDirectory:
@@ -170,7 +142,7 @@ class RunDirectory:
         Raises:
           UserError: the directory holds no run, or its model.json is damaged.
         """
-        return architecture_from(self._read(MODEL), str(self / MODEL))
+        return Architecture.from_json(self._read(MODEL), str(self / MODEL))
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
@@ -285,7 +257,7 @@ class RunDirectory:
         """Make this a directory for checkpoints of networks of this architecture."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_json(self / MODEL, dataclasses.asdict(architecture))
+            write_json(self / MODEL, architecture.to_json())
         except OSError as error:
             raise UserError(f"The directory {self.path} cannot be written: {error}.") from None
 

@@ -10,6 +10,7 @@ from simclr_tf.checkpoints.description import TrainingData
 from simclr_tf.checkpoints.layout import Variable, network_variables
 from simclr_tf.checkpoints.rescale import V1_FROM, typical_convolution_norm
 from simclr_tf.models import Architecture
+from simclr_tf.models.heads import in_words, simclr_flags
 
 CIFAR_SIZE = 32  # pixels; images of this size and below get the CIFAR stem
 IMAGENET_SIZE = 224
@@ -101,13 +102,15 @@ def description(architecture: Architecture) -> dict[str, str]:
     if a.se_ratio > 0:
         encoder += f", se_ratio {a.se_ratio:.4g}"
     encoder += ", CIFAR stem" if a.cifar_stem else ", ImageNet stem"
-    layers = {"none": 0, "linear": 1}.get(a.proj_head_mode, a.num_proj_layers)
-    if not layers or a.kept_proj_layers == 0:
+    layers = len(a.projector)
+    if not a.kept_projector:
         projection = "no projection head"
     elif a.kept_proj_layers is not None:
         projection = f"the first {a.kept_proj_layers} of {layers} projection layers"
+    elif simclr_flags(a.projector):
+        projection = f"projection head of {layers} layers to {a.projector[-1].units}"
     else:
-        projection = f"projection head of {layers} layers to {a.proj_out_dim}"
+        projection = f"projection head of {layers} layers ({in_words(a.projector)})"
     supervised = "no supervised head"
     if a.num_classes is not None:
         supervised = f"supervised head of {a.num_classes} classes"

@@ -10,7 +10,7 @@ from simclr_tf.checkpoints.description import Description, read_description
 from simclr_tf.checkpoints.infer import infer_architecture
 from simclr_tf.checkpoints.ours import chosen
 from simclr_tf.checkpoints.stored import StoredNetwork
-from simclr_tf.checkpoints.torch_names import COUNTER, from_torch, without_last_offset
+from simclr_tf.checkpoints.torch_names import COUNTER, from_torch, without_constants
 from simclr_tf.errors import UserError
 from simclr_tf.paths import as_path, is_local
 
@@ -44,7 +44,7 @@ def read(path: str, schema: re.Pattern) -> StoredNetwork:
             )
         shapes = {name: array.shape for name, array in arrays.items()}
         description = Description(infer_architecture(shapes, "path"))
-    arrays = without_last_offset(arrays, description.architecture) | {
+    arrays = without_constants(arrays, description.architecture) | {
         name: state[name] for name in unknown
     }
     counters = sorted(name for name in state if name.endswith(f".{COUNTER}"))

@@ -67,8 +67,8 @@ def torch_name(path: str, architecture: Architecture) -> str:
 def to_torch(arrays: Mapping[str, np.ndarray], architecture: Architecture) -> dict[str, np.ndarray]:
     """A state dict as NumPy arrays.
 
-    Kernels become (outputs, inputs, height, width) and (outputs, inputs). The last layer of
-    the projection head has no offset here; there it is zero.
+    Kernels become (outputs, inputs, height, width) and (outputs, inputs). A batch norm that has
+    a scale or an offset here has both there: a scale of one, an offset of zero.
 
     Args:
       arrays: values of all variables by path.
@@ -82,7 +82,9 @@ def to_torch(arrays: Mapping[str, np.ndarray], architecture: Architecture) -> di
         if name.endswith(".running_var"):
             norm = name.removesuffix(".running_var")
             state[f"{norm}.{COUNTER}"] = np.zeros((), np.int64)
-            state.setdefault(f"{norm}.bias", np.zeros_like(array))
+            if f"{norm}.weight" in state or f"{norm}.bias" in state:
+                state.setdefault(f"{norm}.weight", np.ones_like(array))
+                state.setdefault(f"{norm}.bias", np.zeros_like(array))
     return state
 
 
@@ -91,9 +93,6 @@ def from_torch(state: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], 
 
     Returns:
       (arrays by path; names that were not understood, as they are).
-
-    Raises:
-      UserError: the last layer of the projection head has an offset.
     """
     stem = DEEP_STEM if "conv1.0.weight" in state else STEM
     pooled = any(".downsample.2." in name for name in state)
@@ -111,23 +110,26 @@ def from_torch(state: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], 
     return arrays, unknown
 
 
-def without_last_offset(
+def without_constants(
     arrays: Mapping[str, np.ndarray], architecture: Architecture
 ) -> dict[str, np.ndarray]:
-    """Arrays of `from_torch` without the zero offset of the projection head's last layer.
+    """Arrays of `from_torch` without the scales and offsets that the projection head lacks.
+
+    Such is the zero offset of the last layer of SimCLR's.
 
     Raises:
-      UserError: that offset is not zero.
+      UserError: such a scale is not one, or such an offset not zero.
     """
     places = {v.path for v in network_variables(architecture)}
     arrays = dict(arrays)
-    for path in [p for p in arrays if p.startswith("projection_head/") and p.endswith("/beta")]:
-        is_last = path not in places and path.replace("/beta", "/gamma") in places
-        if is_last and np.any(arrays.pop(path)):
-            raise UserError(
-                "The last layer of SimCLR's projection head has no offset, but "
-                f"{torch_name(path, architecture)} is not zero."
-            )
+    for norm in [p.removesuffix("/moving_mean") for p in places if p.endswith("/moving_mean")]:
+        for leaf, kind, constant in (("gamma", "scale", 1), ("beta", "offset", 0)):
+            path = f"{norm}/{leaf}"
+            if path in arrays and path not in places and np.any(arrays.pop(path) != constant):
+                raise UserError(
+                    f"This projection head has no {kind} there, but "
+                    f"{torch_name(path, architecture)} is not {'one' if constant else 'zero'}."
+                )
     return arrays
 
 

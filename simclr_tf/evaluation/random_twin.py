@@ -32,7 +32,8 @@ def random_twin(architecture: Architecture, batches: tf.data.Dataset, *, seed: i
     network = Network(architecture)
     norms = [layer for layer in network.submodules if isinstance(layer, BatchNormalization)]
     for norm in norms:
-        norm.gamma.assign(tf.ones_like(norm.gamma))
+        if norm.gamma is not None:
+            norm.gamma.assign(tf.ones_like(norm.gamma))
     seen = 0
     for images in batches.unbatch().take(IMAGES).batch(BATCH):
         rows = len(images)

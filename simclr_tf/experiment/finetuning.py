@@ -51,11 +51,7 @@ def architecture_of(
             global_bn=architecture.global_bn,
         )
     selector = config.model.ft_proj_selector
-    layers = {"none": 0, "linear": 1, "nonlinear": architecture.num_proj_layers}[
-        architecture.proj_head_mode
-    ]
-    if architecture.kept_proj_layers is not None:
-        layers = architecture.kept_proj_layers
+    layers = len(architecture.kept_projector)
     if not -layers - 1 <= selector <= layers:
         raise UserError(
             f"--ft_proj_selector={selector} does not exist: the projection head has {layers} "

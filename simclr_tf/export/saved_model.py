@@ -5,7 +5,6 @@ and give stands in `servable` and, for users, in docs/serving.md.
 """
 
 import contextlib
-import dataclasses
 import json
 import os
 import pathlib
@@ -198,7 +197,7 @@ def _model_card(network: Network, image_size: int, signatures: Mapping[str, Call
         return {name: {"dtype": s.dtype.name, "shape": s.shape.as_list()} for name, s in specs}
 
     return {
-        "architecture": dataclasses.asdict(network.architecture),
+        "architecture": network.architecture.to_json(),
         "image_size": image_size,
         "input": "RGB in [0, 1], no mean or standard deviation subtracted",
         "preprocessing": preprocessing,

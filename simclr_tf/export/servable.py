@@ -115,11 +115,11 @@ def _endpoints(network: Network, images: tf.Tensor, training: bool) -> dict[str,
     """All that the network computes, under the original's names."""
     outputs = network.call(images, training=training)
     projections = outputs.pop("projections")
-    layers = network.projection_head.layers
-    if layers:
+    last = len(network.architecture.projector)  # a fine-tuned network may have fewer layers
+    if projections[1:]:
         outputs["proj_head_input"] = projections[0]
-        for i, (layer, projection) in enumerate(zip(layers, projections[1:], strict=True), start=1):
-            outputs["proj_head_output" if layer.last else f"proj_head_layer{i}"] = projection
+        for i, projection in enumerate(projections[1:], start=1):
+            outputs["proj_head_output" if i == last else f"proj_head_layer{i}"] = projection
     if network.supervised_head is not None:
         outputs["logits_sup"] = outputs.pop("logits")
     return outputs

@@ -10,6 +10,7 @@ from simclr_tf.data.recipe import Recipe, ViewFlags
 from simclr_tf.devices import replicas
 from simclr_tf.losses import mean_over_labelled, supervised_loss
 from simclr_tf.methods.slices import embed_slices, in_slices, slice_gradients
+from simclr_tf.models import Dense
 from simclr_tf.models.batch_norm import batch_norm_variables
 from simclr_tf.optimizers import RateFactor, l2_term
 
@@ -120,6 +121,11 @@ class Method(keras.Model):
           UserError: one of them cannot be compiled.
         """
         return flags
+
+    @classmethod
+    def projector(cls, flags: Any) -> tuple[Dense, ...]:
+        """The layers of the projection head that these flags describe, first to last."""
+        raise NotImplementedError
 
     def embed(self, views: tuple[tf.Tensor, ...]) -> Embeddings:
         """What the objective needs of n images.

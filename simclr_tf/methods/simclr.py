@@ -9,6 +9,7 @@ from simclr_tf.errors import UserError
 from simclr_tf.flag import flag
 from simclr_tf.losses import chance_level, nt_xent_with_metrics
 from simclr_tf.methods.base import Method
+from simclr_tf.models import simclr_projector
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +59,10 @@ class SimCLR(Method):
                 "or give --loss_implementation=dense."
             )
         return dataclasses.replace(flags, loss_implementation="dense")
+
+    @classmethod
+    def projector(cls, flags):
+        return simclr_projector(flags.proj_head_mode, flags.num_proj_layers, flags.proj_out_dim)
 
     def embed(self, views):
         features, projections = self.project(views)

@@ -3,11 +3,13 @@
 import contextlib
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
 
 from simclr_tf.backend import keras
 from simclr_tf.devices import replicas, strategies
+from simclr_tf.errors import UserError
 
 
 class _Statistics(threading.local):
@@ -15,13 +17,16 @@ class _Statistics(threading.local):
 
     local = False
     update = True
+    groups = 1
 
 
 _statistics = _Statistics()
 
 
 @contextlib.contextmanager
-def statistics(*, local: bool = False, update: bool = True) -> Iterator[None]:
+def statistics(
+    *, local: bool = False, update: bool = True, groups: int | None = None
+) -> Iterator[None]:
     """How BatchNormalization layers that are called in this context treat batch statistics.
 
     Contexts add up: an inner one can neither make statistics global nor update again.
@@ -30,21 +35,31 @@ def statistics(*, local: bool = False, update: bool = True) -> Iterator[None]:
       local: they are those of the inputs, and not of all replicas.
       update: the moving averages follow them. Where a part of a network is computed a second
         time, for its gradient, they must not.
+      groups: from 2 on they are those of a part of the inputs: row i belongs to group
+        i mod `groups`, as if every group were on a device of its own (MoCo's SplitBatchNorm),
+        and the moving averages follow the mean over groups. None leaves the outer context's.
     """
-    before = _statistics.local, _statistics.update
+    before = _statistics.local, _statistics.update, _statistics.groups
     _statistics.local |= local
     _statistics.update &= update
+    _statistics.groups = groups or _statistics.groups
     try:
         yield
     finally:
-        _statistics.local, _statistics.update = before
+        _statistics.local, _statistics.update, _statistics.groups = before
+
+
+def chosen_statistics() -> dict[str, Any]:
+    """Which statistics layers use here, for `statistics` where they are computed again."""
+    return {"local": _statistics.local, "groups": _statistics.groups}
 
 
 class BatchNormalization(keras.layers.Layer):
     """Batch normalization over all axes but the last (arXiv 1502.03167).
 
     In training, mean and variance are those of the batch of all replicas (or of this
-    replica alone when `synchronized` is False), and the moving averages follow them.
+    replica alone when `synchronized` is False), and the moving averages follow them;
+    `statistics` makes exceptions.
     The moving variance takes the biased variance, as the original's does; Keras' own
     layer takes the unbiased one. Statistics are computed in float32 in two passes, the
     variance from the differences to the mean.
@@ -54,6 +69,7 @@ class BatchNormalization(keras.layers.Layer):
       momentum: decay of the moving averages, in [0, 1].
       epsilon: added to the variance.
       center: whether there is an offset beta.
+      scale: whether there is a scale gamma.
       gamma_initializer: initial value of the scale gamma.
       synchronized: statistics over all replicas.
     """
@@ -63,6 +79,7 @@ class BatchNormalization(keras.layers.Layer):
         momentum: float = 0.9,
         epsilon: float = 1e-5,
         center: bool = True,
+        scale: bool = True,
         gamma_initializer: str = "ones",
         synchronized: bool = True,
         **kwargs,
@@ -71,12 +88,15 @@ class BatchNormalization(keras.layers.Layer):
         self.momentum = momentum
         self.epsilon = epsilon
         self.center = center
+        self.scale = scale
         self.gamma_initializer = gamma_initializer
         self.synchronized = synchronized
 
     def build(self, input_shape):
         kind = {"shape": input_shape[-1:], "dtype": "float32", "experimental_autocast": False}
-        self.gamma = self.add_weight("gamma", initializer=self.gamma_initializer, **kind)
+        self.gamma = None
+        if self.scale:
+            self.gamma = self.add_weight("gamma", initializer=self.gamma_initializer, **kind)
         self.beta = self.add_weight("beta", initializer="zeros", **kind) if self.center else None
         kind |= {
             "trainable": False,
@@ -92,19 +112,20 @@ class BatchNormalization(keras.layers.Layer):
         if not (training and self.trainable):
             return self._normalize(inputs, self.moving_mean, self.moving_variance)
         synchronized = self.synchronized and not _statistics.local
-        if synchronized and replicas.num_replicas() > 1:
+        if _statistics.groups > 1:
+            outputs, mean, variance = self._normalize_groups(inputs, _statistics.groups)
+        elif synchronized and replicas.num_replicas() > 1:
             outputs, mean, variance = self._normalize_globally(inputs)
-        elif inputs.dtype == tf.float32 and not strategies.has_gpu():
-            outputs, mean, variance = self._normalize_exactly(inputs)
         else:
-            outputs, mean, variance = self._normalize_in_one_kernel(inputs)
+            outputs, mean, variance = self._normalize_here(inputs)
         if _statistics.update:
             self._update(self.moving_mean, mean)
             self._update(self.moving_variance, variance)
         return outputs
 
     def _normalize(self, inputs, mean, variance):
-        scale = self.gamma * tf.math.rsqrt(variance + self.epsilon)
+        scale = tf.math.rsqrt(variance + self.epsilon)
+        scale = scale if self.gamma is None else self.gamma * scale
         offset = -mean * scale if self.beta is None else self.beta - mean * scale
         return inputs * tf.cast(scale, inputs.dtype) + tf.cast(offset, inputs.dtype)
 
@@ -113,6 +134,26 @@ class BatchNormalization(keras.layers.Layer):
         mean = replicas.mean_over_replicas(_mean(values))
         variance = replicas.mean_over_replicas(_mean(tf.math.squared_difference(values, mean)))
         return tf.cast(self._normalize(values, mean, variance), inputs.dtype), mean, variance
+
+    def _normalize_groups(self, inputs, groups):
+        """Each group by itself; the means of their means and variances."""
+        rows, *shape = inputs.shape
+        if rows is not None and rows % groups:
+            raise UserError(
+                f"Batch statistics in {groups} groups need a batch that {groups} divides. "
+                f"Received: {rows} images."
+            )
+        parts = tf.reshape(inputs, tf.concat([[-1, groups], tf.shape(inputs)[1:]], axis=0))
+        parts = tf.ensure_shape(parts, [None, groups, *shape])
+        normalized = [self._normalize_here(part) for part in tf.unstack(parts, axis=1)]
+        outputs, means, variances = zip(*normalized, strict=True)
+        outputs = tf.reshape(tf.stack(outputs, axis=1), tf.shape(inputs))
+        return outputs, tf.add_n(means) / groups, tf.add_n(variances) / groups
+
+    def _normalize_here(self, inputs):
+        if inputs.dtype == tf.float32 and not strategies.has_gpu():
+            return self._normalize_exactly(inputs)
+        return self._normalize_in_one_kernel(inputs)
 
     def _normalize_exactly(self, inputs):
         """Statistics that keep their digits, and TensorFlow's kernels for the rest.
@@ -170,8 +211,10 @@ class BatchNormalization(keras.layers.Layer):
         return tf.reshape(outputs, tf.shape(inputs)), mean, variance * (count - 1) / count
 
     def _scale_and_offset(self):
-        gamma = tf.convert_to_tensor(self.gamma)
-        return gamma, tf.zeros_like(gamma) if self.beta is None else tf.convert_to_tensor(self.beta)
+        shape = self.moving_mean.shape
+        scale = tf.ones(shape) if self.gamma is None else tf.convert_to_tensor(self.gamma)
+        offset = tf.zeros(shape) if self.beta is None else tf.convert_to_tensor(self.beta)
+        return scale, offset
 
     def _update(self, moving, value):
         moving.assign_sub((moving - tf.stop_gradient(value)) * (1 - self.momentum))
@@ -181,6 +224,7 @@ class BatchNormalization(keras.layers.Layer):
             "momentum": self.momentum,
             "epsilon": self.epsilon,
             "center": self.center,
+            "scale": self.scale,
             "gamma_initializer": self.gamma_initializer,
             "synchronized": self.synchronized,
         }

@@ -1,4 +1,7 @@
-"""What stands on the encoder: the projection head and the supervised head."""
+"""What stands on the encoder: heads whose layers are data, and the supervised head."""
+
+import dataclasses
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -6,89 +9,200 @@ from simclr_tf.backend import keras
 from simclr_tf.errors import UserError
 from simclr_tf.models.batch_norm import BatchNormalization
 
+STARTS = ("normal", "uniform", "truncated")
 MODES = ("none", "linear", "nonlinear")
 
 
-class ProjectionLayer(keras.layers.Layer):
-    """Dense without bias, batch norm, and, but for the last layer, an offset and ReLU."""
+@dataclasses.dataclass(frozen=True)
+class Dense:
+    """One layer of a head as data: a dense layer, then batch norm, then ReLU, where it has them.
 
-    def __init__(self, units: int, last: bool, batch_norm_decay: float, global_bn: bool, **kwargs):
-        super().__init__(**kwargs)
-        self.last = last
-        self.dense = keras.layers.Dense(
-            units,
-            use_bias=False,
-            kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
-            name="dense",
-        )
-        self.norm = BatchNormalization(
-            momentum=batch_norm_decay, center=not last, synchronized=global_bn, name="norm"
-        )
+    The defaults are SimCLR's middle layer.
 
-    def build(self, input_shape):
-        self.dense.build(input_shape)
-        self.norm.build(tf.TensorShape([None, self.dense.units]))
-        super().build(input_shape)
+    Attributes:
+      units: width of the output; None is the width of what goes into the whole head.
+      bias: whether the dense layer has a bias.
+      norm: whether batch norm follows it.
+      center: whether that has an offset.
+      scale: whether that has a scale.
+      relu: whether the layer ends in a ReLU.
+      start: what the weights are at first. "normal": the kernel has deviation 0.01, the bias is
+        0, as in SimCLR. "uniform": both within 1 / sqrt(inputs) of 0, as PyTorch's Linear.
+        "truncated": the kernel has deviation 1 / sqrt(inputs) before it is cut at two of them,
+        the bias is 0, as Haiku's Linear.
 
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        outputs = self.norm(self.dense(inputs), training=training)
-        return outputs if self.last else tf.nn.relu(outputs)
+    Raises:
+      UserError: `units` or `start` is not one of these.
+    """
+
+    units: int | None = None
+    bias: bool = False
+    norm: bool = True
+    center: bool = True
+    scale: bool = True
+    relu: bool = True
+    start: str = "normal"
+
+    def __post_init__(self):
+        if self.units is not None and self.units < 1:
+            raise UserError(f"A layer of a head has at least one unit. Received: {self.units}.")
+        if self.start not in STARTS:
+            raise UserError(
+                f"Weights of a head start as one of {', '.join(STARTS)}. Received: {self.start}."
+            )
+
+    def __str__(self) -> str:
+        """In words: "dense to 4096 with bias, batch norm, ReLU"."""
+        width = "as wide as the input" if self.units is None else f"to {self.units}"
+        parts = [f"dense {width}{' with bias' if self.bias else ''}"]
+        if self.norm:
+            lacks = {"scale": not self.scale, "offset": not self.center}
+            without = " and ".join(name for name, lacking in lacks.items() if lacking)
+            parts.append(f"batch norm{f' without {without}' if without else ''}")
+        return ", ".join([*parts, "ReLU"] if self.relu else parts)
 
 
-class ProjectionHead(keras.layers.Layer):
-    """Maps h to z, where the contrastive loss works (SimCLR section 4.2, SimCLRv2 section 3).
+def simclr_projector(
+    mode: str = "nonlinear", num_layers: int = 3, out_dim: int = 128
+) -> tuple[Dense, ...]:
+    """SimCLR's projection head (SimCLR section 4.2, SimCLRv2 section 3).
 
-    Middle layers keep the input's width, the last layer is `out_dim` wide.
+    Middle layers are as wide as h; the last one has no offset and no ReLU. So a nonlinear head
+    of one layer is the linear one.
 
     Args:
       mode: "none" (z = h), "linear" (one last layer) or "nonlinear".
       num_layers: number of layers of a nonlinear head.
       out_dim: width of z.
+
+    Raises:
+      UserError: the mode is unknown, or a nonlinear head has no layer.
+    """
+    if mode not in MODES:
+        raise UserError(f"A projection head is one of {', '.join(MODES)}. Received: {mode}.")
+    if mode == "nonlinear" and num_layers < 1:
+        raise UserError(f"A nonlinear head has at least one layer. Received: {num_layers}.")
+    if mode == "none":
+        return ()
+    middle = num_layers - 1 if mode == "nonlinear" else 0
+    return (Dense(),) * middle + (Dense(out_dim, center=False, relu=False),)
+
+
+def simclr_flags(projector: Sequence[Dense]) -> dict[str, str | int] | None:
+    """The flags that make a projection head of SimCLR; None for any other head.
+
+    Without layers it is --proj_head_mode alone. How weights start plays no part.
+    """
+    if not projector:
+        return {"proj_head_mode": "none"}
+    count, out_dim = len(projector), projector[-1].units
+    plain = tuple(dataclasses.replace(layer, start="normal") for layer in projector)
+    if out_dim is None or plain != simclr_projector("nonlinear", count, out_dim):
+        return None
+    return {
+        "proj_head_mode": "linear" if count == 1 else "nonlinear",
+        "num_proj_layers": count,
+        "proj_out_dim": out_dim,
+    }
+
+
+def in_words(structure: Sequence[Dense]) -> str:
+    """The layers of a head: "dense to 4096 with bias, batch norm, ReLU; dense to 256"."""
+    return "; ".join(map(str, structure)) or "no layers"
+
+
+class ProjectionLayer(keras.layers.Layer):
+    """The layer that a `Dense` describes. Its class' name is a part of .weights.h5 files.
+
+    Args:
+      layer: what it has.
+      units: width of the output, where the layer leaves it open too.
       batch_norm_decay: momentum of the moving averages.
       global_bn: batch statistics over all replicas.
-      kept_layers: only the first so many layers, as a fine-tuned model has them; None is all.
+    """
+
+    def __init__(
+        self, layer: Dense, units: int, batch_norm_decay: float, global_bn: bool, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.layer = layer
+        self.units = units
+        self.batch_norm_decay = batch_norm_decay
+        self.global_bn = global_bn
+
+    def build(self, input_shape):
+        kernel, bias = _initializers(self.layer.start, input_shape[-1])
+        self.dense = keras.layers.Dense(
+            self.units,
+            use_bias=self.layer.bias,
+            kernel_initializer=kernel,
+            bias_initializer=bias,
+            name="dense",
+        )
+        self.dense.build(input_shape)
+        self.norm = None
+        if self.layer.norm:
+            self.norm = BatchNormalization(
+                momentum=self.batch_norm_decay,
+                center=self.layer.center,
+                scale=self.layer.scale,
+                synchronized=self.global_bn,
+                name="norm",
+            )
+            self.norm.build(tf.TensorShape([None, self.units]))
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        outputs = self.dense(inputs)
+        if self.norm is not None:
+            outputs = self.norm(outputs, training=training)
+        return tf.nn.relu(outputs) if self.layer.relu else outputs
+
+
+def _initializers(start: str, inputs: int) -> tuple:
+    """Of the kernel and of the bias; see `Dense.start`."""
+    initializers = keras.initializers
+    limit = inputs**-0.5
+    if start == "uniform":
+        return (
+            initializers.RandomUniform(-limit, limit),
+            initializers.RandomUniform(-limit, limit),
+        )
+    if start == "truncated":
+        return initializers.TruncatedNormal(stddev=limit), "zeros"
+    return initializers.RandomNormal(stddev=0.01), "zeros"
+
+
+class Head(keras.layers.Layer):
+    """The layers of a head, one on the other: a projection head, which maps h to z, or another.
+
+    Args:
+      structure: its layers, the first one first; without any the head hands on what it is given.
+      batch_norm_decay: momentum of the moving averages.
+      global_bn: batch statistics over all replicas.
     """
 
     def __init__(
         self,
-        mode: str = "nonlinear",
-        num_layers: int = 3,
-        out_dim: int = 128,
+        structure: Sequence[Dense] = (),
         batch_norm_decay: float = 0.9,
         global_bn: bool = True,
-        kept_layers: int | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if mode not in MODES:
-            raise UserError(f"A projection head is one of {', '.join(MODES)}. Received: {mode}.")
-        if mode == "nonlinear" and num_layers < 1:
-            raise UserError(f"A nonlinear head has at least one layer. Received: {num_layers}.")
-        self.mode = mode
-        self.num_layers = num_layers
-        self.out_dim = out_dim
+        self.structure = tuple(structure)
         self.batch_norm_decay = batch_norm_decay
         self.global_bn = global_bn
-        self.kept_layers = kept_layers
-        self._num_layers = {"none": 0, "linear": 1, "nonlinear": num_layers}[mode]
 
-    def widths(self, feature_dim: int) -> list[int]:
-        """Widths of [h, after layer 1, ..., z] for an h of `feature_dim`."""
-        count = self._num_layers
-        widths = [feature_dim] * max(count, 1) + [self.out_dim] * min(count, 1)
-        return widths if self.kept_layers is None else widths[: self.kept_layers + 1]
+    def widths(self, inputs: int) -> list[int]:
+        """Widths of [h, after layer 1, ..., z] for an h of width `inputs`."""
+        return [inputs, *(layer.units or inputs for layer in self.structure)]
 
     def build(self, input_shape):
         widths = self.widths(input_shape[-1])
         self.layers = [
-            ProjectionLayer(
-                units,
-                last=i == self._num_layers,
-                batch_norm_decay=self.batch_norm_decay,
-                global_bn=self.global_bn,
-                name=f"layer{i}",
-            )
-            for i, units in enumerate(widths[1:], start=1)
+            ProjectionLayer(layer, units, self.batch_norm_decay, self.global_bn, name=f"layer{i}")
+            for i, (layer, units) in enumerate(zip(self.structure, widths[1:], strict=True), 1)
         ]
         for layer, width in zip(self.layers, widths, strict=False):
             layer.build((None, width))
@@ -103,13 +217,15 @@ class ProjectionHead(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {
-            "mode": self.mode,
-            "num_layers": self.num_layers,
-            "out_dim": self.out_dim,
+            "structure": [dataclasses.asdict(layer) for layer in self.structure],
             "batch_norm_decay": self.batch_norm_decay,
             "global_bn": self.global_bn,
-            "kept_layers": self.kept_layers,
         }
+
+    @classmethod
+    def from_config(cls, config):
+        structure = [Dense(**values) for values in config["structure"]]
+        return cls(**config | {"structure": structure})
 
 
 class SupervisedHead(keras.layers.Dense):

@@ -1,39 +1,15 @@
 """The whole network: encoder, projection head, supervised head."""
 
-import dataclasses
 from typing import Any
 
 import tensorflow as tf
 
 from simclr_tf.backend import activations_in, keras
 from simclr_tf.errors import UserError
-from simclr_tf.models.heads import ProjectionHead, SupervisedHead
+from simclr_tf.models.architecture import Architecture
+from simclr_tf.models.heads import Head, SupervisedHead
 from simclr_tf.models.images import check_images
 from simclr_tf.models.resnet import ResNet
-
-
-@dataclasses.dataclass(frozen=True)
-class Architecture:
-    """What has to be known to build a Network; stored as JSON beside its weights.
-
-    `num_classes` is None without a supervised head. `ft_proj_selector` is the entry of
-    [h, after layer 1, ..., z] that feeds it. `kept_proj_layers` is None where the whole
-    projection head is there; a fine-tuned model has its first layers only.
-    """
-
-    resnet_depth: int = 50
-    width_multiplier: int = 1
-    sk_ratio: float = 0.0
-    se_ratio: float = 0.0
-    cifar_stem: bool = False
-    proj_head_mode: str = "nonlinear"
-    num_proj_layers: int = 3
-    proj_out_dim: int = 128
-    kept_proj_layers: int | None = None
-    ft_proj_selector: int = 0
-    num_classes: int | None = None
-    batch_norm_decay: float = 0.9
-    global_bn: bool = True
 
 
 class Network(keras.Model):
@@ -42,7 +18,7 @@ class Network(keras.Model):
     Attributes:
       architecture: what the network was built from.
       encoder: the ResNet.
-      projection_head: the ProjectionHead; without layers when the mode is "none".
+      projection_head: the Head; without layers when the architecture keeps none.
       supervised_head: the SupervisedHead, or None.
 
     Args:
@@ -79,14 +55,8 @@ class Network(keras.Model):
             a.global_bn,
             name="encoder",
         )
-        self.projection_head = ProjectionHead(
-            a.proj_head_mode,
-            a.num_proj_layers,
-            a.proj_out_dim,
-            a.batch_norm_decay,
-            a.global_bn,
-            a.kept_proj_layers,
-            name="projection_head",
+        self.projection_head = Head(
+            a.kept_projector, a.batch_norm_decay, a.global_bn, name="projection_head"
         )
         widths = self.projection_head.widths(self.encoder.feature_dim)
         if not -len(widths) <= a.ft_proj_selector < len(widths):
@@ -176,13 +146,12 @@ class Network(keras.Model):
 
     def get_config(self):
         return {
-            "architecture": dataclasses.asdict(self.architecture),
+            "architecture": self.architecture.to_json(),
             "activations": self.activations,
             "recompute": self.encoder.recompute,
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(
-            Architecture(**config["architecture"]), config["activations"], config["recompute"]
-        )
+        architecture = Architecture.from_json(config["architecture"], "The configuration")
+        return cls(architecture, config["activations"], config["recompute"])

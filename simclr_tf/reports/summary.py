@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from simclr_tf.devices.strategies import emulates_bfloat16
 from simclr_tf.methods import Method
+from simclr_tf.models.heads import in_words, simclr_flags
 from simclr_tf.training.plan import Plan
 
 
@@ -33,10 +34,13 @@ def run_summary(
     kind += [f"SK {a.sk_ratio:g}"] if a.sk_ratio else []
     kind += [f"SE {a.se_ratio:g}"] if a.se_ratio else []
     kind += ["CIFAR stem" if a.cifar_stem else "ImageNet stem"]
-    head_widths = [layer.dense.units for layer in network.projection_head.layers]
+    head = in_words(a.kept_projector)
+    if flags := simclr_flags(a.projector):
+        widths = network.projection_head.widths(network.encoder.feature_dim)[1:]
+        head = f"{flags['proj_head_mode']}{f' {widths}' if widths else ''}"
     lines = [
         f"encoder          {', '.join(kind)}, h has {network.encoder.feature_dim} values",
-        f"projection head  {a.proj_head_mode}{f' {head_widths}' if head_widths else ''}",
+        f"projection head  {head}",
         f"parameters       {count(method.trained_variables)} trainable, "
         f"{count(network.non_trainable_weights)} not",
         f"data             {dataset}, {plan.num_examples:,} images",

@@ -20,14 +20,17 @@ from simclr_tf.checkpoints import layout, restore, torch_names
 from simclr_tf.checkpoints.__main__ import main
 from simclr_tf.checkpoints.agreement import ENCODER_FLAGS, PROJECTION_FLAGS, contradictions
 from simclr_tf.checkpoints.run_directory import RunDirectory
+from simclr_tf.checkpoints.stored import description
 from simclr_tf.errors import UserError
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import finetuning, pretraining
 from simclr_tf.export import export_saved_model
 from simclr_tf.export.__main__ import main as export_main
-from simclr_tf.models import Architecture, Network
+from simclr_tf.models import Architecture, Dense, Network, simclr_projector
 
-SMALL = Architecture(18, cifar_stem=True, num_proj_layers=2, proj_out_dim=16, num_classes=3)
+SMALL = Architecture(
+    18, cifar_stem=True, projector=simclr_projector(num_layers=2, out_dim=16), num_classes=3
+)
 
 
 def values(network):
@@ -176,7 +179,7 @@ def test_names_and_layouts_of_pytorch(architecture, names):
     "architecture",
     [
         SMALL,
-        Architecture(18, proj_head_mode="none"),
+        Architecture(18, projector=()),
         Architecture(18, sk_ratio=0.0625, cifar_stem=True),
         Architecture(50, sk_ratio=0.0625, se_ratio=0.25, width_multiplier=2, num_classes=4),
         Architecture(152, sk_ratio=0.0625, width_multiplier=3),
@@ -198,7 +201,9 @@ def test_pytorch_names_are_a_bijection(architecture):
 
 def test_the_layer_below_the_classifier_can_be_said(tmp_path):
     """A TF1 file does not tell it when that layer is as wide as h."""
-    architecture = Architecture(18, cifar_stem=True, proj_out_dim=16, num_classes=3)
+    architecture = Architecture(
+        18, cifar_stem=True, projector=simclr_projector(out_dim=16), num_classes=3
+    )
     prefix, own = original_v1(architecture, tmp_path), f"{tmp_path}/own"
     assert main([prefix, "--ft_proj_selector=1", "--to", "simclr_tf", own]) == 0
     found = checkpoints.load(own)
@@ -271,7 +276,7 @@ def original_v1(architecture, directory):
 
 
 def test_large_weights_are_reported_and_rescaled(tmp_path, network):
-    headless = dataclasses.replace(SMALL, proj_head_mode="none", num_classes=None)
+    headless = dataclasses.replace(SMALL, projector=(), num_classes=None)
     prefix = original_v1(headless, tmp_path)
     large, small = Network(headless), Network(headless)
     report = str(checkpoints.load_into(large, prefix))
@@ -301,25 +306,56 @@ def test_the_flag_reaches_both_kinds_of_training(written, builder, capsys):
 
 
 def test_contradictions_name_both_values():
-    stored = Architecture(18, cifar_stem=True, num_proj_layers=2, sk_ratio=0.1)
-    asked = Architecture(50, cifar_stem=False, num_proj_layers=3, sk_ratio=0.1 + 1e-9)
+    stored = Architecture(
+        18, cifar_stem=True, projector=simclr_projector(num_layers=2), sk_ratio=0.1
+    )
+    asked = Architecture(
+        50, cifar_stem=False, projector=simclr_projector(num_layers=3), sk_ratio=0.1 + 1e-9
+    )
     assert contradictions(asked, stored, ENCODER_FLAGS + PROJECTION_FLAGS) == [
         "--resnet_depth=50, but the checkpoint has 18",
         "--cifar_stem=false, but the checkpoint has the CIFAR stem",
         "--num_proj_layers=3, but the checkpoint has 2",
     ]
     assert contradictions(asked, stored, {"proj_out_dim", "sk_ratio"}) == []
-    linear = dataclasses.replace(stored, proj_head_mode="linear", proj_out_dim=4)
+    linear = dataclasses.replace(stored, projector=simclr_projector("linear", out_dim=4))
     assert contradictions(linear, linear, PROJECTION_FLAGS) == []
-    headless = dataclasses.replace(stored, proj_head_mode="none", proj_out_dim=4)
+    assert contradictions(asked, linear, {"num_proj_layers"}) == []
+    assert contradictions(linear, stored, PROJECTION_FLAGS) == [
+        "--proj_head_mode=linear, but the checkpoint has nonlinear",
+        "--proj_out_dim=4, but the checkpoint has 128",
+    ]
+    headless = dataclasses.replace(stored, projector=())
     assert contradictions(asked, headless, PROJECTION_FLAGS) == []
+    assert contradictions(headless, stored, PROJECTION_FLAGS) == [
+        "--proj_head_mode=none, but the checkpoint has nonlinear"
+    ]
+
+
+def test_contradictions_of_other_heads_are_said_in_words():
+    byol = Architecture(projector=(Dense(4096, bias=True), Dense(256, norm=False, relu=False)))
+    started = dataclasses.replace(
+        byol, projector=tuple(dataclasses.replace(d, start="truncated") for d in byol.projector)
+    )
+    words = "dense to 4096 with bias, batch norm, ReLU; dense to 256"
+    simclr = "dense as wide as the input, batch norm, ReLU; dense to 128, batch norm without offset"
+    assert contradictions(started, byol, PROJECTION_FLAGS) == []
+    other = Architecture(projector=simclr_projector(num_layers=2))
+    assert contradictions(other, byol, ENCODER_FLAGS) == []
+    assert contradictions(other, byol, {"proj_out_dim"}) == [
+        f"a projection head of {simclr}, but the checkpoint has one of {words}"
+    ]
+    assert contradictions(byol, other, PROJECTION_FLAGS) == [
+        f"a projection head of {words}, but the checkpoint has one of {simclr}"
+    ]
+    assert description(byol)["projection head"] == f"projection head of 2 layers ({words})"
 
 
 def test_other_flags_or_a_missing_head_are_refused(written, tmp_path):
     deep = Network(dataclasses.replace(SMALL, resnet_depth=34))
     with pytest.raises(UserError, match="--resnet_depth=34, but the checkpoint has 18"):
         checkpoints.load_into(deep, written["run directory"])
-    headless = dataclasses.replace(SMALL, proj_head_mode="none", num_classes=None)
+    headless = dataclasses.replace(SMALL, projector=(), num_classes=None)
     prefix = original_v1(headless, tmp_path)
     with pytest.raises(UserError, match="projection head cannot be loaded.*it has none"):
         checkpoints.load_into(Network(SMALL), prefix)
@@ -378,7 +414,7 @@ def test_keras_weights_that_lack_a_variable_are_refused(written, tmp_path, capsy
 
 
 def test_a_renamed_variable_is_named_from_every_program(tmp_path, capsys):
-    headless = dataclasses.replace(SMALL, proj_head_mode="none", num_classes=None)
+    headless = dataclasses.replace(SMALL, projector=(), num_classes=None)
     prefix = original_v1(headless, tmp_path)
     reader = tf.train.load_checkpoint(prefix)
     names = list(reader.get_variable_to_shape_map())

@@ -13,10 +13,12 @@ import tensorflow as tf
 
 from simclr_tf.checkpoints import files, infer, layout, originals, rescale, restore
 from simclr_tf.errors import UserError
-from simclr_tf.models import Architecture, Network
+from simclr_tf.models import Architecture, Network, simclr_projector
 
 NAMES = recorded.names_of_the_original()
-TINY = Architecture(resnet_depth=18, cifar_stem=True, num_proj_layers=2, num_classes=10)
+TINY = Architecture(
+    resnet_depth=18, cifar_stem=True, projector=simclr_projector(num_layers=2), num_classes=10
+)
 
 
 def write_tf1(path, values, with_copies=True):
@@ -56,7 +58,7 @@ def tiny_network():
 @pytest.mark.parametrize("case", range(6))
 def test_names_and_shapes_are_those_of_the_original(naming, case):
     case = NAMES[naming][case]
-    variables = layout.network_variables(Architecture(**case["architecture"]))
+    variables = layout.network_variables(Architecture.from_json(case["architecture"], "recorded"))
     assert {getattr(v, naming): list(v.shape) for v in variables} == case["shapes"]
     assert len({v.path for v in variables}) == len(variables)
 
@@ -65,7 +67,7 @@ def test_names_and_shapes_are_those_of_the_original(naming, case):
 @pytest.mark.parametrize("case", range(6))
 def test_architecture_is_inferred(naming, case):
     case = NAMES[naming][case]
-    expected = Architecture(**case["architecture"])
+    expected = Architecture.from_json(case["architecture"], "recorded")
     if expected.ft_proj_selector == 1:  # layers 0 to 2 are equally wide
         expected = dataclasses.replace(expected, ft_proj_selector=0)
     shapes = {name: tuple(shape) for name, shape in case["shapes"].items()}
@@ -89,7 +91,7 @@ def test_unusual_ratios_give_the_same_shapes(ratio, width, field):
 @pytest.mark.parametrize("depth", [18, 34, 50, 101, 152, 200])
 @pytest.mark.parametrize("cifar_stem", [False, True])
 def test_depths_and_stems_are_told_apart(depth, cifar_stem):
-    architecture = Architecture(resnet_depth=depth, cifar_stem=cifar_stem, proj_head_mode="none")
+    architecture = Architecture(resnet_depth=depth, cifar_stem=cifar_stem, projector=())
     shapes = {v.tf1: v.shape for v in layout.encoder_variables(architecture)}
     assert infer.infer_architecture(shapes, "tf1") == architecture
 
@@ -97,18 +99,28 @@ def test_depths_and_stems_are_told_apart(depth, cifar_stem):
 @pytest.mark.parametrize("mode", ["none", "linear"])
 def test_heads_of_other_modes_are_inferred(mode):
     architecture = Architecture(
-        resnet_depth=18, proj_head_mode=mode, num_proj_layers=1, proj_out_dim=64, num_classes=5
+        resnet_depth=18, projector=simclr_projector(mode, num_layers=1, out_dim=64), num_classes=5
     )
     shapes = {v.tf1: v.shape for v in layout.network_variables(architecture)}
     inferred = infer.infer_architecture(shapes, "tf1")
-    assert (inferred.proj_head_mode, inferred.num_classes) == (mode, 5)
-    assert inferred.proj_out_dim == (128 if mode == "none" else 64)
+    assert (inferred.projector, inferred.num_classes) == (architecture.projector, 5)
+    assert len(inferred.projector) == (mode == "linear")
+
+
+def test_a_nonlinear_head_of_one_layer_is_the_linear_one(tmp_path):
+    architecture = Architecture(18, cifar_stem=True, projector=simclr_projector("nonlinear", 1, 8))
+    values = tf1_values(architecture)
+    renamed = {k.replace("contrastive/l_0", "contrastive/nl_0"): v for k, v in values.items()}
+    assert renamed.keys() != values.keys()
+    found = originals.read(write_tf1(tmp_path / "model.ckpt", renamed))
+    assert (found.architecture, found.unused) == (architecture, ())
+    assert found.missing() == []
 
 
 @pytest.mark.parametrize(
     "architecture",
     [
-        Architecture(resnet_depth=18, proj_head_mode="linear", num_proj_layers=1),
+        Architecture(resnet_depth=18, projector=simclr_projector("linear", num_layers=1)),
         Architecture(resnet_depth=18, cifar_stem=True, se_ratio=0.25, num_classes=7),
         Architecture(sk_ratio=0.0625, num_classes=10),
     ],
@@ -360,7 +372,7 @@ def test_kept_projection_layers_take_their_part_of_the_head():
 
 def test_rescaling_keeps_the_function():
     """Kernels 16.8 times larger, as SimCLRv1's; the gates of SE have no batch norm and stay."""
-    architecture = Architecture(resnet_depth=18, se_ratio=0.25, proj_head_mode="none")
+    architecture = Architecture(resnet_depth=18, se_ratio=0.25, projector=())
     arrays = recorded.random_arrays(layout.network_variables(architecture))
     large = {
         path: array * np.float32(16.8 if path.endswith("kernel") and "attention" not in path else 1)

@@ -1,6 +1,5 @@
 """A run directory: its own files and nobody else's, one process, damage, lengths."""
 
-import dataclasses
 import fcntl
 import json
 import os
@@ -183,7 +182,7 @@ def test_a_damaged_run_json_is_one_line_for_everybody(tmp_path, damage):
 )
 def test_a_model_json_of_another_version_is_one_line(tmp_path, change, said):
     directory = claimed(tmp_path)
-    values = dataclasses.asdict(Architecture()) | change
+    values = Architecture().to_json() | change
     (tmp_path / "model.json").write_text(json.dumps(values))
     with pytest.raises(UserError, match=f"model.json.*{said}"):
         directory.architecture()

@@ -10,17 +10,28 @@ from simclr_tf import checkpoints
 from simclr_tf.checkpoints import layout, restore
 from simclr_tf.checkpoints.convert import convert
 from simclr_tf.checkpoints.description import Description
-from simclr_tf.models import Architecture, Network
+from simclr_tf.models import Architecture, Dense, Network, simclr_projector
 
 torch = pytest.importorskip("torch")
 
 ARCHITECTURES = {
-    "r18_cifar": Architecture(18, cifar_stem=True, num_proj_layers=2, num_classes=10),
-    "r18_deep": Architecture(18, sk_ratio=0.0625, proj_head_mode="linear"),
+    "r18_cifar": Architecture(
+        18, cifar_stem=True, projector=simclr_projector(num_layers=2), num_classes=10
+    ),
+    "r18_deep": Architecture(18, sk_ratio=0.0625, projector=simclr_projector("linear")),
     "r50": Architecture(50, num_classes=7),
     "r50_sk_se": Architecture(50, sk_ratio=0.0625, se_ratio=0.25),
-    "r50_sk_cifar": Architecture(50, sk_ratio=0.0625, cifar_stem=True, proj_head_mode="none"),
-    "r18_wide": Architecture(18, width_multiplier=2, num_proj_layers=1),
+    "r50_sk_cifar": Architecture(50, sk_ratio=0.0625, cifar_stem=True, projector=()),
+    "r18_bias": Architecture(
+        18,
+        cifar_stem=True,
+        projector=(
+            Dense(24, bias=True),
+            Dense(bias=True, norm=False),
+            Dense(8, scale=False, center=False, relu=False),
+        ),
+    ),
+    "r18_wide": Architecture(18, width_multiplier=2, projector=simclr_projector(num_layers=1)),
 }
 
 
@@ -43,7 +54,7 @@ def test_features_projections_and_logits_are_the_same(name, tmp_path):
         with torch.no_grad():
             h, z, logits = plain(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
         close(h, network.features(images))
-        if architecture.proj_head_mode != "none":
+        if architecture.projector:
             close(z, network.projections(images)[-1])
         if architecture.num_classes:
             close(logits, network.logits(images))

@@ -98,15 +98,15 @@ class Block(nn.Module):
 
 
 class ProjectionLayer(nn.Module):
-    def __init__(self, inputs, outputs, last):
+    def __init__(self, inputs, outputs, bias, norm, center, scale, relu):
         super().__init__()
-        self.linear = nn.Linear(inputs, outputs, bias=False)
-        self.bn = nn.BatchNorm1d(outputs)
-        self.last = last
+        self.linear = nn.Linear(inputs, outputs, bias=bias)
+        self.bn = nn.BatchNorm1d(outputs, affine=scale or center) if norm else nn.Identity()
+        self.relu = relu
 
     def forward(self, x):
         x = self.bn(self.linear(x))
-        return x if self.last else x.relu()
+        return x.relu() if self.relu else x
 
 
 class ResNet(nn.Module):
@@ -119,9 +119,7 @@ class ResNet(nn.Module):
         sk_ratio=0.0,
         se_ratio=0.0,
         cifar_stem=False,
-        proj_head_mode="nonlinear",
-        num_proj_layers=3,
-        proj_out_dim=128,
+        projector=(),
         num_classes=None,
         **_,
     ):
@@ -153,11 +151,12 @@ class ResNet(nn.Module):
                 blocks.append(Block(channels, filters, *options))
                 channels = 4 * filters if bottleneck else filters
             setattr(self, f"layer{g + 1}", nn.Sequential(*blocks))
-        layers = {"none": 0, "linear": 1, "nonlinear": num_proj_layers}[proj_head_mode]
+        parts = ("bias", "norm", "center", "scale", "relu")
+        widths = [channels, *(layer["units"] or channels for layer in projector)]
         self.projection_head = nn.Sequential(
             *(
-                ProjectionLayer(channels, proj_out_dim if i == layers - 1 else channels, last)
-                for i, last in enumerate(i == layers - 1 for i in range(layers))
+                ProjectionLayer(*widths[i : i + 2], *(layer[part] for part in parts))
+                for i, layer in enumerate(projector)
             )
         )
         if num_classes is not None:

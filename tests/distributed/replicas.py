@@ -26,7 +26,7 @@ from simclr_tf.experiment import parts, pretraining  # noqa: E402
 from simclr_tf.losses import nt_xent  # noqa: E402
 from simclr_tf.methods import SimCLR  # noqa: E402
 from simclr_tf.models.batch_norm import BatchNormalization  # noqa: E402
-from simclr_tf.models.heads import ProjectionHead, SupervisedHead  # noqa: E402
+from simclr_tf.models.heads import Head, SupervisedHead, simclr_projector  # noqa: E402
 
 SIZE = 8
 STEPS = 5
@@ -53,7 +53,7 @@ class TinyNetwork(keras.Model):
                 keras.layers.GlobalAveragePooling2D(),
             ]
         )
-        self.projection_head = ProjectionHead("nonlinear", 2, 8, global_bn=synchronized)
+        self.projection_head = Head(simclr_projector("nonlinear", 2, 8), global_bn=synchronized)
         self.supervised_head = SupervisedHead(CLASSES)
         self.encoder.build((None, SIZE, SIZE, 3))
         self.projection_head.build((None, 16))

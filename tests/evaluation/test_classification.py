@@ -90,5 +90,5 @@ def test_regularisation_loss():
 
 
 def test_a_network_without_classes_has_no_accuracy():
-    network = Network(Architecture(resnet_depth=18, cifar_stem=True, proj_head_mode="none"))
+    network = Network(Architecture(resnet_depth=18, cifar_stem=True, projector=()))
     assert evaluate_classifier(network, batches(4)) == {"regularization_loss": 0.0}

@@ -20,7 +20,7 @@ from simclr_tf.features import Features, extract
 from simclr_tf.models import Architecture, Network
 
 SIZE = 8
-HEADLESS = Architecture(18, cifar_stem=True, proj_head_mode="none")
+HEADLESS = Architecture(18, cifar_stem=True, projector=())
 ABOUT = {"weights": "a"}
 
 

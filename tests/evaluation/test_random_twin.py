@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from simclr_tf.backend import keras
 from simclr_tf.evaluation.random_twin import random_twin
-from simclr_tf.models import Architecture, Network
+from simclr_tf.models import Architecture, Network, simclr_projector
 
-SMALL = Architecture(18, cifar_stem=True, num_proj_layers=2, proj_out_dim=8)
+SMALL = Architecture(18, cifar_stem=True, projector=simclr_projector(num_layers=2, out_dim=8))
 IMAGES = np.random.default_rng(0).uniform(size=(300, 8, 8, 3)).astype(np.float32)
 
 

@@ -9,9 +9,11 @@ import training
 
 from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.export.__main__ import main
-from simclr_tf.models import Architecture, Network
+from simclr_tf.models import Architecture, Network, simclr_projector
 
-ARCHITECTURE = Architecture(18, cifar_stem=True, proj_head_mode="linear", num_classes=2)
+ARCHITECTURE = Architecture(
+    18, cifar_stem=True, projector=simclr_projector("linear"), num_classes=2
+)
 
 
 @pytest.fixture(scope="module")

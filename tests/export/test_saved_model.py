@@ -95,7 +95,7 @@ def loaded(exported):
 @pytest.fixture(scope="module")
 def headless():
     """A network without heads, with activations in bfloat16, and partly frozen."""
-    architecture = Architecture(18, cifar_stem=True, proj_head_mode="none")
+    architecture = Architecture(18, cifar_stem=True, projector=())
     made = Network(architecture, activations="bfloat16")
     randomize(made)
     made.encoder.freeze(2)
@@ -232,7 +232,7 @@ def test_labels_and_model_card_are_assets(network, exported, loaded):
     assert (exported / "assets/labels.txt").read_text(encoding="utf-8").split() == NAMES
     assert loaded.labels.asset_path.numpy().decode() == str(exported / "assets/labels.txt")
     card = json.loads(tf.io.read_file(loaded.model_card.asset_path).numpy())
-    assert Architecture(**card["architecture"]) == network.architecture
+    assert Architecture.from_json(card["architecture"], "the card") == network.architecture
     assert (card["step"], card["source"], card["image_size"]) == (7, "a test", 32)
     assert card["signatures"].keys() == loaded.signatures.keys()
     assert card["signatures"]["images"]["inputs"] == {

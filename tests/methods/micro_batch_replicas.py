@@ -13,7 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from simclr_tf.backend import keras
 from simclr_tf.methods import SimCLR
-from simclr_tf.models import Architecture, Network
+from simclr_tf.models import Architecture, Network, simclr_projector
 
 IMAGES, SIZE = 8, 8
 LABELS = [0, 1, 2, -1, 1, -1, -1, -1]  # 3 of them on the first of 2 replicas
@@ -27,7 +27,9 @@ def main(output, replicas, mode):
     strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
     keras.utils.set_random_seed(0)
     with strategy.scope():
-        architecture = Architecture(18, cifar_stem=True, proj_out_dim=16, num_classes=3)
+        architecture = Architecture(
+            18, cifar_stem=True, projector=simclr_projector(out_dim=16), num_classes=3
+        )
         network = Network(architecture, recompute=mode == "recompute")
         slices = 2 if mode == "slices" else 0
         method = SimCLR(

@@ -15,7 +15,7 @@ from simclr_tf.errors import UserError
 from simclr_tf.experiment import checks, pretraining
 from simclr_tf.experiment import config as configuration
 from simclr_tf.methods import SimCLR
-from simclr_tf.models import Architecture, Network
+from simclr_tf.models import Architecture, Network, simclr_projector
 from simclr_tf.models.batch_norm import batch_norm_variables, statistics
 
 IMAGES, SIZE = 8, 8
@@ -30,7 +30,10 @@ def views():
 def method(recompute=False, activations="float32", **options):
     keras.utils.set_random_seed(0)
     architecture = Architecture(
-        resnet_depth=18, cifar_stem=True, num_proj_layers=2, proj_out_dim=16, num_classes=3
+        resnet_depth=18,
+        cifar_stem=True,
+        projector=simclr_projector(num_layers=2, out_dim=16),
+        num_classes=3,
     )
     network = Network(architecture, activations, recompute)
     for gamma in batch_norm_variables(network):  # so that nothing is multiplied by 0

@@ -11,7 +11,7 @@ from simclr_tf.methods import SimCLR
 from simclr_tf.methods.base import l2_variables
 from simclr_tf.methods.supervised.classes import Supervised
 from simclr_tf.methods.supervised.multi_label import MultiLabel
-from simclr_tf.models import Architecture, Network
+from simclr_tf.models import Architecture, Network, simclr_projector
 from simclr_tf.models.batch_norm import batch_norm_variables
 from simclr_tf.training.plan import Plan
 
@@ -20,7 +20,9 @@ PLAN = Plan(1000, 8, 100, 0, 125, 125, 0.5)
 
 def network(**changes):
     keras.utils.set_random_seed(1)
-    small = dict(resnet_depth=18, cifar_stem=True, num_proj_layers=2, proj_out_dim=16)
+    small = dict(
+        resnet_depth=18, cifar_stem=True, projector=simclr_projector(num_layers=2, out_dim=16)
+    )
     return Network(Architecture(**small | changes))
 
 
@@ -119,7 +121,7 @@ def test_the_assembled_lars_leaves_vectors_and_the_head_alone():
 
 
 def test_supervised_training_sees_one_view(views):
-    model = network(num_classes=3, proj_head_mode="none")
+    model = network(num_classes=3, projector=())
     loss, values = loss_of(Supervised(model), views[:1], LABELS)
     logits = model(views[0], training=True)["logits"]
     assert float(loss) == pytest.approx(float(losses.supervised_loss(logits, LABELS)), rel=1e-5)
@@ -149,7 +151,7 @@ def test_the_probe_learns_from_labelled_images_alone(views):
 
 
 def test_supervised_training_learns_from_labelled_images_alone(views):
-    model = network(num_classes=3, proj_head_mode="none")
+    model = network(num_classes=3, projector=())
     loss, values = loss_of(Supervised(model), views[:1], PARTLY)
     expected, found = numpy_probe(model(views[0], training=True)["logits"], PARTLY)
     assert float(loss) == pytest.approx(expected, rel=1e-4)
@@ -170,7 +172,7 @@ def test_a_batch_without_labels_trains_the_encoder_alone(views):
 
 
 def test_classes_that_do_not_count_are_left_out_of_the_accuracy_of_several_labels(views):
-    model = network(num_classes=3, proj_head_mode="none")
+    model = network(num_classes=3, projector=())
     labels = np.random.default_rng(0).integers(-1, 2, (8, 3))
     _, values = loss_of(MultiLabel(model), views[:1], tf.constant(labels))
     logits = model(views[0], training=True)["logits"].numpy()

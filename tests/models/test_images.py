@@ -6,14 +6,16 @@ import tensorflow as tf
 
 from simclr_tf.backend import keras
 from simclr_tf.errors import UserError
-from simclr_tf.models import Architecture, Network, resnet
+from simclr_tf.models import Architecture, Network, resnet, simclr_projector
 
 IMAGES = np.random.default_rng(0).uniform(size=(4, 8, 8, 3))
 
 
 @pytest.fixture(scope="module")
 def network():
-    return Network(Architecture(18, cifar_stem=True, proj_out_dim=8, num_classes=3))
+    return Network(
+        Architecture(18, cifar_stem=True, projector=simclr_projector(out_dim=8), num_classes=3)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,7 @@ def test_every_float_type_and_lists_are_taken(network):
 
 
 def test_other_batch_sizes_do_not_trace_again():
-    network = Network(Architecture(18, cifar_stem=True, proj_head_mode="none"))
+    network = Network(Architecture(18, cifar_stem=True, projector=()))
     images = tf.constant(IMAGES, tf.float32)
     for size in (4, 1, 2, 3):
         assert network.features(images[:size]).shape == (size, 512)

@@ -9,7 +9,7 @@ from test_plan import CIFAR
 
 from simclr_tf import optimizers
 from simclr_tf.methods import SimCLR
-from simclr_tf.models import Architecture, Network
+from simclr_tf.models import Architecture, Dense, Network
 from simclr_tf.reports import summary
 from simclr_tf.reports.summary import run_summary
 from simclr_tf.reports.views_picture import save_views
@@ -27,6 +27,7 @@ def test_the_summary_says_what_is_trained():
     text = run_summary(method, plan, dataset="cifar10, train", start_step=98, num_replicas=1)
     # 11,173,056 of the encoder, 592,000 of the projection head, 5,130 of the supervised head
     assert "11,770,186 trainable" in text
+    assert "projection head  nonlinear [512, 512, 128]\n" in text
     assert "9,766, of them 976 warm-up" in text and "peak learning rate 2" in text
     # 21 convolutions and 3 dense layers are decayed; 42 + 5 of batch norm and 2 of the head not.
     assert "0.0001 on 24 variables; 49 (batch norm" in text
@@ -37,11 +38,13 @@ def test_the_summary_says_what_is_trained():
 @pytest.mark.parametrize("emulated", [True, False])
 def test_the_summary_warns_of_emulated_bfloat16(monkeypatch, emulated):
     monkeypatch.setattr(summary, "emulates_bfloat16", lambda: emulated)
-    network = Network(Architecture(resnet_depth=18, cifar_stem=True), "bfloat16")
+    projector = (Dense(bias=True, norm=False), Dense(8, norm=False, relu=False))
+    network = Network(Architecture(18, cifar_stem=True, projector=projector), "bfloat16")
     method = SimCLR(network)
     method.compile(optimizers.build("lars", 1.0))
     text = run_summary(method, make_plan(**CIFAR), dataset="-", start_step=0, num_replicas=1)
     assert ("bfloat16         is emulated" in text) == emulated
+    assert "head  dense as wide as the input with bias, ReLU; dense to 8\n" in text
 
 
 def test_rows_after_the_restored_step_and_a_cut_off_row_are_dropped(tmp_path):

@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 
 from simclr_tf.backend import keras
 from simclr_tf.checkpoints.run_directory import RunDirectory
-from simclr_tf.models import Architecture, Network
+from simclr_tf.models import Architecture, Network, simclr_projector
 from simclr_tf.models.batch_norm import batch_norm_variables
 
 
@@ -16,7 +16,12 @@ def checkpoint(tmp_path_factory):
     """A ResNet-18 for images of 8 pixels: random weights, and the batch statistics of digits."""
     keras.utils.set_random_seed(0)
     network = Network(
-        Architecture(resnet_depth=18, cifar_stem=True, num_proj_layers=2, batch_norm_decay=0.0)
+        Architecture(
+            resnet_depth=18,
+            cifar_stem=True,
+            projector=simclr_projector(num_layers=2),
+            batch_norm_decay=0.0,
+        )
     )
     for variable in batch_norm_variables(network):  # residual branches begin switched off
         if not variable.numpy().any():

@@ -10,7 +10,7 @@ from simclr_tf import checkpoints
 from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.data import pipeline
 from simclr_tf.losses.multi_label import multi_label_loss
-from simclr_tf.models import Architecture
+from simclr_tf.models import Architecture, simclr_projector
 from simclr_tf.models.batch_norm import BatchNormalization, batch_norm_variables
 from simclr_tf.transfer import finetuning
 from simclr_tf.transfer.finetuning import Recipe
@@ -42,7 +42,7 @@ def pets(tmp_path):
 def test_training_begins_at_the_checkpoint_with_a_new_head(checkpoint, stored, pets):
     before = values(checkpoints.load(checkpoint))
     network = finetuning.train(
-        Architecture(resnet_depth=18, cifar_stem=True, num_proj_layers=2),
+        Architecture(resnet_depth=18, cifar_stem=True, projector=simclr_projector(num_layers=2)),
         stored,
         pets.open("train"),
         Recipe(steps=1, batch_size=8, image_size=8),
@@ -74,7 +74,9 @@ def test_two_steps_are_those_of_nesterov_momentum(stored, pets):
     """Against the rule by hand, with gradients of an independent tape."""
     recipe = Recipe(steps=2, batch_size=8, image_size=8, seed=3)
     rate, decay = 0.01, 1e-3
-    architecture = Architecture(resnet_depth=18, cifar_stem=True, num_proj_layers=2)
+    architecture = Architecture(
+        resnet_depth=18, cifar_stem=True, projector=simclr_projector(num_layers=2)
+    )
     options = {"learning_rate": rate, "weight_decay": decay}
     trained = finetuning.train(architecture, stored, pets.open("train"), recipe, **options)
     still = {"learning_rate": 1e-30, "weight_decay": 0.0}
@@ -106,7 +108,7 @@ def test_two_steps_are_those_of_nesterov_momentum(stored, pets):
 
 def test_predictions_are_of_the_test_views(stored, pets):
     network = finetuning.train(
-        Architecture(resnet_depth=18, cifar_stem=True, num_proj_layers=2),
+        Architecture(resnet_depth=18, cifar_stem=True, projector=simclr_projector(num_layers=2)),
         stored,
         pets.open("train"),
         Recipe(steps=1, batch_size=8, image_size=8),
