@@ -22,7 +22,8 @@ def optimizer_of(rate_factor=None, **flags):
     config = configuration.from_dict(given | flags)
     check_ranges(config)
     plan = parts.plan_of(config, num_examples=100, num_replicas=1)
-    return parts.make_optimizer(config, plan, NO_HEAD, rate_factor), plan
+    method = types.SimpleNamespace(network=NO_HEAD, rate_factor=rate_factor)
+    return parts.make_optimizer(config, plan, method), plan
 
 
 def test_the_default_is_simclrs():
