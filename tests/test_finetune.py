@@ -169,6 +169,10 @@ class TestProtocols:
                 "--optimizer have no effect with --classifier=logistic_regression",
             ),
             (
+                {"classifier": "logistic_regression", "schedule": "constant", "final_rate": 0.1},
+                "--schedule, --final_rate have no effect",
+            ),
+            (
                 {"protocol": "full", "classifier": "logistic_regression"},
                 "--classifier=logistic_regression",
             ),

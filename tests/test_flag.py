@@ -99,7 +99,7 @@ def test_switches_and_what_is_not_given_have_no_range():
         {"image_size": 32.5},
         {"image_size": True},
         {"use_blur": 1},
-        {"optimizer": "sgd"},
+        {"optimizer": "sgdm"},
         {"resnet_depth": 19},
         {"model_dir": ["x"]},
         {"seed": None},

@@ -125,6 +125,8 @@ def make_plan(
             "longer."
         )
     epoch_steps = optimizers.epoch_steps(num_examples, batch_size)
+    if schedule not in SCHEDULES:
+        raise UserError(f"--schedule is one of {', '.join(SCHEDULES)}. Received: {schedule}.")
     milestones = _milestones(schedule_milestones, None if train_steps else train_epochs)
     if schedule == "steps" and not milestones:
         raise UserError(

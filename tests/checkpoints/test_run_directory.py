@@ -144,6 +144,22 @@ def test_the_split_seed_of_earlier_runs_is_their_seed(tmp_path):
     assert config["upright"] is False and config["cifar_stem"] == "auto"
 
 
+def test_earlier_runs_had_one_schedule(tmp_path):
+    """Their run.json does not say so; to go on with another is refused all the same."""
+    directory = claimed(tmp_path)
+    stored = json.loads((tmp_path / "run.json").read_text())
+    given = identity()
+    names = ("schedule", "schedule_by", "schedule_milestones", "schedule_gamma")
+    names += ("warmup_start", "final_rate", "lars_rate_outside")
+    for name in names:
+        del stored[name]
+    (tmp_path / "run.json").write_text(json.dumps(stored))
+    directory.check({name: given[name] for name in names}, resume=True, overwrite=False)
+    for name in names:
+        with pytest.raises(UserError, match=f"--{name} was "):
+            directory.check({name: "another"}, resume=True, overwrite=False)
+
+
 @pytest.mark.parametrize(
     "damage",
     [

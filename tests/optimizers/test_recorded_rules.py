@@ -1,8 +1,8 @@
 """The update rules of other methods, against what their official code computed.
 
-golden/optimizers.npz: seven variables, two of them zero and one without gradient in two steps, under
-the LARS of Barlow Twins and VICReg, apex' LARC as in SwAV, and PyTorch's SGD; the LARS of BYOL; and
-MoCo v1's training, whose gradients are given.
+golden/optimizers.npz: seven variables, two of them zero and one without gradient in two steps,
+under the LARS of Barlow Twins and VICReg, apex' LARC as in SwAV, and PyTorch's SGD; the LARS of
+BYOL; and MoCo v1's training, whose gradients are given.
 """
 
 import json

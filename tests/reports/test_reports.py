@@ -35,6 +35,18 @@ def test_the_summary_says_what_is_trained():
     assert "resumed          at step 98" in text
 
 
+@pytest.mark.parametrize(
+    "name, ending", [("sgd", "are not decayed"), ("larc", "are neither decayed nor adapted")]
+)
+def test_the_summary_of_what_decays_every_weight(name, ending):
+    network = Network(Architecture(resnet_depth=18, cifar_stem=True, num_classes=10))
+    method = SimCLR(network)
+    exclude = network.supervised_head.weights
+    method.compile(optimizers.build(name, 1.0, weight_decay=1e-4, exclude=exclude))
+    text = run_summary(method, make_plan(**CIFAR), dataset="-", start_step=0, num_replicas=1)
+    assert f"0.0001 on 71 variables; 2 (supervised head) {ending}" in text
+
+
 @pytest.mark.parametrize("emulated", [True, False])
 def test_the_summary_warns_of_emulated_bfloat16(monkeypatch, emulated):
     monkeypatch.setattr(summary, "emulates_bfloat16", lambda: emulated)
