@@ -158,6 +158,7 @@ class Method(keras.Model):
         Args:
           embeddings: those that the update was computed from.
         """
+        del embeddings
 
     def chance_levels(self, batch_size: int) -> Mapping[str, float]:
         """The metrics that are losses, as they are where the encoder tells no images apart."""
