@@ -19,6 +19,8 @@ from simclr_tf import checkpoints
 from simclr_tf.checkpoints import layout, restore, torch_names
 from simclr_tf.checkpoints.__main__ import main
 from simclr_tf.checkpoints.agreement import ENCODER_FLAGS, PROJECTION_FLAGS, contradictions
+from simclr_tf.checkpoints.convert import convert
+from simclr_tf.checkpoints.description import Description
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.checkpoints.stored import description
 from simclr_tf.errors import UserError
@@ -240,6 +242,22 @@ def test_a_head_whose_last_layers_were_cut_off_keeps_its_offset(tmp_path):
     assert main([f"{tmp_path}/run", "--to", "torch", file]) == 0
     assert checkpoints.read(file).architecture == kept
     same(values(checkpoints.load(file)), values(network))
+
+
+@pytest.mark.parametrize(
+    ("to", "name"), [("torch", "a.safetensors"), ("keras", "a.weights.h5"), ("simclr_tf", "a")]
+)
+def test_heads_of_other_methods_go_there_and_back(to, name, tmp_path):
+    pytest.importorskip("safetensors")
+    last = Dense(8, bias=True, center=False, scale=False, relu=False)
+    projector = (Dense(24, bias=True), Dense(bias=True, norm=False), last)
+    architecture = Architecture(18, cifar_stem=True, projector=projector)
+    network = Network(architecture)
+    restore.assign(network, recorded.random_arrays(layout.network_variables(architecture)))
+    convert(network, to, f"{tmp_path}/{name}", Description(architecture))
+    back = checkpoints.load(tmp_path / name)
+    assert back.architecture == architecture
+    same(values(back), values(network))
 
 
 def test_the_tool_shows_what_a_checkpoint_holds(written, capsys):
