@@ -121,14 +121,14 @@ def shuffled_images(config: ExperimentConfig, dataset: ImageDataset) -> tf.data.
     return whole.map(lambda views, *labels: views[0])
 
 
-def compare(run_dir: str, config: ExperimentConfig, explicit: frozenset[str]) -> str:
+def compare(run_dir: str, config: ExperimentConfig, given: frozenset[str]) -> str:
     """Probe the encoder of a run and a random one, write probe.json, and return the table.
 
     Flags that were not given are those of the run.
     """
     check_ranges(config)
     directory = RunDirectory(run_dir)
-    config = completed(config, directory.config(), explicit)
+    config = completed(config, directory.config(), given)
     prefix = directory.latest_checkpoint  # read once: the run may go on beside
     if prefix is None:
         raise UserError(f"The run directory {directory.path} has no checkpoint yet.")

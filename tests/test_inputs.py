@@ -13,7 +13,7 @@ from simclr_tf.checkpoints.__main__ import main as convert
 from simclr_tf.checkpoints.description import TrainingData
 from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.checkpoints.run_directory import RunDirectory
-from simclr_tf.checkpoints.stored import StoredNetwork
+from simclr_tf.checkpoints.stored_network import StoredNetwork
 from simclr_tf.data import datasets
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.trained import Trained

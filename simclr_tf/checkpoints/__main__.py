@@ -13,7 +13,7 @@ from simclr_tf.checkpoints.description import Description
 from simclr_tf.checkpoints.loading import network_of
 from simclr_tf.checkpoints.rescale import convolution_norms
 from simclr_tf.checkpoints.restore import PARTS
-from simclr_tf.checkpoints.stored import StoredNetwork, description
+from simclr_tf.checkpoints.stored_network import StoredNetwork, description
 from simclr_tf.cli import exit_status
 
 SHOWN = 5

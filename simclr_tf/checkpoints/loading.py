@@ -3,14 +3,14 @@
 import dataclasses
 import os
 
-from simclr_tf.checkpoints import originals, ours, torch_files
-from simclr_tf.checkpoints.agreement import ENCODER_FLAGS, PROJECTION_FLAGS, contradictions
+from simclr_tf.checkpoints import originals, own_formats, torch_files
+from simclr_tf.checkpoints.contradictions import ENCODER_FLAGS, PROJECTION_FLAGS, contradictions
 from simclr_tf.checkpoints.description import KERAS_ENDING, TORCH_ENDINGS
 from simclr_tf.checkpoints.layout import network_variables
 from simclr_tf.checkpoints.rescale import rescale_v1_weights as rescale
 from simclr_tf.checkpoints.restore import RestoreReport, assign
 from simclr_tf.checkpoints.schema import compile_schema
-from simclr_tf.checkpoints.stored import StoredNetwork
+from simclr_tf.checkpoints.stored_network import StoredNetwork
 from simclr_tf.errors import UserError
 from simclr_tf.models import Network
 from simclr_tf.paths import as_path
@@ -34,12 +34,12 @@ def read(path: str | os.PathLike, variable_schema: str | None = None) -> StoredN
     """
     path = str(as_path(path))
     schema = compile_schema(variable_schema)
-    if run := ours.find_run(path):
-        return ours.read_run(path, *run, schema)
-    if ours.model_card(path).is_file():
-        return ours.read_exported(path, schema)
+    if run := own_formats.find_run(path):
+        return own_formats.read_run(path, *run, schema)
+    if own_formats.model_card(path).is_file():
+        return own_formats.read_exported(path, schema)
     if path.endswith(KERAS_ENDING):
-        return ours.read_keras_weights(path, schema)
+        return own_formats.read_keras_weights(path, schema)
     if path.endswith(TORCH_ENDINGS):
         return torch_files.read(path, schema)
     return originals.read(path, variable_schema)

@@ -16,7 +16,7 @@ from simclr_tf.checkpoints.infer import infer_architecture
 from simclr_tf.checkpoints.layout import network_variables
 from simclr_tf.checkpoints.plain_path import without_patterns
 from simclr_tf.checkpoints.schema import compile_schema
-from simclr_tf.checkpoints.stored import StoredNetwork
+from simclr_tf.checkpoints.stored_network import StoredNetwork
 from simclr_tf.errors import UserError
 from simclr_tf.models import Architecture
 

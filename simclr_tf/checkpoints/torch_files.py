@@ -8,8 +8,8 @@ import numpy as np
 
 from simclr_tf.checkpoints.description import Description, read_description
 from simclr_tf.checkpoints.infer import infer_architecture
-from simclr_tf.checkpoints.ours import chosen
-from simclr_tf.checkpoints.stored import StoredNetwork
+from simclr_tf.checkpoints.own_formats import chosen
+from simclr_tf.checkpoints.stored_network import StoredNetwork
 from simclr_tf.checkpoints.torch_names import COUNTER, from_torch, without_constants
 from simclr_tf.errors import UserError
 from simclr_tf.paths import as_path, is_local

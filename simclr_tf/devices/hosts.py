@@ -43,7 +43,7 @@ class Hosts:
             self.number = len(sum(strategy.cluster_resolver.cluster_spec().as_dict().values(), []))
         self.is_chief = strategy.extended.should_checkpoint
 
-    def place(self, directory: AnyPath) -> AnyPath:
+    def own_directory(self, directory: AnyPath) -> AnyPath:
         """Where this host writes what belongs into a directory that all share.
 
         Saving variables is work of all hosts, so all write. The chief does it in the

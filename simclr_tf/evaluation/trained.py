@@ -12,7 +12,7 @@ from typing import Any
 from simclr_tf.checkpoints import read
 from simclr_tf.checkpoints.description import TrainingData
 from simclr_tf.checkpoints.loading import network_of
-from simclr_tf.checkpoints.stored import StoredNetwork
+from simclr_tf.checkpoints.stored_network import StoredNetwork
 from simclr_tf.data import datasets
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
@@ -20,13 +20,13 @@ from simclr_tf.models import Network
 
 
 def contradiction(
-    flags: Mapping[str, Any], explicit: Collection[str], data: TrainingData
+    flags: Mapping[str, Any], given: Collection[str], data: TrainingData
 ) -> str | None:
     """What is wrong with flags that would divide or read a run's data otherwise than the run.
 
     Args:
       flags: `dataset`, `data_dir`, `holdout_fraction` and `split_seed` among them.
-      explicit: names of those that were given.
+      given: names of those that were given.
       data: how the run opened its data.
 
     Returns:
@@ -37,7 +37,7 @@ def contradiction(
     differences = [
         f"--{name}={flags[name]}, but its run has {getattr(data, name)}"
         for name in ("holdout_fraction", "split_seed")
-        if name in explicit and flags[name] != getattr(data, name)
+        if name in given and flags[name] != getattr(data, name)
     ]
     if not differences:
         return None

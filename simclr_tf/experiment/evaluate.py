@@ -16,7 +16,7 @@ from simclr_tf.errors import UserError
 from simclr_tf.evaluation.classification import evaluate_classifier
 from simclr_tf.evaluation.features import extract_features
 from simclr_tf.evaluation.knn import knn_accuracy
-from simclr_tf.evaluation.record import record_result, watch_checkpoints
+from simclr_tf.evaluation.results import record_result, watch_checkpoints
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import parts
 from simclr_tf.experiment.config import ExperimentConfig
@@ -29,7 +29,7 @@ LOOKS = 2  # at a directory without run.json, which a run that begins just now m
 
 
 def evaluate_run(
-    config: ExperimentConfig, strategy: tf.distribute.Strategy, explicit: frozenset[str]
+    config: ExperimentConfig, strategy: tf.distribute.Strategy, given: frozenset[str]
 ) -> None:
     """Evaluate every new checkpoint of --model_dir until that of the last step.
 
@@ -38,7 +38,7 @@ def evaluate_run(
     Args:
       config: the flags.
       strategy: spreads the batches.
-      explicit: names of the flags that were given and not left at their defaults.
+      given: names of the flags that were given and not left at their defaults.
 
     Raises:
       UserError: a flag contradicts the run, or the split cannot be evaluated.
@@ -46,9 +46,9 @@ def evaluate_run(
     hosts = Hosts(strategy)
     directory = RunDirectory(config.run.model_dir)
     _wait_for_run(directory)
-    own = RunDirectory(hosts.place(directory.path))
+    own = RunDirectory(hosts.own_directory(directory.path))
     stored = directory.config()
-    config = completed(config, stored, explicit)
+    config = completed(config, stored, given)
     dataset = parts.open_dataset(config, config.data.eval_split)
     dataset = _with_classes_of_run(dataset, stored, str(directory.path))
     with strategy.scope():
@@ -124,20 +124,18 @@ def provenance(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def completed(
-    config: ExperimentConfig, stored: dict[str, Any], explicit: frozenset[str]
+    config: ExperimentConfig, stored: dict[str, Any], given: frozenset[str]
 ) -> ExperimentConfig:
     """The flags, with those of the run where none was given.
 
     Raises:
       UserError: a flag that decides what was trained has another value in the run.
     """
-    given = flags.to_dict(config)
+    values = flags.to_dict(config)
     contradictions = [
-        f"--{name}={given[name]!r}, but the run has {stored[name]!r}"
+        f"--{name}={values[name]!r}, but the run has {stored[name]!r}"
         for name in flags.identity(config)
-        if name in explicit
-        and name != "label_seed"
-        and given[name] != stored.get(name, given[name])
+        if name in given and name != "label_seed" and values[name] != stored.get(name, values[name])
     ]
     if contradictions:
         raise UserError(
@@ -146,7 +144,7 @@ def completed(
         )
     config_class = configuration.config_class(stored["method"])
     check_types(stored, config_class, "run.json")
-    config = configuration.from_dict(stored | {name: given[name] for name in explicit})
+    config = configuration.from_dict(stored | {name: values[name] for name in given})
     check_ranges(config)
     return config
 

@@ -3,9 +3,9 @@
 import dataclasses
 
 from simclr_tf import optimizers
-from simclr_tf.checkpoints.agreement import contradictions
+from simclr_tf.checkpoints.contradictions import contradictions
 from simclr_tf.checkpoints.loading import load_stored_into, network_of
-from simclr_tf.checkpoints.stored import StoredNetwork
+from simclr_tf.checkpoints.stored_network import StoredNetwork
 from simclr_tf.data.recipe import Recipe, cropped, finetuning_recipe
 from simclr_tf.errors import UserError
 from simclr_tf.experiment.config import ExperimentConfig
@@ -19,7 +19,7 @@ from simclr_tf.training.plan import Plan
 def architecture_of(
     config: ExperimentConfig,
     num_classes: int | None,
-    explicit: frozenset[str] = frozenset(),
+    given: frozenset[str] = frozenset(),
     source: StoredNetwork | None = None,
 ) -> Architecture:
     """The architecture of the fine-tuned network.
@@ -30,7 +30,7 @@ def architecture_of(
     Args:
       config: the flags.
       num_classes: classes of the data set, or of the teacher; None without labels.
-      explicit: names of the flags that were given and not left at their defaults.
+      given: names of the flags that were given and not left at their defaults.
       source: what --checkpoint holds.
 
     Raises:
@@ -44,7 +44,7 @@ def architecture_of(
         )
     architecture = architecture_of_flags(config, num_classes, source=source)
     if source is not None:
-        _refuse_contradictions(architecture, source.architecture, explicit)
+        _refuse_contradictions(architecture, source.architecture, given)
         architecture = dataclasses.replace(
             source.architecture,
             batch_norm_decay=architecture.batch_norm_decay,
@@ -92,9 +92,9 @@ def check_teacher(
 
 
 def _refuse_contradictions(
-    flags: Architecture, stored: Architecture, explicit: frozenset[str]
+    flags: Architecture, stored: Architecture, given: frozenset[str]
 ) -> None:
-    differences = contradictions(flags, stored, explicit)
+    differences = contradictions(flags, stored, given)
     if differences:
         raise UserError(
             f"Flags contradict --checkpoint: {'; '.join(differences)}. Leave them out, or give "

@@ -10,7 +10,7 @@ import numpy as np
 from simclr_tf import checkpoints
 from simclr_tf import flag as flags
 from simclr_tf.checkpoints.run_directory import LENGTHS, RunDirectory, write_json
-from simclr_tf.checkpoints.stored import StoredNetwork
+from simclr_tf.checkpoints.stored_network import StoredNetwork
 from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError, printable
@@ -48,12 +48,12 @@ class Inputs:
     class_names: tuple[str, ...] | None
 
 
-def open_inputs(config: ExperimentConfig, explicit: frozenset[str]) -> Inputs:
+def open_inputs(config: ExperimentConfig, given: frozenset[str]) -> Inputs:
     """Open the run directory, the checkpoints and the training images; nothing is written.
 
     Args:
       config: the flags.
-      explicit: names of the flags that were given and not left at their defaults.
+      given: names of the flags that were given and not left at their defaults.
 
     Raises:
       UserError: something that was given cannot work.
@@ -62,16 +62,16 @@ def open_inputs(config: ExperimentConfig, explicit: frozenset[str]) -> Inputs:
     overwrite = config.run.overwrite
     earlier = directory.config() if directory.holds_run() and not overwrite else None
     if earlier:
-        config = parts.with_values_of_run(config, earlier, explicit)
+        config = parts.with_values_of_run(config, earlier, given)
     directory.check(flags.identity(config), config.run.resume, overwrite)
     saved = earlier is not None and directory.latest_checkpoint is not None
     # Once a run has saved itself, --checkpoint has done its work, and need not be there any more.
     source = None if saved else _read(config.train.checkpoint, config.train.variable_schema)
     teacher = _read(config.distillation.teacher)
     if not earlier:
-        config = parts.with_method_of_checkpoint(config, source, explicit)
+        config = parts.with_method_of_checkpoint(config, source, given)
         found = [stored for stored in (source, teacher) if stored]
-        config = parts.with_values_of_checkpoints(config, found, explicit)
+        config = parts.with_values_of_checkpoints(config, found, given)
     skipped = earlier["skipped_files"] if earlier else None
     dataset = parts.open_training_dataset(config, known_bad=skipped)
     num_classes, class_names = dataset.num_classes, dataset.class_names

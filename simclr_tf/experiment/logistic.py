@@ -27,7 +27,7 @@ from simclr_tf.errors import UserError
 from simclr_tf.evaluation.classification import top_k_accuracies
 from simclr_tf.evaluation.features import extract_features, labelled
 from simclr_tf.evaluation.logistic_regression import fit_with_best_l2
-from simclr_tf.evaluation.record import record_result, result_file
+from simclr_tf.evaluation.results import record_result, result_file
 from simclr_tf.experiment import checks, finetuning, parts
 from simclr_tf.experiment.config import FinetuneConfig
 from simclr_tf.experiment.evaluate import provenance
@@ -39,14 +39,14 @@ from simclr_tf.models import Network
 STEP = 1  # the fit counts as one
 
 
-def run(config: FinetuneConfig, explicit: frozenset[str]) -> int:
+def run(config: FinetuneConfig, given: frozenset[str]) -> int:
     """Fit a linear classifier to the features of --checkpoint, and evaluate it.
 
     l2 is chosen on --holdout_fraction of the training images (SimCLR appendix B.8.1).
 
     Args:
       config: the flags, completed by the protocol.
-      explicit: names of the flags that were given and not left at their defaults.
+      given: names of the flags that were given and not left at their defaults.
 
     Returns:
       The exit status, 0.
@@ -58,7 +58,7 @@ def run(config: FinetuneConfig, explicit: frozenset[str]) -> int:
     strategy = parts.make_strategy(config)
     if Hosts(strategy).number > 1:
         raise UserError("--classifier=logistic_regression works on one host alone.")
-    inputs = open_inputs(config, explicit)
+    inputs = open_inputs(config, given)
     config, directory = inputs.config, inputs.directory
     if inputs.earlier and _is_finished(directory, config.eval.eval_name):
         print(f"Nothing to do: the run in {directory.path} is finished.")
@@ -68,12 +68,12 @@ def run(config: FinetuneConfig, explicit: frozenset[str]) -> int:
         raise UserError(f"Split {test.split!r} of {test.name} has no labels that can be used.")
     test = with_classes_of(test, inputs.class_names, inputs.num_classes, "the training data")
     source = inputs.source or checkpoints.read(config.train.checkpoint)
-    architecture = finetuning.architecture_of(config, inputs.num_classes, explicit, source)
+    architecture = finetuning.architecture_of(config, inputs.num_classes, given, source)
     keras.utils.set_random_seed(config.train.seed)
     with strategy.scope():
         method = finetuning.build(config, architecture, source=source)
     with directory.locked():
-        return _fit(inputs, strategy, method, test, flags.command(config, explicit))
+        return _fit(inputs, strategy, method, test, flags.command(config, given))
 
 
 def _is_finished(directory: RunDirectory, eval_name: str | None) -> bool:
@@ -167,9 +167,9 @@ def _key(config: FinetuneConfig, network: Network, dataset: ImageDataset) -> str
         "image_size",
         "ft_proj_selector",
     )
-    facts = [dataset.split, dataset.num_examples, *dataset.skipped_files]
-    facts += [data[name] for name in names]
-    digest.update(json.dumps(facts).encode())
+    decisive = [dataset.split, dataset.num_examples, *dataset.skipped_files]
+    decisive += [data[name] for name in names]
+    digest.update(json.dumps(decisive).encode())
     if dataset.labelled is not None:
         digest.update(dataset.labelled.tobytes())
     return digest.hexdigest()

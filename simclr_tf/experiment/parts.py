@@ -9,7 +9,7 @@ import tensorflow as tf
 from simclr_tf import flag as flags
 from simclr_tf import optimizers
 from simclr_tf.backend import keras
-from simclr_tf.checkpoints.stored import StoredNetwork
+from simclr_tf.checkpoints.stored_network import StoredNetwork
 from simclr_tf.data import datasets, pipeline, subsets
 from simclr_tf.data.recipe import Recipe
 from simclr_tf.data.sources import ImageDataset
@@ -56,23 +56,23 @@ def make_strategy(config: ExperimentConfig) -> tf.distribute.Strategy:
 
 
 def with_values_of_run(
-    config: ExperimentConfig, stored: Mapping[str, Any], explicit: frozenset[str]
+    config: ExperimentConfig, stored: Mapping[str, Any], given: frozenset[str]
 ) -> ExperimentConfig:
     """The flags of a run that goes on; INHERITED ones are its own where none was given.
 
     Args:
       config: the flags.
       stored: what the run directory remembers.
-      explicit: names of the flags that were given and not left at their defaults.
+      given: names of the flags that were given and not left at their defaults.
     """
-    names = [name for name in INHERITED if name not in explicit]
+    names = [name for name in INHERITED if name not in given]
     return configuration.from_dict(
         flags.to_dict(config) | {name: stored[name] for name in names}, type(config)
     )
 
 
 def with_values_of_checkpoints(
-    config: ExperimentConfig, sources: Sequence[StoredNetwork], explicit: frozenset[str]
+    config: ExperimentConfig, sources: Sequence[StoredNetwork], given: frozenset[str]
 ) -> ExperimentConfig:
     """The flags of a new run; what was not given is as in the runs that its weights come from.
 
@@ -82,7 +82,7 @@ def with_values_of_checkpoints(
     Args:
       config: the flags.
       sources: what --checkpoint and --teacher hold.
-      explicit: names of the flags that were given and not left at their defaults.
+      given: names of the flags that were given and not left at their defaults.
 
     Raises:
       UserError: a flag divides the same data in another way.
@@ -90,14 +90,14 @@ def with_values_of_checkpoints(
     values = flags.to_dict(config)
     for stored in sources:
         if stored.data is not None:
-            if problem := contradiction(values, explicit, stored.data):
+            if problem := contradiction(values, given, stored.data):
                 raise UserError(problem)
             values |= {
                 name: getattr(stored.data, name)
                 for name in ("holdout_fraction", "split_seed", "upright")
-                if name not in explicit
+                if name not in given
             }
-    if sources and "image_size" not in explicit:
+    if sources and "image_size" not in given:
         values["image_size"] = sources[0].shown_size
         print(f"The images have {values['image_size']} pixels, as those of the checkpoint.")
     return configuration.from_dict(values, type(config))
@@ -158,8 +158,8 @@ def open_dataset(
 
 def label_seed(config: ExperimentConfig) -> int:
     """--label_seed, or where it was not given, --split_seed."""
-    given = config.data.label_seed
-    return config.data.split_seed if given is None else given
+    seed = config.data.label_seed
+    return config.data.split_seed if seed is None else seed
 
 
 def open_training_dataset(
@@ -194,12 +194,12 @@ def plan_of(
     config: ExperimentConfig,
     num_examples: int,
     num_replicas: int,
-    explicit: frozenset[str] = frozenset(),
+    given: frozenset[str] = frozenset(),
 ) -> Plan:
     """How long the run trains on so many images.
 
     --train_steps may make a training shorter than the default warm-up; then that is
-    shortened with it, unless it is one of the `explicit` flags.
+    shortened with it, unless it is one of the `given` flags.
     """
     return make_plan(
         num_examples,
@@ -212,7 +212,7 @@ def plan_of(
         learning_rate=config.optimizer.learning_rate,
         learning_rate_scaling=config.optimizer.learning_rate_scaling,
         num_replicas=num_replicas,
-        shorten_warmup="warmup_epochs" not in explicit,
+        shorten_warmup="warmup_epochs" not in given,
         warmup_start=config.optimizer.warmup_start,
         schedule=config.optimizer.schedule,
         schedule_by=config.optimizer.schedule_by,

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from simclr_tf import optimizers
 from simclr_tf.checkpoints.loading import load_stored_into
-from simclr_tf.checkpoints.stored import CIFAR_SIZE, StoredNetwork
+from simclr_tf.checkpoints.stored_network import CIFAR_SIZE, StoredNetwork
 from simclr_tf.data.recipe import Recipe, adjusted
 from simclr_tf.errors import UserError
 from simclr_tf.experiment.config import ExperimentConfig
@@ -18,7 +18,7 @@ RECOMMENDED_SLICE = 64  # images; docs/large_batches.md has what was measured
 def architecture_of(
     config: ExperimentConfig,
     num_classes: int | None,
-    explicit: frozenset[str] = frozenset(),
+    given: frozenset[str] = frozenset(),
     source: StoredNetwork | None = None,
 ) -> Architecture:
     """The architecture that the flags describe.
@@ -26,10 +26,10 @@ def architecture_of(
     Args:
       config: the flags.
       num_classes: of the linear probe; None without labels.
-      explicit: names of the flags that were given; here all count, given or not.
+      given: names of the flags that were given; here all count, given or not.
       source: what --checkpoint holds, whose stem is taken where the flags leave it open.
     """
-    del explicit
+    del given
     model = config.model
     return Architecture(
         resnet_depth=model.resnet_depth,

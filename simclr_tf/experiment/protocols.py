@@ -99,12 +99,12 @@ _OF_SGD = (
 )
 
 
-def complete(config: FinetuneConfig, explicit: frozenset[str]) -> FinetuneConfig:
+def complete(config: FinetuneConfig, given: frozenset[str]) -> FinetuneConfig:
     """The flags, with those of --protocol where none was given.
 
     Args:
       config: the flags.
-      explicit: names of the flags that were given and not left at their defaults.
+      given: names of the flags that were given and not left at their defaults.
 
     Raises:
       UserError: there is no protocol of this module, or a flag contradicts it.
@@ -117,7 +117,7 @@ def complete(config: FinetuneConfig, explicit: frozenset[str]) -> FinetuneConfig
     contradictions = [
         f"--{flag}={values[flag]} (it is {value})"
         for flag, value in fixed.items()
-        if flag in explicit and values[flag] != value
+        if flag in given and values[flag] != value
     ]
     if contradictions:
         raise UserError(
@@ -127,21 +127,21 @@ def complete(config: FinetuneConfig, explicit: frozenset[str]) -> FinetuneConfig
     if name in _NEEDED and not values[_NEEDED[name]]:
         raise UserError(f"--protocol={name} needs --{_NEEDED[name]}.")
     if config.protocol.classifier == "logistic_regression":
-        inert = [f"--{flag}" for flag in _OF_SGD if flag in explicit]
+        inert = [f"--{flag}" for flag in _OF_SGD if flag in given]
         if inert:
             raise UserError(
                 f"{', '.join(inert)} have no effect with --classifier=logistic_regression. "
                 "Leave them out."
             )
-    return flags.with_defaults(config, PROTOCOLS[name], explicit)
+    return flags.with_defaults(config, PROTOCOLS[name], given)
 
 
-def run(config: FinetuneConfig, explicit: frozenset[str] = frozenset()) -> int:
+def run(config: FinetuneConfig, given: frozenset[str] = frozenset()) -> int:
     """Do what finetune.py was asked for.
 
     Args:
       config: the flags.
-      explicit: names of the flags that were given and not left at their defaults.
+      given: names of the flags that were given and not left at their defaults.
 
     Returns:
       The exit status, as that of `train.run`.
@@ -150,9 +150,9 @@ def run(config: FinetuneConfig, explicit: frozenset[str] = frozenset()) -> int:
       UserError: something that the user gave cannot work.
       NonFiniteLossError: training diverged.
     """
-    if config.train.mode == "eval" and "mode" in explicit:
-        return train.run(config, explicit)
-    config = complete(config, explicit)
+    if config.train.mode == "eval" and "mode" in given:
+        return train.run(config, given)
+    config = complete(config, given)
     if config.protocol.classifier == "logistic_regression":
-        return logistic.run(config, explicit)
-    return train.run(config, explicit)
+        return logistic.run(config, given)
+    return train.run(config, given)

@@ -24,7 +24,7 @@ from simclr_tf.data.sources import ImageDataset
 from simclr_tf.devices import strategies
 from simclr_tf.devices.hosts import Hosts, name_lost_host
 from simclr_tf.errors import UserError
-from simclr_tf.evaluation.record import write_scalars
+from simclr_tf.evaluation.results import write_scalars
 from simclr_tf.evaluation.trained import open_trained
 from simclr_tf.experiment import checks, finetuning, parts, pretraining
 from simclr_tf.experiment import config as configuration
@@ -50,12 +50,12 @@ PICTURED = 8  # images in views.png
 BUILDERS = {"pretrain": pretraining, "finetune": finetuning}  # by --train_mode
 
 
-def run(config: ExperimentConfig, explicit: frozenset[str] = frozenset()) -> int:
+def run(config: ExperimentConfig, given: frozenset[str] = frozenset()) -> int:
     """Do what --mode says.
 
     Args:
       config: the flags.
-      explicit: names of the flags that were given and not left at their defaults.
+      given: names of the flags that were given and not left at their defaults.
 
     Returns:
       The exit status: 0, or 143 after a SIGTERM.
@@ -65,31 +65,29 @@ def run(config: ExperimentConfig, explicit: frozenset[str] = frozenset()) -> int
       NonFiniteLossError: training diverged.
       LostHostError: another host of the job is gone.
     """
-    config = configuration.with_defaults_of_method(config, explicit)
+    config = configuration.with_defaults_of_method(config, given)
     checks.check_flags(config)
     tf.get_logger().setLevel("WARNING")  # strategies tell of each collective
     strategy = parts.make_strategy(config)
     with name_lost_host(strategy):
         if config.train.mode == "eval":
-            evaluate_run(config, strategy, explicit)
+            evaluate_run(config, strategy, given)
             return 0
-        status = train(config, strategy, explicit)
+        status = train(config, strategy, given)
         if status == 0 and config.train.mode == "train_then_eval":
-            evaluate_run(config, strategy, explicit)
+            evaluate_run(config, strategy, given)
         return status
 
 
-def train(
-    config: ExperimentConfig, strategy: tf.distribute.Strategy, explicit: frozenset[str]
-) -> int:
+def train(config: ExperimentConfig, strategy: tf.distribute.Strategy, given: frozenset[str]) -> int:
     """Train to the planned step, from wherever the run directory stands.
 
     Everything that can be wrong is found before the directory is touched.
     """
     hosts = Hosts(strategy)
-    inputs = open_inputs(config, explicit)
+    inputs = open_inputs(config, given)
     config, directory, dataset = inputs.config, inputs.directory, inputs.dataset
-    plan = parts.plan_of(config, dataset.num_examples, strategy.num_replicas_in_sync, explicit)
+    plan = parts.plan_of(config, dataset.num_examples, strategy.num_replicas_in_sync, given)
     identity = flags.identity(config)
     longer = inputs.earlier is not None and directory.check_length(identity, plan.train_steps)
     if inputs.saved and directory.latest_step >= plan.train_steps:
@@ -108,7 +106,7 @@ def train(
         if hosts.is_chief and inputs.earlier:
             until_the_end.enter_context(directory.locked())
         recipe = BUILDERS[config.train.train_mode].recipe_of(config)
-        method = _method(inputs, plan, strategy, explicit)
+        method = _method(inputs, plan, strategy, given)
         inputs = dataclasses.replace(inputs, source=None, teacher=None)  # the weights are in place
         with naming_bad_images(dataset):
             rows = first_views(config, dataset, recipe)
@@ -117,7 +115,7 @@ def train(
             if not inputs.earlier:
                 until_the_end.enter_context(directory.locked())
                 _require_unclaimed(directory, config.run.overwrite)
-            command = flags.command(config, explicit)
+            command = flags.command(config, given)
             values = flags.to_dict(config) | remembered(inputs, plan.train_steps, command)
             directory.claim(values, method.network.architecture, config.run.overwrite)
             record_images(directory, dataset)
@@ -140,7 +138,7 @@ def train(
 
 
 def _method(
-    inputs: Inputs, plan: Plan, strategy: tf.distribute.Strategy, explicit: frozenset[str]
+    inputs: Inputs, plan: Plan, strategy: tf.distribute.Strategy, given: frozenset[str]
 ) -> Method:
     """The method with its network and optimizer, before a checkpoint of the run is restored."""
     config = inputs.config
@@ -149,7 +147,7 @@ def _method(
     if inputs.saved:
         architecture = inputs.directory.architecture()
     else:
-        architecture = builder.architecture_of(config, inputs.num_classes, explicit, inputs.source)
+        architecture = builder.architecture_of(config, inputs.num_classes, given, inputs.source)
     with strategy.scope():
         method = builder.build(config, architecture, plan, inputs.source, inputs.teacher)
         method.compile(
@@ -192,7 +190,7 @@ def _fit(
     """Make the steps that are left, with all that recurs; returns the step that was reached."""
     config, directory, dataset = inputs.config, inputs.directory, inputs.dataset
     start_step = hosts.from_chief(directory.latest_step)
-    own = hosts.place(directory.path)
+    own = hosts.own_directory(directory.path)
     saver = Saver(method, own, config.run.keep_checkpoint_max)
     if start_step:
         saver.restore(directory.checkpoint(start_step))

@@ -41,7 +41,7 @@ class Queue(tf.Module):
 
     Attributes:
       rows: (size, width) float32; at the beginning random rows of length 1.
-      place: where the next row goes, int64.
+      next_row: where the next one goes, int64.
 
     Args:
       size: number of rows.
@@ -53,7 +53,7 @@ class Queue(tf.Module):
         shared = {"trainable": False, "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA}
         rows = keras.initializers.RandomNormal(stddev=1.0)((size, width))
         self.rows = tf.Variable(tf.math.l2_normalize(rows, axis=1), name="rows", **shared)
-        self.place = tf.Variable(0, dtype=tf.int64, name="place", **shared)
+        self.next_row = tf.Variable(0, dtype=tf.int64, name="next_row", **shared)
 
     def push(self, rows: tf.Tensor) -> None:
         """Put rows (n, width) in the place of the oldest; of more than `size`, the last remain.
@@ -62,7 +62,7 @@ class Queue(tf.Module):
         """
         size = self.rows.shape[0]
         kept = rows[-size:]
-        start = self.place + rows.shape[0] - kept.shape[0]
+        start = self.next_row + rows.shape[0] - kept.shape[0]
         places = (start + tf.range(kept.shape[0], dtype=tf.int64)) % size
         self.rows.assign(tf.tensor_scatter_nd_update(self.rows, places[:, tf.newaxis], kept))
-        self.place.assign((start + kept.shape[0]) % size)
+        self.next_row.assign((start + kept.shape[0]) % size)

@@ -6,7 +6,7 @@ import numpy as np
 
 from simclr_tf.backend import keras
 from simclr_tf.checkpoints.loading import load_stored_into
-from simclr_tf.checkpoints.stored import StoredNetwork
+from simclr_tf.checkpoints.stored_network import StoredNetwork
 from simclr_tf.data import pipeline
 from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.recipe import cropped

@@ -77,7 +77,7 @@ class TransferConfig:
     transfer: Transfer = Transfer()
 
 
-def run(config: TransferConfig, explicit: frozenset[str] = frozenset()) -> int:
+def run(config: TransferConfig, given: frozenset[str] = frozenset()) -> int:
     """Make what is left of a sweep and print its table, or its plan; returns the exit status, 0.
 
     Raises:

@@ -18,11 +18,11 @@ import training
 from simclr_tf import checkpoints
 from simclr_tf.checkpoints import layout, restore, torch_names
 from simclr_tf.checkpoints.__main__ import main
-from simclr_tf.checkpoints.agreement import ENCODER_FLAGS, PROJECTION_FLAGS, contradictions
+from simclr_tf.checkpoints.contradictions import ENCODER_FLAGS, PROJECTION_FLAGS, contradictions
 from simclr_tf.checkpoints.convert import convert
 from simclr_tf.checkpoints.description import Description
 from simclr_tf.checkpoints.run_directory import RunDirectory
-from simclr_tf.checkpoints.stored import description
+from simclr_tf.checkpoints.stored_network import description
 from simclr_tf.errors import UserError
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import finetuning, pretraining

@@ -20,7 +20,7 @@ from simclr_tf.checkpoints.originals import VALUE
 from simclr_tf.checkpoints.plain_path import without_patterns
 from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step
-from simclr_tf.checkpoints.stored import StoredNetwork
+from simclr_tf.checkpoints.stored_network import StoredNetwork
 from simclr_tf.errors import UserError
 from simclr_tf.json_files import read_object
 from simclr_tf.labels import read_labels
