@@ -12,6 +12,7 @@ from simclr_tf.data.recipe import Recipe
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import parts, pretraining
 from simclr_tf.methods import METHODS, Method
+from simclr_tf.models.batch_norm import BatchNormalization
 
 HERE, ROOT = pathlib.Path(__file__).parent, pathlib.Path(__file__).parents[2]
 IMAGES, CLASSES = 16, 3
@@ -64,6 +65,9 @@ def build(name: str, **flags) -> Method:
     plan = parts.plan_of(config, 10 * IMAGES, num_replicas=1)
     architecture = pretraining.architecture_of(config, CLASSES)
     method = pretraining.build(config, architecture, plan)
+    for layer in method.submodules:  # so that nothing is multiplied by 0
+        if isinstance(layer, BatchNormalization) and layer.gamma is not None:
+            layer.gamma.assign(tf.ones_like(layer.gamma))
     method.compile(parts.make_optimizer(config, plan, method))
     optimizers.create_slots(method.optimizer, method.trained_variables)
     return method
