@@ -16,7 +16,7 @@ from simclr_tf.models.batch_norm import BatchNormalization
 
 HERE, ROOT = pathlib.Path(__file__).parent, pathlib.Path(__file__).parents[2]
 IMAGES, CLASSES = 16, 3
-LABELS = tf.constant(np.arange(IMAGES) % (CLASSES + 1) - 1, tf.int64)  # some have none
+LABELS = np.arange(IMAGES) % (CLASSES + 1) - 1  # some have none
 NAMES = (*METHODS, "example")
 
 # Where a method has one of these flags, it is this small.

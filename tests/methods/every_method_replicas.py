@@ -29,7 +29,7 @@ def arrays(name, strategy):
     """Metrics of each step, and all weights after the last."""
     rows = every_method.IMAGES // strategy.num_replicas_in_sync
     views = every_method.views_of(name)
-    data = (views, every_method.LABELS.numpy(), np.arange(every_method.IMAGES))
+    data = (views, every_method.LABELS, np.arange(every_method.IMAGES))
     with strategy.scope():
         method = every_method.build(name)
 

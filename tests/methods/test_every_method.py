@@ -39,7 +39,7 @@ def name(request):
 def labelled_batch(name, seed=0):
     """Views, labels and numbers, as the pipeline gives them."""
     views = tuple(map(tf.constant, every_method.views_of(name, seed)))
-    return views, LABELS, tf.range(IMAGES, dtype=tf.int64)
+    return views, tf.constant(LABELS), tf.range(IMAGES, dtype=tf.int64)
 
 
 def steps(method, data, count):
