@@ -1,0 +1,30 @@
+"""The release of the memory that a test has used."""
+
+import gc
+import time
+
+import pytest
+from tensorflow.python.framework import ops
+
+REGISTERED = set(ops.gradient_registry.list())
+
+
+def pytest_collection_finish():
+    """Leave what was imported out of garbage collections, which are quick after that."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def memory_is_released():
+    """Forget the networks and graphs of a test.
+
+    TensorFlow registers the gradient of every call of a function with a gradient of its own, and
+    these keep the graph of the training step, and so the network, for as long as the process lives.
+    """
+    before = time.process_time()
+    yield
+    for name in set(ops.gradient_registry.list()) - REGISTERED:
+        del ops.gradient_registry._registry[name]
+    if time.process_time() - before > 0.5:  # else there is little to collect
+        gc.collect()
