@@ -1,22 +1,30 @@
-"""What all tests share: memory is given back after each file."""
+"""The release of the memory that a test has used."""
 
-import ctypes
 import gc
+import time
 
 import pytest
 from tensorflow.python.framework import ops
 
+REGISTERED = set(ops.gradient_registry.list())
 
-@pytest.fixture(autouse=True, scope="module")
-def memory_given_back():
-    """Let go of the graphs of a file's tests.
 
-    TensorFlow keeps the gradient of every `tf.custom_gradient` that it traced, and with it the
-    graph and its variables: a hundred megabytes for each training run.
-    """
-    yield
-    registered = ops.gradient_registry._registry
-    for name in [name for name in registered if name.startswith("CustomGradient-")]:
-        del registered[name]
+def pytest_collection_finish():
+    """Leave what was imported out of garbage collections, which are quick after that."""
     gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def memory_is_released():
+    """Forget the networks and graphs of a test.
+
+    TensorFlow registers the gradient of every call of a function with a gradient of its own, and
+    these keep the graph of the training step, and so the network, for as long as the process lives.
+    """
+    before = time.process_time()
+    yield
+    for name in set(ops.gradient_registry.list()) - REGISTERED:
+        del ops.gradient_registry._registry[name]
+    if time.process_time() - before > 0.5:  # else there is little to collect
+        gc.collect()
