@@ -153,13 +153,16 @@ def blur_sigma(draws: tf.Tensor, view: View) -> tf.Tensor:
     return lowest + (highest - lowest) * draws[..., SIGMA]
 
 
-def blur_radii(radius: int) -> tuple[int, ...]:
+def blur_radii(view: View) -> tuple[int, ...]:
     """The radii of kernels that blurs are computed with, the smallest that serves each sigma.
 
     A radius r serves up to sigma (r + 1) / 5: what lies outside of it weighs less than
-    4e-6 of the middle. The last one, `radius`, serves all other sigmas.
+    4e-6 of the middle. The last one serves all other sigmas.
     """
-    return tuple(sorted({min(radius, r) for r in BLUR_RADII}))
+    radii = {min(view.radius, r) for r in BLUR_RADII}
+    if 5 * view.blur_sigmas[1] > max(BLUR_RADII) + 1:
+        radii.add(view.radius)
+    return tuple(sorted(radii))
 
 
 def _of_each(view, crops, *plan):
@@ -203,7 +206,7 @@ def _operations(view):
         found["grayscale"] = lambda planes, *_: augment.to_grayscale(planes)
     if view.blur_probability:
         found["clip"] = lambda planes, *_: augment.clip(planes)
-        for radius in blur_radii(view.radius):
+        for radius in blur_radii(view):
             found[f"blur down {radius}"] = blur(augment.blur_down, radius)
             found[f"blur across {radius}"] = blur(augment.blur_across, radius)
     if view.solarize_probability:
@@ -219,7 +222,7 @@ def _plan(view, draws, further):
       number of them that were drawn (n,), the factors of its jitter (n, 4), and the taps of its
       blur.
     """
-    sigma, radii = blur_sigma(draws, view), blur_radii(view.radius)
+    sigma, radii = blur_sigma(draws, view), blur_radii(view)
     places = {name: i for i, name in enumerate(_operations(view))}
     planned = []
 

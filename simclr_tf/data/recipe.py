@@ -95,6 +95,16 @@ class View:
                 raise UserError(f"{name} of a view lies in [0, 1]. Received: {value}.")
         if self.area is not None and not 0 < self.area[0] <= self.area[1] <= 1:
             raise UserError(f"The area of a view lies in (0, 1]. Received: {self.area}.")
+        *factors, hue = self.jitter
+        if not (all(0 <= extent <= 1 for extent in factors) and 0 <= hue <= 0.5):
+            raise UserError(
+                "The jitter of a view lies in [0, 1], where no factor is negative, and the hue's "
+                f"in [0, 0.5]. Received: {self.jitter}, with --color_jitter_strength in it."
+            )
+        if not 0 < self.blur_sigmas[0] <= self.blur_sigmas[1]:
+            raise UserError(
+                f"The blur_sigmas of a view rise above 0. Received: {self.blur_sigmas}."
+            )
 
     @property
     def radius(self) -> int:
