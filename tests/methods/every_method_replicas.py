@@ -19,9 +19,10 @@ def main(folder, count):
     (cpu,) = tf.config.list_physical_devices("CPU")
     devices = [tf.config.LogicalDeviceConfiguration()] * count
     tf.config.set_logical_device_configuration(cpu, devices)
+    # One for all: collectives of another strategy of the process would be taken for its own.
+    strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(count)])
     for name in every_method.NAMES:
         every_method.register(name)
-        strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(count)])
         np.savez(pathlib.Path(folder) / f"{name}-{count}.npz", **arrays(name, strategy))
 
 
@@ -44,7 +45,9 @@ def arrays(name, strategy):
         method.reset_means()
         step()
         found |= {f"metric{i}/{n}": mean.result().numpy() for n, mean in method.means.items()}
-    return found | {f"variable{i}": v.numpy() for i, v in enumerate(method.variables)}
+    metrics = {id(v) for mean in method.means.values() for v in mean.variables}
+    variables = [v for v in method.variables if id(v) not in metrics]
+    return found | {f"variable{i} {v.name}": v.numpy() for i, v in enumerate(variables)}
 
 
 if __name__ == "__main__":

@@ -196,7 +196,8 @@ def finished(tmp_path_factory):
 def arrays_of(directory):
     """All numbers of the last checkpoint of a run."""
     reader = tf.train.load_checkpoint(str(directory / "ckpt-4"))
-    return {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()}
+    arrays = {key: np.asarray(reader.get_tensor(key)) for key in reader.get_variable_to_shape_map()}
+    return {key: array for key, array in arrays.items() if array.dtype.kind in "fi"}
 
 
 def test_a_run_that_goes_on_in_the_middle_is_the_same(name, finished, tmp_path):
@@ -209,8 +210,8 @@ def test_a_run_that_goes_on_in_the_middle_is_the_same(name, finished, tmp_path):
     again = arrays_of(directory)
     assert again.keys() == whole.keys()
     for key, array in whole.items():
-        if array.dtype.kind == "f":
-            np.testing.assert_array_equal(again[key], array, err_msg=key)
+        # Graphs of other runs may add up in another order: the last digit of a value.
+        np.testing.assert_allclose(again[key], array, rtol=1e-6, atol=1e-9, err_msg=key)
 
 
 def test_it_can_be_loaded_and_is_exported(name, finished):
