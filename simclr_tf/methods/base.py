@@ -13,6 +13,7 @@ from simclr_tf.methods.slices import embed_slices, in_slices, slice_gradients
 from simclr_tf.models import Dense
 from simclr_tf.models.batch_norm import batch_norm_variables
 from simclr_tf.optimizers import RateFactor, l2_term
+from simclr_tf.training.plan import Plan
 
 COLLAPSED = 0.1  # of the spread that independent directions have
 Embeddings = dict[str, tf.Tensor]
@@ -73,7 +74,7 @@ class Method(keras.Model):
         self,
         network: keras.Model,
         flags: Any = None,
-        plan: Any = None,
+        plan: Plan | None = None,
         *,
         weight_decay: float = 0.0,
         optimizer_decays: bool = False,
