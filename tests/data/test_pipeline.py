@@ -234,6 +234,25 @@ def evaluated(dataset):
     return [[shown[i] for i in range(N)]]
 
 
+def test_numbers_of_a_folder_are_the_same_when_a_run_goes_on_without_a_bad_file(tmp_path):
+    for i in range(6):
+        image = np.full((9, 9, 3), 40 * i, np.uint8)
+        (tmp_path / f"{i}.png").write_bytes(tf.io.encode_png(image).numpy())
+    (tmp_path / "2.png").write_bytes(b"no image")
+    first = datasets.load("image_folder", "train", data_dir=str(tmp_path))
+    again = datasets.load(
+        "image_folder", "train", data_dir=str(tmp_path), known_bad=first.skipped_files
+    )
+    for dataset in (first, again):
+        found = numbers_of(dataset, 3, batch_size=5)
+        greys = {
+            int(number): round(255 * float(view.mean()) / 40)
+            for numbers, shown in found
+            for number, view in zip(numbers, shown, strict=True)
+        }
+        assert greys == {0: 0, 1: 1, 2: 3, 3: 4, 4: 5}
+
+
 def test_numbers_without_labels_have_labels_of_minus_one(tmp_path):
     for i in range(4):
         (tmp_path / f"{i}.png").write_bytes(tf.io.encode_png(np.zeros((5, 5, 3), "u1")).numpy())
