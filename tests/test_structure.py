@@ -57,6 +57,7 @@ FLOORS = (
     (
         "simclr_tf.data.augment",
         "simclr_tf.data.bmp",
+        "simclr_tf.data.crop_boxes",
         "simclr_tf.data.checking",
         "simclr_tf.data.decode",
         "simclr_tf.data.distort",
@@ -206,7 +207,10 @@ def test_one_module_chooses_keras():
 
 def test_one_place_names_the_methods():
     methods = {m for m in TREES if re.fullmatch(rf"{PACKAGE}\.methods\.\w+", m)}
-    shared = {f"{PACKAGE}.methods.{name}" for name in ("base", "slices", "supervised", "twin")}
+    shared = {
+        f"{PACKAGE}.methods.{name}"
+        for name in ("base", "decay", "measures", "slices", "supervised", "twin")
+    }
     for method in methods - shared:
         assert importers(method) <= {f"{PACKAGE}.methods"} | methods, method
 

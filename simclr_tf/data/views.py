@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from simclr_tf.data import augment, distort
+from simclr_tf.data import augment, crop_boxes, distort
 from simclr_tf.data.recipe import Recipe, View
 
 MAX_UNCROPPED_SIZE = 32  # evaluation crops only larger images
@@ -66,8 +66,8 @@ def _box(view: View, image_shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     if view.area is None:
         return _evaluation_box(image_shape, view.size)
     if view.fit == "sampler":
-        return augment.random_crop_box(image_shape, seed, view.area, view.covered, view.aspect)
-    draw = augment.clamped_crop_box if view.fit == "clamp" else augment.tried_crop_box
+        return crop_boxes.random_crop_box(image_shape, seed, view.area, view.covered, view.aspect)
+    draw = crop_boxes.clamped_crop_box if view.fit == "clamp" else crop_boxes.tried_crop_box
     return draw(image_shape, seed, view.area, view.aspect)
 
 
@@ -149,7 +149,7 @@ def evaluation_view(image: tf.Tensor, image_size: int) -> tf.Tensor:
 
 def _evaluation_box(image_shape: tf.Tensor, image_size: int) -> tf.Tensor:
     if image_size > MAX_UNCROPPED_SIZE:
-        return augment.central_crop_box(image_shape, (image_size, image_size))
+        return crop_boxes.central_crop_box(image_shape, (image_size, image_size))
     return tf.concat([[0, 0], image_shape], axis=0)
 
 

@@ -21,7 +21,7 @@ from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import parts
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.flag import check_ranges, check_types
-from simclr_tf.methods.base import l2_variables
+from simclr_tf.methods.decay import l2_variables
 from simclr_tf.models import Network
 
 POLL_SECONDS = 5

@@ -8,10 +8,11 @@ import tensorflow as tf
 from simclr_tf.backend import keras
 from simclr_tf.data.recipe import Recipe, ViewFlags
 from simclr_tf.devices import replicas
-from simclr_tf.losses import mean_over_labelled, supervised_loss
+from simclr_tf.losses import supervised_loss
+from simclr_tf.methods.decay import l2_variables, without_batch_norm
+from simclr_tf.methods.measures import accuracy
 from simclr_tf.methods.slices import embed_slices, in_slices, slice_gradients
 from simclr_tf.models import Dense
-from simclr_tf.models.batch_norm import batch_norm_variables
 from simclr_tf.optimizers import RateFactor, l2_term
 from simclr_tf.training.plan import Plan
 
@@ -310,53 +311,3 @@ class Method(keras.Model):
     def metrics(self) -> list[keras.metrics.Metric]:
         """None that `fit` may reset at its start: rows of metrics go on when a run is resumed."""
         return []
-
-
-def accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Share of labelled rows whose largest logit is the label's, averaged as the loss is.
-
-    Args:
-      logits: (n, classes).
-      labels: (n,) integers; negative where there is no label.
-
-    Returns:
-      A float32 scalar; see `losses.mean_over_labelled`.
-    """
-    found = tf.equal(tf.argmax(logits, axis=1), tf.cast(labels, tf.int64))
-    return mean_over_labelled(tf.cast(found, tf.float32), labels)
-
-
-def spread(embeddings: tf.Tensor) -> tf.Tensor:
-    """How far rows of length 1 differ: 1 where they are independent, 0 where all are the same.
-
-    That is the deviation of a coordinate over the batch, times the root of their number
-    (SimSiam, arXiv 2011.10566, section 4.1).
-
-    Args:
-      embeddings: (n, d), of any length; they are normalised here.
-
-    Returns:
-      A float32 scalar.
-    """
-    rows = tf.math.l2_normalize(tf.stop_gradient(embeddings), axis=1)
-    return tf.reduce_mean(tf.math.reduce_std(rows, axis=0)) * rows.shape[1] ** 0.5
-
-
-def l2_variables(network: keras.Model, optimizer_decays: bool) -> list[tf.Variable]:
-    """The variables of a network whose l2 term belongs to the loss.
-
-    Args:
-      network: frozen as it will be trained.
-      optimizer_decays: whether the optimizer decays the rest by itself (LARS, LAMB); then
-        the kernel of the supervised head alone is left to the loss. Otherwise all trainable
-        variables but those of batch norm.
-    """
-    if optimizer_decays:
-        return [] if network.supervised_head is None else [network.supervised_head.kernel]
-    return without_batch_norm(network.trainable_variables, network)
-
-
-def without_batch_norm(variables: Sequence[tf.Variable], model: keras.Model) -> list[tf.Variable]:
-    """Those of the variables that do not belong to a batch norm layer of the model."""
-    of_batch_norm = {id(variable) for variable in batch_norm_variables(model)}
-    return [v for v in variables if id(v) not in of_batch_norm]

@@ -7,7 +7,7 @@ import pytest
 import sklearn.datasets
 import tensorflow as tf
 
-from simclr_tf.data import augment
+from simclr_tf.data import augment, crop_boxes
 from simclr_tf.errors import UserError
 
 # Some rows of the original's outputs: every fourth, say; the keys name operation and arguments.
@@ -40,7 +40,7 @@ def test_central_crop_box_is_golden():
     rows = GOLDEN["crop_shape/rows"]  # H W h w, crop height and width, offset y and x
     assert len(rows) == 48
     for image_height, image_width, height, width, *expected in rows.tolist():
-        box = augment.central_crop_box([image_height, image_width], (height, width))
+        box = crop_boxes.central_crop_box([image_height, image_width], (height, width))
         assert box.numpy().tolist() == expected[2:] + expected[:2]
 
 
@@ -118,7 +118,7 @@ def test_crops_of_integers_equal_crops_of_floats(image):
 
 
 def test_crop_boxes_follow_the_original_sampler():
-    boxes = over_seeds(lambda seed: augment.random_crop_box([224, 224], seed))
+    boxes = over_seeds(lambda seed: crop_boxes.random_crop_box([224, 224], seed))
     y, x, height, width = boxes.T
     assert boxes.dtype == np.int32
     assert min(y.min(), x.min()) == 0 and (y + height).max() == (x + width).max() == 224
@@ -132,7 +132,7 @@ def test_crop_boxes_follow_the_original_sampler():
 
 
 def test_a_crop_that_cannot_be_drawn_is_the_whole_image():
-    box = augment.random_crop_box([4, 400], tf.constant([1, 2]))
+    box = crop_boxes.random_crop_box([4, 400], tf.constant([1, 2]))
     assert box.numpy().tolist() == [0, 0, 4, 400]
 
 

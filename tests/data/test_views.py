@@ -8,7 +8,7 @@ import recipes
 import reference
 import tensorflow as tf
 
-from simclr_tf.data import augment, distort, views
+from simclr_tf.data import augment, crop_boxes, distort, views
 from simclr_tf.data.recipe import View
 
 GOLDEN = dict(np.load(pathlib.Path(__file__).parents[1] / "golden" / "augment.npz"))
@@ -30,7 +30,7 @@ def test_evaluation_view_crops_only_above_32_pixels():
     for index, image in enumerate(GOLDEN["eval/cifar_in"]):
         view = views.evaluation_view(image, 32)[::4]
         np.testing.assert_allclose(view, GOLDEN["eval/cifar_out32_nocrop"][index], atol=1e-6)
-        box = augment.central_crop_box([32, 32], (32, 32))
+        box = crop_boxes.central_crop_box([32, 32], (32, 32))
         cropped = augment.clip(augment.crop_and_resize(image, box, (32, 32)))[::4]
         np.testing.assert_allclose(cropped, GOLDEN["eval/cifar_out32_crop"][index], atol=1e-6)
         assert np.abs(cropped - view).max() > 0.1
@@ -64,7 +64,7 @@ def transcribed_view(image, seed, image_size, strength, use_blur, brightness):
     """The first view with the same draws, in NumPy (bicubic resizing alone is TensorFlow's)."""
     draws_seed, crop_seed, _ = tf.unstack(tf.random.split(seed, 3))
     row = distort.draw(draws_seed, 2)[0].numpy()
-    y, x, height, width = augment.random_crop_box(image.shape[:2], crop_seed).numpy()
+    y, x, height, width = crop_boxes.random_crop_box(image.shape[:2], crop_seed).numpy()
     crop = np.float32(image[y : y + height, x : x + width]) / 255
     view = tf.image.resize(crop, (image_size, image_size), "bicubic").numpy()
     if row[distort.FLIP] < 0.5:
@@ -114,7 +114,7 @@ def test_finetuning_view_is_crop_flip_and_clip():
     for index in range(8):
         seed = tf.constant([index, 2])
         crop_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
-        y, x, height, width = augment.random_crop_box([64, 64], crop_seed).numpy()
+        y, x, height, width = crop_boxes.random_crop_box([64, 64], crop_seed).numpy()
         crop = np.float32(edges()[y : y + height, x : x + width]) / 255
         expected = tf.image.resize(crop, (48, 48), "bicubic").numpy()
         if tf.random.stateless_uniform((), flip_seed) < 0.5:

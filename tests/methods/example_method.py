@@ -7,7 +7,8 @@ import tensorflow as tf
 from simclr_tf.data.recipe import View
 from simclr_tf.devices import replicas
 from simclr_tf.flag import flag
-from simclr_tf.methods.base import Method, spread
+from simclr_tf.methods.base import Method
+from simclr_tf.methods.measures import spread
 from simclr_tf.methods.twin import Queue, follow, twin
 from simclr_tf.models.heads import Dense
 

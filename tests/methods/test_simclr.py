@@ -8,7 +8,7 @@ from simclr_tf import losses, optimizers
 from simclr_tf.backend import keras
 from simclr_tf.experiment import config, parts
 from simclr_tf.methods import SimCLR
-from simclr_tf.methods.base import l2_variables
+from simclr_tf.methods.decay import l2_variables
 from simclr_tf.methods.supervised.classes import Supervised
 from simclr_tf.methods.supervised.multi_label import MultiLabel
 from simclr_tf.models import Architecture, Network, simclr_projector

@@ -1,7 +1,8 @@
 """Supervised training: from scratch, of the upper layers, or of the linear head alone."""
 
 from simclr_tf.losses import supervised_loss
-from simclr_tf.methods.base import Method, accuracy
+from simclr_tf.methods.base import Method
+from simclr_tf.methods.measures import accuracy
 
 
 class Supervised(Method):

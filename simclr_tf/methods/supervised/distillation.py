@@ -5,7 +5,8 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from simclr_tf.losses import distillation_loss, supervised_loss
-from simclr_tf.methods.base import Method, accuracy
+from simclr_tf.methods.base import Method
+from simclr_tf.methods.measures import accuracy
 
 
 class Distillation(Method):
