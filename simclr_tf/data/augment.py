@@ -2,7 +2,8 @@
 
 Crops are cut out of images (height, width, channels); `crop_boxes` says where. What comes after
 works on planes, float32 (3, height, width) with red, green and blue in [0, 1]; right after a
-bicubic resize values may lie slightly outside. Planes let a compiler use wide registers. Nothing here branches or clips its result.
+bicubic resize values may lie slightly outside. Planes let a compiler use wide registers. Nothing
+here branches or clips its result.
 
 Which operations make a view, and with what probability, is said in `distort` and `views`.
 The augmentations are those of appendix A of the SimCLR paper (arXiv 2002.05709).
