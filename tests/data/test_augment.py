@@ -8,7 +8,6 @@ import sklearn.datasets
 import tensorflow as tf
 
 from simclr_tf.data import augment, crop_boxes
-from simclr_tf.errors import UserError
 
 # Some rows of the original's outputs: every fourth, say; the keys name operation and arguments.
 GOLDEN = dict(np.load(pathlib.Path(__file__).parents[1] / "golden" / "augment.npz"))
@@ -134,8 +133,3 @@ def test_crop_boxes_follow_the_original_sampler():
 def test_a_crop_that_cannot_be_drawn_is_the_whole_image():
     box = crop_boxes.random_crop_box([4, 400], tf.constant([1, 2]))
     assert box.numpy().tolist() == [0, 0, 4, 400]
-
-
-def test_an_unknown_brightness_is_refused():
-    with pytest.raises(UserError, match="brightness must be one of .* Received: 'divide'"):
-        augment.adjust_brightness(COLOR_IMAGE, 1.0, "divide")

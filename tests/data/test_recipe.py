@@ -376,6 +376,7 @@ def test_wide_blurs_have_wide_kernels():
     "change, message",
     [
         ({"colors": "pil"}, "colors of a view is one of hsv, blend. Received: pil"),
+        ({"brightness": "divide"}, "brightness of a view is one of multiply, add. Received: div"),
         ({"flip_probability": 1.1}, r"flip_probability of a view lies in \[0, 1\]"),
         ({"area": (0.5, 0.2)}, "area"),
         ({"order": ("jitter",)}, "order"),
