@@ -1,9 +1,10 @@
-"""The release of the memory that a test has used."""
+"""Fixtures for all tests, and the release of the memory that a test has used."""
 
 import gc
 import time
 
 import pytest
+import toy
 from tensorflow.python.framework import ops
 
 REGISTERED = set(ops.gradient_registry.list())
@@ -28,3 +29,10 @@ def memory_is_released():
         del ops.gradient_registry._registry[name]
     if time.process_time() - before > 0.5:  # else there is little to collect
         gc.collect()
+
+
+@pytest.fixture(scope="module")
+def toy_encoder():
+    """Networks of depth 18 are toys in this module, see toy.py."""
+    with toy.in_place_of_resnet_18():
+        yield

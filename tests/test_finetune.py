@@ -22,6 +22,8 @@ from simclr_tf.experiment import finetuning, logistic, protocols, train
 from simclr_tf.experiment.config import FinetuneConfig
 from simclr_tf.flag import flag_fields, to_dict
 
+pytestmark = pytest.mark.usefixtures("toy_encoder")
+
 VALUE = ".ATTRIBUTES/VARIABLE_VALUE"
 
 

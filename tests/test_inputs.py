@@ -24,6 +24,8 @@ from simclr_tf.flag import to_dict
 from simclr_tf.models import Architecture
 from simclr_tf.predict import Predictions, predict
 
+pytestmark = pytest.mark.usefixtures("toy_encoder")
+
 CLASSES = ("ant", "bee", "cow")
 
 

@@ -16,6 +16,8 @@ from simclr_tf.errors import UserError
 from simclr_tf.evaluation.trained import Trained
 from simclr_tf.models import Architecture, Network
 
+pytestmark = pytest.mark.usefixtures("toy_encoder")
+
 NOT_UTF8 = "caf\udce9"
 ARCHITECTURE = Architecture(18, cifar_stem=True, projector=(), num_classes=10)
 NAMES = tuple([NOT_UTF8, "größe", *"23456789"])

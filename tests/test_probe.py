@@ -12,6 +12,8 @@ from simclr_tf.evaluation.random_twin import random_twin
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import parts
 
+pytestmark = pytest.mark.usefixtures("toy_encoder")
+
 
 def test_a_run_beside_its_random_twin(tmp_path):
     assert training.run(tmp_path / "run", train_steps=3) == 0

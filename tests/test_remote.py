@@ -20,6 +20,8 @@ from simclr_tf.experiment import train
 from simclr_tf.export.__main__ import main as export_main
 from simclr_tf.paths import as_path
 
+pytestmark = pytest.mark.usefixtures("toy_encoder")
+
 FINETUNED = training.SMALL | {"train_mode": "finetune", "learning_rate": 0.01}
 
 

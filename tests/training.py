@@ -5,10 +5,10 @@ import json
 import os
 import pathlib
 import subprocess
-import sys
 import unittest.mock
 
 import tensorflow as tf
+import toy
 
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.experiment import config as configuration
@@ -61,11 +61,14 @@ def _exporting(exported):
 
 
 def start(model_dir, *, environment=None, **flags) -> subprocess.Popen:
-    """Start run.py with SMALL and these flags; output is text, stderr goes into stdout."""
+    """Start run.py with SMALL and these flags; output is text, stderr goes into stdout.
+
+    It has the toy encoder where this process has it.
+    """
     values = SMALL | {"model_dir": str(model_dir)} | flags
     arguments = [f"--{name}={value}" for name, value in values.items() if value is not None]
     return subprocess.Popen(
-        [sys.executable, "run.py", *arguments],
+        [*toy.command("run.py"), *arguments],
         cwd=ROOT,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | (environment or {}),
         stdout=subprocess.PIPE,

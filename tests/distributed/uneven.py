@@ -13,9 +13,9 @@ import tensorflow as tf
 
 sys.path[:0] = [str(pathlib.Path(__file__).parents[2])]
 
-from simclr_tf import assemble  # noqa: E402
 from simclr_tf.evaluation.features import extract_features  # noqa: E402
 from simclr_tf.experiment import config as configuration  # noqa: E402
+from simclr_tf.experiment import parts  # noqa: E402
 
 
 class Means:
@@ -30,10 +30,10 @@ def main(replicas: int) -> None:
     devices = [tf.config.LogicalDeviceConfiguration() for _ in range(replicas)]
     tf.config.set_logical_device_configuration(cpu, devices)
     config = configuration.from_dict({"dataset": "digits", "image_size": 8})
-    dataset = assemble.open_dataset(config, "test")
+    dataset = parts.open_dataset(config, "test")
     strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
     for steps in (0, 1):
-        batches = assemble.evaluation_batches(config, dataset, strategy, steps)
+        batches = parts.evaluation_batches(config, dataset, strategy, steps)
         features, labels = extract_features(Means(), batches, strategy)
         print(len(labels), labels.sum(), f"{features.sum():.3f}")
 

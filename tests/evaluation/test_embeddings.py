@@ -19,6 +19,8 @@ from simclr_tf.evaluation import embeddings
 from simclr_tf.features import Features, extract
 from simclr_tf.models import Architecture, Network
 
+pytestmark = pytest.mark.usefixtures("toy_encoder")
+
 SIZE = 8
 HEADLESS = Architecture(18, cifar_stem=True, projector=())
 ABOUT = {"weights": "a"}

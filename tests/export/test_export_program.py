@@ -11,6 +11,8 @@ from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.export.__main__ import main
 from simclr_tf.models import Architecture, Network, simclr_projector
 
+pytestmark = pytest.mark.usefixtures("toy_encoder")
+
 ARCHITECTURE = Architecture(
     18, cifar_stem=True, projector=simclr_projector("linear"), num_classes=2
 )

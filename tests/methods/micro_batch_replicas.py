@@ -1,6 +1,6 @@
-"""One step on logical devices: writes its values and gradients.
+"""One step on logical devices in each mode: writes values and gradients as MODE/NAME.
 
-python micro_batch_replicas.py OUTPUT.npz REPLICAS plain|slices|recompute
+python micro_batch_replicas.py OUTPUT.npz REPLICAS plain|slices|recompute ...
 """
 
 import pathlib
@@ -19,12 +19,20 @@ IMAGES, SIZE = 8, 8
 LABELS = [0, 1, 2, -1, 1, -1, -1, -1]  # 3 of them on the first of 2 replicas
 
 
-def main(output, replicas, mode):
+def main(output, replicas, *modes):
     replicas = int(replicas)
     (cpu,) = tf.config.list_physical_devices("CPU")
     devices = [tf.config.LogicalDeviceConfiguration()] * replicas
     tf.config.set_logical_device_configuration(cpu, devices)
     strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
+    arrays = {}
+    for mode in modes:
+        step = values_and_gradients(strategy, mode)
+        arrays |= {f"{mode}/{name}": array for name, array in step.items()}
+    np.savez(output, **arrays)
+
+
+def values_and_gradients(strategy, mode):
     keras.utils.set_random_seed(0)
     with strategy.scope():
         architecture = Architecture(
@@ -41,7 +49,7 @@ def main(output, replicas, mode):
         method.compile(keras.optimizers.SGD(1.0, momentum=0.5))
 
     pixels = np.random.default_rng(0).uniform(size=(2, IMAGES, SIZE, SIZE, 3))
-    n = IMAGES // replicas
+    n = IMAGES // strategy.num_replicas_in_sync
 
     def share(context):
         start = context.replica_id_in_sync_group * n
@@ -57,7 +65,7 @@ def main(output, replicas, mode):
     arrays = {name: mean.result().numpy() for name, mean in method.means.items()}
     for i, slot in enumerate(method.optimizer.momentums):  # after one step, minus the gradient
         arrays[f"gradient{i}"] = slot.numpy()
-    np.savez(output, **arrays)
+    return arrays
 
 
 if __name__ == "__main__":

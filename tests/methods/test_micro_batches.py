@@ -117,37 +117,46 @@ def test_the_flags_are_checked_and_reach_the_method():
             build(train_mode="finetune", **flag)
 
 
-def on_replicas(output, replicas, mode):
-    """Values and gradients that micro_batch_replicas.py writes."""
+def on_replicas(directory, replicas, *modes):
+    """Values and gradients that micro_batch_replicas.py writes, by mode."""
+    output = directory / f"{replicas}.npz"
     script = pathlib.Path(__file__).with_name("micro_batch_replicas.py")
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, script, output, str(replicas), mode]
+    command = [sys.executable, script, output, str(replicas), *modes]
     result = subprocess.run(command, env=environment, capture_output=True)
     assert result.returncode == 0, result.stderr.decode()
-    return np.load(output)
+    with np.load(output) as arrays:
+        return {
+            mode: {k.split("/")[1]: v for k, v in arrays.items() if k.startswith(f"{mode}/")}
+            for mode in modes
+        }
+
+
+@pytest.fixture(scope="module")
+def two_replicas(tmp_path_factory):
+    return on_replicas(tmp_path_factory.mktemp("two"), 2, "slices", "plain", "recompute")
 
 
 def assert_equal_arrays(found, expected, tolerance):
-    assert sum(np.abs(expected[name]).max() > 1e-3 for name in expected.files) > 50  # gradients
-    for name in expected.files:
+    assert sum(np.abs(expected[name]).max() > 1e-3 for name in expected) > 50  # gradients
+    for name in expected:
         atol = tolerance * max(np.abs(expected[name]).max(), 1e-3)
         np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=atol, err_msg=name)
 
 
-def test_replicas_compute_what_one_computes(tmp_path):
+def test_replicas_compute_what_one_computes(two_replicas, tmp_path):
     """Slices of 2 images: two on each of two replicas are the same as four on one.
 
     Of the labels 3 are on one replica and 1 on the other: the probe's mean is that of the 4.
     """
-    one, two = (on_replicas(tmp_path / f"{n}.npz", n, "slices") for n in (1, 2))
-    assert_equal_arrays(two, one, 1e-5)
+    one = on_replicas(tmp_path, 1, "slices")["slices"]
+    assert_equal_arrays(two_replicas["slices"], one, 1e-5)
     assert one["supervised_loss"] > 0 and one["supervised_acc"] * 8 in range(9)
 
 
-def test_recomputed_blocks_change_nothing_on_replicas(tmp_path):
+def test_recomputed_blocks_change_nothing_on_replicas(two_replicas):
     """Statistics of both replicas are exchanged again in the backward pass."""
-    plain, again = (on_replicas(tmp_path / f"{m}.npz", 2, m) for m in ("plain", "recompute"))
-    assert_equal_arrays(again, plain, 1e-6)
+    assert_equal_arrays(two_replicas["recompute"], two_replicas["plain"], 1e-6)
 
 
 @pytest.mark.parametrize("options", [{}, {"micro_batch_size": 4}])

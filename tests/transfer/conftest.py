@@ -11,7 +11,7 @@ from simclr_tf.models import Architecture, Network, simclr_projector
 from simclr_tf.models.batch_norm import batch_norm_variables
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """A ResNet-18 for images of 8 pixels: random weights, and the batch statistics of digits."""
     keras.utils.set_random_seed(0)

@@ -16,6 +16,8 @@ from simclr_tf.transfer import finetuning
 from simclr_tf.transfer.finetuning import Recipe
 from simclr_tf.transfer.tasks import Task
 
+pytestmark = pytest.mark.usefixtures("toy_encoder")
+
 
 @pytest.mark.parametrize(
     ("num_examples", "expected"), [(75_750, 1 - 2560 / 75_750), (2_040, 0.9), (25_600, 0.9)]

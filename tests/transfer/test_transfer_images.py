@@ -13,6 +13,8 @@ from simclr_tf.transfer.runner import Runner, Settings
 from simclr_tf.transfer.sweep import Sweep
 from simclr_tf.transfer.tasks import Task
 
+pytestmark = pytest.mark.usefixtures("toy_encoder")
+
 
 def damage(folder, name):
     """Cut off the end of an image that was unpacked."""

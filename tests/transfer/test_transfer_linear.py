@@ -11,6 +11,8 @@ from simclr_tf.data.transfer.preprocessing import resize_then_center_crop
 from simclr_tf.transfer import linear, scoring
 from simclr_tf.transfer.tasks import Task
 
+pytestmark = pytest.mark.usefixtures("toy_encoder")
+
 
 def test_features_are_those_of_the_resized_images_and_are_kept(checkpoint, tmp_path):
     official_archives.dtd(tmp_path)

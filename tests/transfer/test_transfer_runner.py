@@ -17,6 +17,8 @@ from simclr_tf.transfer.runner import Runner, Settings
 from simclr_tf.transfer.sweep import Sweep
 from simclr_tf.transfer.tasks import Task
 
+pytestmark = pytest.mark.usefixtures("toy_encoder")
+
 
 @pytest.fixture
 def dtd(tmp_path):

@@ -20,6 +20,8 @@ from simclr_tf.transfer.runner import Runner, Settings
 from simclr_tf.transfer.sweep import Sweep, read_arrays
 from simclr_tf.transfer.tasks import Task
 
+pytestmark = pytest.mark.usefixtures("toy_encoder")
+
 SETTINGS = {"checkpoint": "runs/x", "image_size": 8, "steps": {"finetune": 2}, "weights": "abc"}
 NO_JSON_OBJECTS = [b"", b"null", b"[1]", b'{"validation": 0.', b'{"a": "\xff"}', b"[" * 100_000]
 

@@ -1,0 +1,43 @@
+"""A toy encoder for tests that are not about the encoder, built and traced in a second or two.
+
+    python toy.py run.py FLAGS    runs run.py with the toy in ResNet-18's place
+
+It is the ResNet of the package with a single block, in group 4, so that h has 512 numbers, formats
+of checkpoints hold it, and freezing works. The fixture `toy_encoder` of conftest.py puts it there
+for a module of tests, and `training.start` then starts programs with it too.
+"""
+
+import contextlib
+import pathlib
+import runpy
+import sys
+from collections.abc import Iterator
+from unittest import mock
+
+sys.path.append(str(pathlib.Path(__file__).parent.parent))
+
+from simclr_tf.models.resnet import DEPTHS
+
+TOY = (False, (0, 0, 0, 1))
+CONVOLUTIONS = (
+    4  # of the stem, and the two and the shortcut of the block; of ResNet-18 there are 21
+)
+
+
+@contextlib.contextmanager
+def in_place_of_resnet_18() -> Iterator[None]:
+    """Networks of depth 18 are toys in this context."""
+    with mock.patch.dict(DEPTHS, {18: TOY}):
+        yield
+
+
+def command(program: str) -> list[str]:
+    """How to start a program of this project, with the toy where this process has it."""
+    toy = [__file__] if DEPTHS[18] == TOY else []
+    return [sys.executable, *toy, program]
+
+
+if __name__ == "__main__":
+    del sys.argv[0]
+    with in_place_of_resnet_18():
+        runpy.run_path(sys.argv[0], run_name="__main__")
