@@ -19,9 +19,7 @@ sys.path.append(str(pathlib.Path(__file__).parent.parent))
 from simclr_tf.models.resnet import DEPTHS
 
 TOY = (False, (0, 0, 0, 1))
-CONVOLUTIONS = (
-    4  # of the stem, and the two and the shortcut of the block; of ResNet-18 there are 21
-)
+CONVOLUTIONS = 4  # of the stem, and of the block and its shortcut; ResNet-18 has 21
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from simclr_tf.flag import flag_fields
 from simclr_tf.methods import METHODS
 
 HERE = pathlib.Path(__file__).parent
+pytestmark = pytest.mark.usefixtures("toy_encoder")
 
 
 @pytest.fixture(autouse=True)
