@@ -98,7 +98,7 @@ def test_a_logistic_regression_killed_before_its_result_is_made_again(
     for place in ("export", "record_result"):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(logistic, place, kill)
-            training.finetune(tmp_path, **flags)
+            training.finetune(tmp_path, exported=True, **flags)
         assert (tmp_path / "ckpt-1.index").exists() and not (tmp_path / "result.json").exists()
     capsys.readouterr()
     assert training.finetune(tmp_path, **flags) == 0
