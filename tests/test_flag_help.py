@@ -1,0 +1,44 @@
+"""What --help prints."""
+
+import re
+
+import commands
+import pytest
+
+from simclr_tf.experiment.config import ExperimentConfig, FinetuneConfig
+from simclr_tf.flag import flag_fields
+from simclr_tf.flag_help import help_text
+from simclr_tf.predict import PredictConfig
+from simclr_tf.transfer.program import TransferConfig
+
+
+@pytest.mark.parametrize(
+    "config_class", [ExperimentConfig, FinetuneConfig, TransferConfig, PredictConfig]
+)
+def test_every_flag_is_there_once_with_its_default(config_class):
+    text = help_text(config_class, "What it is for.\nMore.")
+    assert text.startswith("What it is for.\n\n") and "More." not in text
+    shown = dict(re.findall(r"^  --(?:\[no\])?(\w+)(?:=(\S*))?", text, re.MULTILINE))
+    fields = {field.name: field for _, field in flag_fields(config_class)}
+    assert shown.keys() == fields.keys()
+    for name, value in shown.items():
+        default = fields[name].default
+        assert value == ("" if default is None else str(default)), name
+    assert max(map(len, text.splitlines())) <= 200
+
+
+def test_the_method_s_flags_come_first_with_choices_and_ranges():
+    text = help_text(ExperimentConfig, "")
+    assert text.index("--temperature") < text.index("--dataset")
+    assert "  --proj_head_mode=nonlinear  (one of none, linear, nonlinear)\n" in text
+    assert "  --temperature=0.1  (above 0)\n" in text
+    assert "  --[no]hidden_norm=True\n" in text
+    assert "  --holdout_fraction=0.1  (in (0, 1))\n" in text
+
+
+@pytest.mark.parametrize("word", ["--help", "-h", "--helpshort"])
+def test_help_ends_a_program_well(word, capsys):
+    with pytest.raises(SystemExit) as status:
+        commands.parse(word, "--method=simclr")
+    assert status.value.code == 0
+    assert "--train_batch_size=512" in capsys.readouterr().out
