@@ -50,6 +50,7 @@ def test_images_are_still_encoded_in_the_stream(dataset):
     spec = dataset.examples(seed=0).element_spec
     assert spec == {
         "position": tf.TensorSpec((), tf.int64),
+        "number": tf.TensorSpec((), tf.int64),
         "image": tf.TensorSpec((), tf.string),
         "label": tf.TensorSpec((), tf.int64),
     }

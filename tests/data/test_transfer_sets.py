@@ -101,7 +101,7 @@ def test_images_with_several_labels_are_for_pretraining_alone(tmp_path, monkeypa
     dataset = datasets.load("transfer/voc2007", "train", data_dir=str(tmp_path))
     assert (dataset.num_classes, dataset.class_names) == (None, None)
     assert dataset.num_examples == len(made.train)
-    assert next(iter(dataset.examples())).keys() == {"position", "image"}
+    assert next(iter(dataset.examples())).keys() == {"position", "number", "image"}
 
 
 def test_unpacked_files_do_as_well_as_archives(tmp_path):

@@ -45,7 +45,7 @@ def statistics_of(network, images):
     outputs = np.mean(outputs, axis=(1, 2))
     for layer in network.projection_head.layers:
         outputs = norm(layer.norm, layer.dense(outputs))
-        outputs = outputs if layer.last else tf.nn.relu(outputs)
+        outputs = tf.nn.relu(outputs) if layer.layer.relu else outputs
     return found
 
 
