@@ -14,6 +14,8 @@ sys.path[:0] = [str(pathlib.Path(__file__).parents[i]) for i in (0, 1, 2)]
 import every_method  # noqa: E402
 import toy  # noqa: E402
 
+from simclr_tf.models.batch_norm import statistics  # noqa: E402
+
 
 def main(folder, count):
     count = int(count)
@@ -24,23 +26,37 @@ def main(folder, count):
     strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(count)])
     for name in every_method.NAMES:
         every_method.register(name)
-        np.savez(pathlib.Path(folder) / f"{name}-{count}.npz", **arrays(name, strategy))
+        for kind in ("global", "local"):
+            found = arrays(name, strategy, global_bn=kind == "global")
+            np.savez(pathlib.Path(folder) / f"{name}-{kind}-{count}.npz", **found)
 
 
-def arrays(name, strategy):
-    """Metrics of each step, and all weights after the last."""
-    rows = every_method.IMAGES // strategy.num_replicas_in_sync
-    views = every_method.views_of(name)
-    data = (views, every_method.LABELS, np.arange(every_method.IMAGES))
+def arrays(name, strategy, global_bn):
+    """Metrics of each step, and all weights after the last.
+
+    Batch statistics that are not global are those of a half of the batch: of a replica, or on
+    one replica of a group, which gets the images that a replica has.
+    """
+    count, images = strategy.num_replicas_in_sync, every_method.IMAGES
+    rows, groups, order = images // count, None, np.arange(images)
+    if count == 1 and not global_bn:
+        groups, order = 2, order.reshape(2, -1).T.reshape(-1)  # image i is of group i mod 2
+    data = (every_method.views_of(name), every_method.LABELS, np.arange(images))
+    data = tf.nest.map_structure(lambda a: a[order], data)
     with strategy.scope():
-        method = every_method.build(name)
+        method = every_method.build(name, global_bn=global_bn)
 
     def share(context):
         start = context.replica_id_in_sync_group * rows
         return tf.nest.map_structure(lambda a: tf.constant(a[start : start + rows]), data)
 
     batch = strategy.experimental_distribute_values_from_function(share)
-    step = tf.function(lambda: strategy.run(method.train_step, args=(batch,)))
+
+    def train_step(batch):
+        with statistics(groups=groups):
+            return method.train_step(batch)
+
+    step = tf.function(lambda: strategy.run(train_step, args=(batch,)))
     found = {}
     for i in range(2):
         method.reset_means()
