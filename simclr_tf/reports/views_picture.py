@@ -9,8 +9,9 @@ import tensorflow as tf
 from simclr_tf.outputs import write_complete
 from simclr_tf.paths import AnyPath
 
-_CELL = 1.2  # inches
-_LABEL = 2.4
+_DPI = 100
+_CELL = 120  # pixels
+_LABEL = 240
 
 
 def save_views(rows: Mapping[str, np.ndarray], path: AnyPath) -> np.ndarray:
@@ -27,21 +28,30 @@ def save_views(rows: Mapping[str, np.ndarray], path: AnyPath) -> np.ndarray:
     """
     from matplotlib.figure import Figure  # slow to import, and needed only here
 
-    columns = max(len(images) for images in rows.values())
-    largest = max(image.shape[0] for images in rows.values() for image in images)
-    width, height = _LABEL + _CELL * columns, _CELL * len(rows)
-    figure = Figure(figsize=(width, height), dpi=100)
-    for i, (label, images) in enumerate(rows.items()):
+    cells = _in_cells(list(rows.values()))
+    height, width = cells.shape[0], _LABEL + cells.shape[1]
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
+    axes = figure.add_axes((_LABEL / width, 0, 1 - _LABEL / width, 1))
+    axes.imshow(cells, interpolation="nearest")
+    axes.set_axis_off()
+    for i, label in enumerate(rows):
         middle = 1 - (i + 0.5) / len(rows)
-        figure.text(0.1 / width, middle, label.replace(": ", ":\n"), va="center", fontsize=9)
-        for j, image in enumerate(images):
-            side = 0.94 * _CELL * image.shape[0] / largest
-            left = _LABEL + (j + 0.5) * _CELL - side / 2
-            box = (left / width, middle - side / 2 / height, side / width, side / height)
-            axes = figure.add_axes(box)
-            axes.imshow(image, interpolation="nearest", vmin=0, vmax=1)
-            axes.set_axis_off()
+        figure.text(10 / width, middle, label.replace(": ", ":\n"), va="center", fontsize=9)
     png = io.BytesIO()
     figure.savefig(png, format="png")
     write_complete(path, png.getvalue())
     return tf.io.decode_png(png.getvalue(), channels=4).numpy()
+
+
+def _in_cells(rows):
+    """The images on white, each in the middle of a cell of its row."""
+    columns = max(map(len, rows))
+    largest = max(image.shape[0] for images in rows for image in images)
+    cells = np.ones((_CELL * len(rows), _CELL * columns, 3), np.float32)
+    for i, images in enumerate(rows):
+        for j, image in enumerate(images):
+            side = round(0.94 * _CELL * image.shape[0] / largest)
+            pixels = np.arange(side) * image.shape[0] // side
+            top, left = (_CELL * place + (_CELL - side) // 2 for place in (i, j))
+            cells[top : top + side, left : left + side] = image[np.ix_(pixels, pixels)]
+    return cells
