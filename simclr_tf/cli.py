@@ -57,14 +57,12 @@ def define_flags(config_class: type, flag_values: flags.FlagValues = flags.FLAGS
     }
     for _, field in flag_fields(config_class):
         choices = field.metadata["choices"]
-        help_text = field.metadata["help"]
+        about = field.metadata["help"]
         value_type = _value_type(field)
         if choices and value_type is str:
-            flags.DEFINE_enum(
-                field.name, field.default, choices, help_text, flag_values=flag_values
-            )
+            flags.DEFINE_enum(field.name, field.default, choices, about, flag_values=flag_values)
             continue
-        define[value_type](field.name, field.default, help_text, flag_values=flag_values)
+        define[value_type](field.name, field.default, about, flag_values=flag_values)
         if choices:
             flags.register_validator(
                 field.name,

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from simclr_tf.checkpoints.layout import encoder_variables
 from simclr_tf.models import Architecture, Dense
-from simclr_tf.models.heads import in_words, simclr_flags
+from simclr_tf.models.heads import in_words, simclr_flags, without_starts
 
 ENCODER_FLAGS = ("resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "cifar_stem")
 PROJECTION_FLAGS = ("proj_head_mode", "num_proj_layers", "proj_out_dim")
@@ -41,7 +41,7 @@ def _of_projectors(
 ) -> list[str]:
     given, found = simclr_flags(asked), simclr_flags(stored)
     if given is None or found is None:
-        if _once_trained(asked) == _once_trained(stored):
+        if without_starts(asked) == without_starts(stored):
             return []
         return [
             f"a projection head of {in_words(asked)}, but the checkpoint has one of "
@@ -52,11 +52,6 @@ def _of_projectors(
     if "proj_head_mode" in differing or found["proj_head_mode"] == "linear":
         differing = [name for name in differing if name != "num_proj_layers"]
     return [f"--{n}={given[n]}, but the checkpoint has {found[n]}" for n in differing]
-
-
-def _once_trained(projector: tuple[Dense, ...]) -> list[Dense]:
-    """The layers without how their weights start."""
-    return [dataclasses.replace(layer, start="normal") for layer in projector]
 
 
 def _stem(architecture: Architecture) -> str:

@@ -54,7 +54,11 @@ _REMEMBERED: Kinds = {
 }
 
 # What runs of versions without these flags did.
-_SCHEDULE_BEFORE = {
+_BEFORE = {
+    "label_seed": None,
+    "upright": False,
+    "cifar_stem": "auto",
+    "method": "simclr",
     "warmup_start": 0.0,
     "schedule": "cosine",
     "schedule_by": "step",
@@ -129,9 +133,7 @@ class RunDirectory:
           UserError: the directory holds no run, or its run.json is damaged.
         """
         stored = self._read(CONFIG)
-        added = {"split_seed": stored.get("seed", 0), "label_seed": None}
-        added |= {"upright": False, "cifar_stem": "auto", "method": "simclr"}
-        stored = added | _SCHEDULE_BEFORE | stored
+        stored = _BEFORE | {"split_seed": stored.get("seed", 0)} | stored
         needed = {n: k for n, k in _REMEMBERED.items() if complete or n in stored}
         check_entries(stored, needed, str(self / CONFIG))
         return stored

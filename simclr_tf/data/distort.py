@@ -6,7 +6,7 @@ the other. So an operation is compiled once and costs time only in views that dr
 recipe gives no chance is not compiled at all.
 
 A new operation needs a place in `ORDER` of `recipe`, its probability in a `View`, a column of
-`draw_further`, and a line in `_operations` and in `_plan`.
+`draw_further`, a part in `needs_further`, and a line in `_operations` and in `_plan`.
 """
 
 import functools
@@ -49,6 +49,11 @@ def draw_further(seed: tf.Tensor, number_of_views: int) -> tf.Tensor:
     """
     seed = tf.random.experimental.stateless_fold_in(seed, _FURTHER_STREAM)
     return tf.random.stateless_uniform((number_of_views, NUM_FURTHER), seed)
+
+
+def needs_further(recipe: Recipe) -> bool:
+    """Whether a view may undergo something that is drawn by `draw_further`."""
+    return any(view.solarize_probability for view in recipe)
 
 
 def changes_anything(view: View) -> bool:

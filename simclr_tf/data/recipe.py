@@ -135,13 +135,13 @@ class ViewFlags:
         "image",
         "Draw the blur's sigma for each image (as in the paper) or once for each batch of views "
         "(as the original's code does).",
-        choices=("image", "batch"),
+        choices=_CHOICES["blur_sigma_per"],
     )
     brightness: str = flag(
         "multiply",
         "How brightness is jittered: multiply (SimCLRv2 and the original's tf2 code) or add "
         "(SimCLRv1).",
-        choices=("multiply", "add"),
+        choices=_CHOICES["brightness"],
     )
     finetune_augmentation: str = flag(
         "crop_flip",

@@ -58,8 +58,10 @@ def draw_views(image_shape: tf.Tensor, seed: tf.Tensor, recipe: Recipe) -> tuple
     else:
         draws_seed, *crop_seeds = seeds
     boxes = [_box(view, image_shape, crop_seed) for view, crop_seed in zip(recipe, crop_seeds)]
-    draws = distort.draw(draws_seed, number), distort.draw_further(draws_seed, number)
-    return tf.stack(boxes), draws
+    further = tf.zeros((number, distort.NUM_FURTHER))
+    if distort.needs_further(recipe):
+        further = distort.draw_further(draws_seed, number)
+    return tf.stack(boxes), (distort.draw(draws_seed, number), further)
 
 
 def _box(view: View, image_shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

@@ -259,15 +259,16 @@ def first_views(
     config: ExperimentConfig, dataset: ImageDataset, recipe: Recipe
 ) -> dict[str, np.ndarray]:
     """A few images and their views, each (PICTURED, size, size, 3), by what they are."""
-    rows = {}
-    for shown in (unchanged(recipe[0].size), recipe):
+
+    def shown(views: Recipe) -> list[np.ndarray]:
         batches = parts.training_batches(
-            config, dataset, shown, batch_size=min(PICTURED, dataset.num_examples)
+            config, dataset, views, batch_size=min(PICTURED, dataset.num_examples)
         )
-        (views, *_) = next(iter(batches))
-        names = [f"view {i}: {view}" for i, view in enumerate(shown, 1)] if rows else ["image"]
-        rows |= {name: view.numpy() for name, view in zip(names, views, strict=True)}
-    return rows
+        return [view.numpy() for view in next(iter(batches))[0]]
+
+    names = [f"view {i}: {view}" for i, view in enumerate(recipe, 1)]
+    (images,) = shown(unchanged(recipe[0].size))
+    return {"image": images} | dict(zip(names, shown(recipe), strict=True))
 
 
 def picture_views(rows: dict[str, np.ndarray], directory: RunDirectory) -> None:

@@ -10,15 +10,14 @@ from simclr_tf.flag import flag
 from simclr_tf.losses import chance_level, nt_xent_with_metrics
 from simclr_tf.methods.base import Method
 from simclr_tf.models import simclr_projector
+from simclr_tf.models.heads import MODES
 
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
     """SimCLR: its projection head and its contrastive loss."""
 
-    proj_head_mode: str = flag(
-        "nonlinear", "Kind of projection head.", choices=("none", "linear", "nonlinear")
-    )
+    proj_head_mode: str = flag("nonlinear", "Kind of projection head.", choices=MODES)
     proj_out_dim: int = flag(
         128, "Width of the projection head's output.", at_least=1, at_most=2**20
     )

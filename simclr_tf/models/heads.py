@@ -96,14 +96,19 @@ def simclr_flags(projector: Sequence[Dense]) -> dict[str, str | int] | None:
     if not projector:
         return {"proj_head_mode": "none"}
     count, out_dim = len(projector), projector[-1].units
-    plain = tuple(dataclasses.replace(layer, start="normal") for layer in projector)
-    if out_dim is None or plain != simclr_projector("nonlinear", count, out_dim):
+    trained = without_starts(projector)
+    if out_dim is None or trained != simclr_projector("nonlinear", count, out_dim):
         return None
     return {
         "proj_head_mode": "linear" if count == 1 else "nonlinear",
         "num_proj_layers": count,
         "proj_out_dim": out_dim,
     }
+
+
+def without_starts(structure: Sequence[Dense]) -> tuple[Dense, ...]:
+    """The layers of a head, as if all of their weights started alike."""
+    return tuple(dataclasses.replace(layer, start="normal") for layer in structure)
 
 
 def in_words(structure: Sequence[Dense]) -> str:

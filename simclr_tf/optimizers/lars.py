@@ -7,10 +7,11 @@ import tensorflow as tf
 
 from simclr_tf.backend import keras
 from simclr_tf.errors import UserError
+from simclr_tf.optimizers.sgd import SGD
 
 
 @keras.utils.register_keras_serializable("simclr_tf")
-class LARS(keras.optimizers.Optimizer):
+class LARS(SGD):
     """Momentum SGD that scales the step of each variable to the variable's own norm.
 
     For a variable w with gradient g, slot v (starts at 0) and learning rate lr:
@@ -81,9 +82,7 @@ class LARS(keras.optimizers.Optimizer):
                 "rate_outside=True is for classic momentum; popular momentum has the rate outside "
                 "anyway. Received: classic_momentum=False. Leave one of them out."
             )
-        super().__init__(name=name, weight_decay=weight_decay, jit_compile=jit_compile, **kwargs)
-        self._learning_rate = self._build_learning_rate(learning_rate)
-        self.momentum = momentum
+        super().__init__(learning_rate, momentum, weight_decay, name, jit_compile, **kwargs)
         self.use_nesterov = use_nesterov
         self.classic_momentum = classic_momentum
         self.eeta = eeta
@@ -110,14 +109,6 @@ class LARS(keras.optimizers.Optimizer):
         """Whether a variable's step is scaled to its norm."""
         excluded = self._var_key(variable) in self._exclude_from_layer_adaptation
         return variable.shape.rank > 1 and not excluded
-
-    def build(self, var_list: Sequence[tf.Variable]) -> None:
-        """Create the slot of each variable."""
-        super().build(var_list)
-        if getattr(self, "_built", False):
-            return
-        self.momentums = [self.add_variable_from_reference(v, "Momentum") for v in var_list]
-        self._built = True
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
         """Apply the rule of the class docstring to one variable."""
@@ -150,14 +141,9 @@ class LARS(keras.optimizers.Optimizer):
         ratio = tf.math.divide_no_nan(tf.sqrt(tf.nn.l2_loss(w)), tf.sqrt(tf.nn.l2_loss(x)))
         return tf.where(ratio > 0, self.eeta * ratio, 1.0)
 
-    def _apply_weight_decay(self, variables):
-        """Nothing: the base class would decay the weights a second time, beside the gradient."""
-
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "learning_rate": self._serialize_hyperparameter(self._learning_rate),
-            "momentum": self.momentum,
             "use_nesterov": self.use_nesterov,
             "classic_momentum": self.classic_momentum,
             "eeta": self.eeta,
