@@ -41,7 +41,12 @@ def first_digits(number):
 def finished(tmp_path_factory):
     """An uninterrupted run of 6 steps, evaluated."""
     model_dir = tmp_path_factory.mktemp("runs") / "finished"
-    assert training.run(model_dir, exported=True, mode="train_then_eval", knn_every_epochs=1) == 0
+    assert (
+        training.run(
+            model_dir, exported=True, pictured=True, mode="train_then_eval", knn_every_epochs=1
+        )
+        == 0
+    )
     return model_dir
 
 

@@ -1,8 +1,11 @@
-"""A run of the real network that is killed, and goes on."""
+"""A run that is killed, and goes on."""
 
+import contextlib
 import time
 
 import numpy as np
+import pytest
+import toy
 import training
 
 from simclr_tf import checkpoints
@@ -13,6 +16,14 @@ def weights(path):
     return {name: v.numpy() for name, v in variable_paths(checkpoints.load(path)).items()}
 
 
+@pytest.fixture(params=["toy", pytest.param("resnet", marks=pytest.mark.slow)])
+def encoder(request):
+    """The toy encoder, or ResNet-18 itself."""
+    with toy.in_place_of_resnet_18() if request.param == "toy" else contextlib.nullcontext():
+        yield
+
+
+@pytest.mark.usefixtures("encoder")
 def test_a_run_killed_at_any_moment_goes_on_to_the_same_weights(tmp_path):
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert training.run(whole, mode="train_then_eval", knn_every_epochs=1) == 0

@@ -15,6 +15,7 @@ from simclr_tf.experiment import parts
 pytestmark = pytest.mark.usefixtures("toy_encoder")
 
 
+@pytest.mark.slow
 def test_a_run_beside_its_random_twin(tmp_path):
     assert training.run(tmp_path / "run", train_steps=3) == 0
     config = configuration.from_dict({"model_dir": str(tmp_path / "run")})

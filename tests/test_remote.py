@@ -43,7 +43,7 @@ def run(empty):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "export", lambda *_: None)
         patch.setattr(train.callbacks.StopOnSignal, "on_step", stop_at_3)
-        assert training.run(url, **flags) == train.TERMINATED
+        assert training.run(url, pictured=True, **flags) == train.TERMINATED
     assert training.run(url, exported=True, **flags) == 0
     assert training.run(url, **flags, mode="eval") == 0
     return url

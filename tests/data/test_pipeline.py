@@ -77,14 +77,14 @@ def test_form_without_labels(tmp_path):
     assert labels.numpy().tolist() == [-1] * 4 and weights.numpy().tolist() == [1] * 4
 
 
-@pytest.fixture(params=[0, 4, 6])
-def at_once(request, monkeypatch):
+@pytest.fixture(params=[(0, "image"), (4, "batch"), (6, "image")], ids=str)
+def blur_sigma(request, monkeypatch):
     """Views of 20 pixels are finished one by one, 4 at a time, or a batch of 6."""
-    monkeypatch.setattr(pipeline, "_PIXELS_AT_ONCE", request.param * 20 * 20)
+    at_once, sigma = request.param
+    monkeypatch.setattr(pipeline, "_PIXELS_AT_ONCE", at_once * 20 * 20)
+    return sigma
 
 
-@pytest.mark.usefixtures("at_once")
-@pytest.mark.parametrize("blur_sigma", ["image", "batch"])
 def test_resumed_stream_is_the_tail_of_the_whole(dataset, blur_sigma):
     whole = batches(dataset, 9, blur_sigma=blur_sigma, image_size=20)
     for step in (3, 7):  # in the first and in the second epoch
@@ -92,8 +92,6 @@ def test_resumed_stream_is_the_tail_of_the_whole(dataset, blur_sigma):
         assert_equal(tail, whole[step:])
 
 
-@pytest.mark.usefixtures("at_once")
-@pytest.mark.parametrize("blur_sigma", ["image", "batch"])
 def test_hosts_together_see_the_global_batch(dataset, blur_sigma):
     options = {"color_jitter_strength": 0.5, "image_size": 20, "blur_sigma": blur_sigma}
     whole = batches(dataset, 5, **options)

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 sys.path[:0] = [str(pathlib.Path(__file__).parents[i]) for i in (1, 2)]
 
+import toy  # noqa: E402
 import training  # noqa: E402
 
 from simclr_tf import optimizers  # noqa: E402
@@ -101,8 +102,12 @@ class Recorder(keras.callbacks.Callback):
             self.arrays[f"{self.case}/slot/{STEPS}/{i}"] = slot.numpy()
 
 
+def _of_flags(config):
+    return pretraining.build(config, pretraining.architecture_of(config, CLASSES), plan=None)
+
+
 def train(case, strategy, arrays):
-    """Train a case: NETWORK-OPTIMIZER-STATISTICS, such as resnet-lars-global."""
+    """Train a case: NETWORK-OPTIMIZER-STATISTICS, such as toy-lars-global."""
     network_name, optimizer_name, bn = case.split("-")
     config = configuration.from_dict(
         training.SMALL | {"image_size": SIZE, "temperature": TEMPERATURE, "seed": SEED}
@@ -114,9 +119,10 @@ def train(case, strategy, arrays):
     )
     with strategy.scope():
         if network_name == "resnet":
-            method = pretraining.build(
-                config, pretraining.architecture_of(config, CLASSES), plan=None
-            )
+            method = _of_flags(config)
+        elif network_name == "toy":
+            with toy.in_place_of_resnet_18():
+                method = _of_flags(config)
         else:
             network = TinyNetwork(synchronized=bn != "local")
             decays = optimizer_name in optimizers.DECAYS_INSIDE

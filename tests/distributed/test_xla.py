@@ -14,6 +14,8 @@ from simclr_tf.errors import UserError
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import parts, pretraining
 
+pytestmark = pytest.mark.usefixtures("toy_encoder")
+
 SIZE, BATCH = 8, 8
 
 

@@ -9,11 +9,13 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+sys.path[:0] = [str(pathlib.Path(__file__).parents[i]) for i in (1, 2)]
 
-from simclr_tf.backend import keras
-from simclr_tf.methods import SimCLR
-from simclr_tf.models import Architecture, Network, simclr_projector
+import toy  # noqa: E402
+
+from simclr_tf.backend import keras  # noqa: E402
+from simclr_tf.methods import SimCLR  # noqa: E402
+from simclr_tf.models import Architecture, Network, simclr_projector  # noqa: E402
 
 IMAGES, SIZE = 8, 8
 LABELS = [0, 1, 2, -1, 1, -1, -1, -1]  # 3 of them on the first of 2 replicas
@@ -27,7 +29,8 @@ def main(output, replicas, *modes):
     strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
     arrays = {}
     for mode in modes:
-        step = values_and_gradients(strategy, mode)
+        with toy.in_place_of_resnet_18():
+            step = values_and_gradients(strategy, mode)
         arrays |= {f"{mode}/{name}": array for name, array in step.items()}
     np.savez(output, **arrays)
 

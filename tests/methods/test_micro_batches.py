@@ -18,6 +18,8 @@ from simclr_tf.methods import SimCLR
 from simclr_tf.models import Architecture, Network, simclr_projector
 from simclr_tf.models.batch_norm import batch_norm_variables, statistics
 
+pytestmark = pytest.mark.usefixtures("toy_encoder")
+
 IMAGES, SIZE = 8, 8
 LABELS = tf.constant([0, 1, 2, 0, 1, 2, 0, 1], tf.int64)
 
@@ -138,7 +140,7 @@ def two_replicas(tmp_path_factory):
 
 
 def assert_equal_arrays(found, expected, tolerance):
-    assert sum(np.abs(expected[name]).max() > 1e-3 for name in expected) > 50  # gradients
+    assert sum(np.abs(expected[name]).max() > 1e-3 for name in expected) > 25  # gradients
     for name in expected:
         atol = tolerance * max(np.abs(expected[name]).max(), 1e-3)
         np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=atol, err_msg=name)

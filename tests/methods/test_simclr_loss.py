@@ -7,6 +7,8 @@ from simclr_tf.errors import UserError
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import pretraining
 
+pytestmark = pytest.mark.usefixtures("toy_encoder")
+
 
 def implementation(**flags):
     config = configuration.from_dict(training.SMALL | flags)

@@ -39,10 +39,11 @@ def architecture_of(row):
     )
 
 
-def rows(slow_from=8):
+def rows(slow_from=8, slow_depth=1000):
     for values in COUNTS["rows"]:
         row = dict(zip(COUNTS["columns"], values, strict=True))
-        marks = [pytest.mark.slow] if row["width"] >= slow_from else []
+        slow = row["width"] >= slow_from or row["depth"] >= slow_depth
+        marks = [pytest.mark.slow] if slow else []
         yield pytest.param(row, id="-".join(map(str, values[:5])), marks=marks)
 
 
@@ -61,7 +62,7 @@ def test_parameter_counts(row):
     )
 
 
-@pytest.mark.parametrize("row", rows(slow_from=2))
+@pytest.mark.parametrize("row", rows(slow_from=2, slow_depth=101))
 def test_networks_have_these_variables(row):
     """Built in a graph, where variables take no memory."""
     architecture = architecture_of(row)

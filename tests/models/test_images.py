@@ -8,6 +8,8 @@ from simclr_tf.backend import keras
 from simclr_tf.errors import UserError
 from simclr_tf.models import Architecture, Network, resnet, simclr_projector
 
+pytestmark = pytest.mark.usefixtures("toy_encoder")
+
 IMAGES = np.random.default_rng(0).uniform(size=(4, 8, 8, 3))
 
 

@@ -20,6 +20,8 @@ from simclr_tf.transfer.program import Transfer, transfer
 from simclr_tf.transfer.runner import Runner, Settings
 from simclr_tf.transfer.sweep import Sweep
 
+pytestmark = pytest.mark.usefixtures("toy_encoder")
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -77,7 +79,7 @@ def test_the_linear_protocol(alone):
     last = next(r for name, r in found.items() if name.startswith("digits/linear/final_of_3_"))
     assert last["metric"] == "top_1"
     assert last["test_images"] == 359
-    assert last["test"] > 0.8  # random features do well on digits, chance is 0.1
+    assert last["test"] > 0.5  # random features do well on digits, chance is 0.1
     points = {r["l2"]: r["validation"] for r in last["points"]}
     assert sorted(points) == [1, 10, 100]
     assert points[last["selected"]["l2"]] == max(points.values()) == last["validation"]
