@@ -29,7 +29,7 @@ SCOPES = {
 }
 PROJECTION_LAYER = re.compile(
     r"(head_contrastive/(?:nl|l)|_projection_head/linear_layers|projection_head/layers)"
-    r"[_/](?P<index>\d+)/"
+    r"[_/](?P<index>\d{1,3})/"
 )
 SUPERVISED_HEAD = {
     "tf1": "head_supervised/linear_layer/dense",
@@ -134,8 +134,7 @@ def _with_supervised_head(
     if kernel is None:
         return a
     a = dataclasses.replace(a, num_classes=kernel[1])
-    feature_dim = 64 * a.width_multiplier * 8 * (4 if DEPTHS[a.resnet_depth][0] else 1)
     is_projection = a.projector and kernel[0] == a.projector[-1].units
-    if is_projection and kernel[0] != feature_dim:
+    if is_projection and kernel[0] != a.feature_dim:
         return dataclasses.replace(a, ft_proj_selector=len(a.projector))
     return a

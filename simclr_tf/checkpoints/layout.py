@@ -50,8 +50,7 @@ class Layer(NamedTuple):
 def network_variables(architecture: Architecture) -> list[Variable]:
     """Every variable of `Network(architecture)`; see the module's docstring."""
     variables = list(encoder_variables(architecture))
-    width = 64 * architecture.width_multiplier * 8
-    widths = [width * 4 if DEPTHS[architecture.resnet_depth][0] else width]
+    widths = [architecture.feature_dim]
     scope = "l" if len(architecture.projector) == 1 else "nl"
     for i, layer in enumerate(architecture.kept_projector):
         widths.append(layer.units or widths[0])

@@ -9,6 +9,8 @@ from typing import Any
 from simclr_tf.errors import UserError
 from simclr_tf.json_files import DamagedFileError, check_entries
 from simclr_tf.models.heads import Dense, simclr_projector
+from simclr_tf.models.images import check_input
+from simclr_tf.models.resnet import DEPTHS
 
 # What described the projection head before it was a list of layers, and its defaults.
 _SIMCLR_HEAD = {"proj_head_mode": "nonlinear", "num_proj_layers": 3, "proj_out_dim": 128}
@@ -22,6 +24,11 @@ class Architecture:
     network has all of them; a fine-tuned network has the first ones only. `ft_proj_selector` is
     the entry of [h, after layer 1, ..., z] that feeds the supervised head; `num_classes` is None
     without one.
+
+    `input_mean` and `input_deviation` are what the encoder subtracts from images in [0, 1] and
+    divides by, for red, green and blue; None where it takes them as they are. `pool_padding` is
+    that of the max pooling: "same", TensorFlow's, which of an even size pads after the image alone,
+    or "symmetric", torchvision's, on each side.
     """
 
     resnet_depth: int = 50
@@ -35,6 +42,19 @@ class Architecture:
     num_classes: int | None = None
     batch_norm_decay: float = 0.9
     global_bn: bool = True
+    input_mean: tuple[float, float, float] | None = None
+    input_deviation: tuple[float, float, float] | None = None
+    pool_padding: str = "same"
+
+    @property
+    def input(self) -> tuple[Any, ...]:
+        """What the encoder makes of images before they reach the first block."""
+        return self.input_mean, self.input_deviation, self.pool_padding
+
+    @property
+    def feature_dim(self) -> int:
+        """The width of h."""
+        return 64 * self.width_multiplier * 8 * (4 if DEPTHS[self.resnet_depth][0] else 1)
 
     @property
     def kept_projector(self) -> tuple[Dense, ...]:
@@ -44,7 +64,9 @@ class Architecture:
     def to_json(self) -> dict[str, Any]:
         """JSON values by the names of the fields; `from_json` takes them back."""
         return dataclasses.asdict(self) | {
-            "projector": [dataclasses.asdict(layer) for layer in self.projector]
+            "projector": [dataclasses.asdict(layer) for layer in self.projector],
+            "input_mean": self.input_mean and list(self.input_mean),
+            "input_deviation": self.input_deviation and list(self.input_deviation),
         }
 
     @classmethod
@@ -69,7 +91,7 @@ class Architecture:
             check_entries(head, {name: type(value) for name, value in _SIMCLR_HEAD.items()}, source)
             values["projector"] = simclr_projector(*head.values())
         _check(cls, values, source)
-        return cls(**values)
+        return cls(**values | _input(values, source))
 
 
 def _projector(layers: Any, source: str) -> tuple[Dense, ...]:
@@ -85,6 +107,18 @@ def _projector(layers: Any, source: str) -> tuple[Dense, ...]:
         raise DamagedFileError(f"{source} is damaged or of another version: {error}") from None
 
 
+def _input(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The fields that say what the encoder makes of images first."""
+    mean, deviation = values.get("input_mean"), values.get("input_deviation")
+    try:
+        check_input(mean, deviation, values.get("pool_padding", "same"))
+    except UserError as error:
+        raise DamagedFileError(f"{source} is damaged or of another version: {error}") from None
+    if mean is None:
+        return {}
+    return {"input_mean": tuple(mean), "input_deviation": tuple(deviation)}
+
+
 def _check(kind: type, values: Mapping[str, Any], source: str) -> None:
     """Refuse values that are no fields of a dataclass, or of another type."""
     fields = {field.name: field.type for field in dataclasses.fields(kind)}
@@ -96,6 +130,6 @@ def _check(kind: type, values: Mapping[str, Any], source: str) -> None:
     kinds = {
         name: typing.get_args(field) if isinstance(field, types.UnionType) else field
         for name, field in fields.items()
-        if name in values and name != "projector"
+        if name in values and name not in ("projector", "input_mean", "input_deviation")
     }
     check_entries(values, kinds, source)

@@ -172,9 +172,18 @@ class Stem(keras.layers.Layer):
 
     CIFAR: 3x3, no pooling. ImageNet: 7x7 with stride 2, or three 3x3 with selective
     kernels, then 3x3 max pooling. The first output is taken before its batch norm.
+    `pool_padding` is "same", TensorFlow's, or "symmetric", a pixel on each side.
     """
 
-    def __init__(self, filters: int, cifar: bool, deep: bool, norm: dict, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        cifar: bool,
+        deep: bool,
+        norm: dict,
+        pool_padding: str = "same",
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         if cifar:
             sizes = [(filters, 3, 1)]
@@ -189,11 +198,17 @@ class Stem(keras.layers.Layer):
                 Convolution(channels, kernel_size, strides, name=f"convolution{i + 1}")
             )
             self.norms.append(BatchNormalization(name=f"norm{i + 1}", **norm))
-        self.pool = None if cifar else keras.layers.MaxPooling2D(3, 2, padding="same")
+        self.pad_pool = pool_padding == "symmetric"
+        self.pool = None
+        if not cifar:
+            self.pool = keras.layers.MaxPooling2D(3, 2, "valid" if self.pad_pool else "same")
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
         outputs = inputs
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             before_norm = convolution(outputs)
             outputs = tf.nn.relu(norm(before_norm, training=training))
-        return before_norm, outputs if self.pool is None else self.pool(outputs)
+        if self.pool is None:
+            return before_norm, outputs
+        # Nothing is below zero after the ReLU, so zeros are never the only maximum.
+        return before_norm, self.pool(pad(outputs, 3) if self.pad_pool else outputs)

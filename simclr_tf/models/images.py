@@ -1,5 +1,7 @@
-"""What networks take: batches of images."""
+"""What networks take: batches of images, and what their encoder makes of them first."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -7,6 +9,7 @@ import tensorflow as tf
 from simclr_tf.errors import UserError
 
 BATCH = (None, None, None, 3)
+POOL_PADDINGS = ("same", "symmetric")
 
 
 def check_images(images: Any) -> Any:
@@ -43,3 +46,52 @@ def check_images(images: Any) -> Any:
             "tf.cast(images, tf.float32) / 255."
         )
     return images
+
+
+def check_input(
+    mean: Sequence[float] | None, deviation: Sequence[float] | None, pool_padding: str
+) -> None:
+    """Find out whether an encoder can be built that takes images this way; see `Architecture`.
+
+    Raises:
+      UserError: it cannot.
+    """
+    if (mean is None) != (deviation is None):
+        raise UserError(
+            "An encoder has a mean and a deviation of its input, or neither. Received: mean "
+            f"{mean}, deviation {deviation}."
+        )
+    if mean is not None and not (_is_colour(mean) and _is_colour(deviation) and min(deviation) > 0):
+        raise UserError(
+            "Mean and deviation of the input are three numbers each, deviations above 0. "
+            f"Received: mean {mean}, deviation {deviation}."
+        )
+    if pool_padding not in POOL_PADDINGS:
+        raise UserError(
+            f"Max pooling is padded as one of {', '.join(POOL_PADDINGS)}. Received: {pool_padding}."
+        )
+
+
+def _is_colour(values: Any) -> bool:
+    """Whether values are a finite number for each of red, green and blue."""
+    return (
+        isinstance(values, list | tuple)
+        and len(values) == 3
+        and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+        and all(map(math.isfinite, values))
+    )
+
+
+def standardized(
+    images: tf.Tensor, mean: Sequence[float] | None, deviation: Sequence[float] | None
+) -> tf.Tensor:
+    """(images - mean) / deviation in float32, or images as they are where there is no mean.
+
+    Args:
+      images: (batch, height, width, 3), float, in [0, 1].
+      mean: of red, green and blue.
+      deviation: likewise.
+    """
+    if mean is None:
+        return images
+    return (tf.cast(images, tf.float32) - tf.constant(mean)) / tf.constant(deviation)

@@ -53,6 +53,9 @@ class Network(keras.Model):
             a.cifar_stem,
             a.batch_norm_decay,
             a.global_bn,
+            a.input_mean,
+            a.input_deviation,
+            a.pool_padding,
             name="encoder",
         )
         self.projection_head = Head(

@@ -1,11 +1,13 @@
 """The encoder: ResNets as SimCLR uses them, of any depth and width."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from simclr_tf.backend import keras
 from simclr_tf.errors import UserError
 from simclr_tf.models.blocks import BasicBlock, BottleneckBlock, Stem
-from simclr_tf.models.images import check_images
+from simclr_tf.models.images import check_images, check_input, standardized
 from simclr_tf.models.recompute import recomputed
 
 # Depth -> (whether blocks are bottlenecks, number of blocks of each group).
@@ -35,6 +37,9 @@ class ResNet(keras.Model):
         cifar_stem: bool = False,
         batch_norm_decay: float = 0.9,
         global_bn: bool = True,
+        input_mean: Sequence[float] | None = None,
+        input_deviation: Sequence[float] | None = None,
+        pool_padding: str = "same",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -44,6 +49,7 @@ class ResNet(keras.Model):
             raise UserError(
                 f"The width multiplier is a whole number from 1. Received: {width_multiplier}."
             )
+        check_input(input_mean, input_deviation, pool_padding)
         self.architecture = {
             "depth": depth,
             "width_multiplier": width_multiplier,
@@ -52,6 +58,9 @@ class ResNet(keras.Model):
             "cifar_stem": cifar_stem,
             "batch_norm_decay": batch_norm_decay,
             "global_bn": global_bn,
+            "input_mean": input_mean and tuple(input_mean),
+            "input_deviation": input_deviation and tuple(input_deviation),
+            "pool_padding": pool_padding,
         }
         self.frozen_groups = -1
         self.recompute = False
@@ -59,7 +68,9 @@ class ResNet(keras.Model):
         norm = {"momentum": batch_norm_decay, "synchronized": global_bn}
         bottleneck, block_counts = DEPTHS[depth]
         block_class = BottleneckBlock if bottleneck else BasicBlock
-        self.stem = Stem(64 * width_multiplier, cifar_stem, sk_ratio > 0, norm, name="stem")
+        self.stem = Stem(
+            64 * width_multiplier, cifar_stem, sk_ratio > 0, norm, pool_padding, name="stem"
+        )
         self.groups = []
         for g, count in enumerate(block_counts):
             filters = 64 * width_multiplier * 2**g
@@ -93,7 +104,12 @@ class ResNet(keras.Model):
           initial_conv, initial_max_pool, block_group1 to block_group4: (batch, height,
           width, channels); final_avg_pool: h, (batch, feature_dim).
         """
-        first, outputs = self.stem(check_images(images), training=training)
+        inputs = standardized(
+            check_images(images),
+            self.architecture["input_mean"],
+            self.architecture["input_deviation"],
+        )
+        first, outputs = self.stem(inputs, training=training)
         endpoints = {"initial_conv": first, "initial_max_pool": outputs}
         for g, blocks in enumerate(self.groups):
             if self.frozen_groups == g:
@@ -140,6 +156,9 @@ def resnet(
     cifar_stem: bool = False,
     batch_norm_decay: float = 0.9,
     global_bn: bool = True,
+    input_mean: Sequence[float] | None = None,
+    input_deviation: Sequence[float] | None = None,
+    pool_padding: str = "same",
 ) -> ResNet:
     """A built ResNet encoder, images (batch, height, width, 3) in [0, 1] -> h (batch, features).
 
@@ -155,12 +174,25 @@ def resnet(
       cifar_stem: 3x3 stem without pooling, for images of 32 pixels.
       batch_norm_decay: momentum of the moving averages.
       global_bn: batch statistics over all replicas.
+      input_mean: of red, green and blue, subtracted from the images first; None for nothing.
+      input_deviation: what is divided by after it, there with `input_mean` alone.
+      pool_padding: of the max pooling: "same", TensorFlow's, or "symmetric", as torchvision's.
 
     Raises:
-      UserError: the depth or width does not exist.
+      UserError: the depth, the width or the padding does not exist, or mean and deviation do not
+        go together.
     """
     model = ResNet(
-        depth, width_multiplier, sk_ratio, se_ratio, cifar_stem, batch_norm_decay, global_bn
+        depth,
+        width_multiplier,
+        sk_ratio,
+        se_ratio,
+        cifar_stem,
+        batch_norm_decay,
+        global_bn,
+        input_mean,
+        input_deviation,
+        pool_padding,
     )
     model.build((None, None, None, 3))
     return model

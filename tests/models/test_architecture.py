@@ -1,6 +1,7 @@
 """Architectures as JSON: there and back, those that earlier versions wrote, damaged ones."""
 
 import json
+import math
 
 import pytest
 
@@ -63,6 +64,36 @@ def test_architectures_of_earlier_versions_are_read():
     assert Architecture.from_json(values | {"proj_head_mode": "none"}, "a file").projector == ()
     few = Architecture.from_json({"resnet_depth": 34, "proj_out_dim": 64}, "a file")
     assert few == Architecture(34, projector=simclr_projector("nonlinear", 3, 64))
+
+
+def test_what_is_subtracted_from_images_comes_back_from_json():
+    architecture = Architecture(
+        18,
+        input_mean=(0.485, 0.456, 0.1 + 0.2),
+        input_deviation=(1, 1e-3, 0.229),
+        pool_padding="symmetric",
+    )
+    values = json.loads(json.dumps(architecture.to_json()))
+    assert values["input_mean"] == [0.485, 0.456, 0.1 + 0.2]
+    assert Architecture.from_json(values, "a file") == architecture
+    assert Architecture.from_json(json.loads(EARLIER), "a file").input == (None, None, "same")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"input_mean": [0.5, 0.5, 0.5]}, "a mean and a deviation of its input, or neither"),
+        ({"input_mean": [0, 0], "input_deviation": [1, 1]}, "three numbers each"),
+        ({"input_mean": [0, 0, 0], "input_deviation": [1, 0, 1]}, "deviations above 0"),
+        ({"input_mean": [0, 0, math.nan], "input_deviation": [1, 1, 1]}, "three numbers each"),
+        ({"input_mean": 0.5, "input_deviation": "abc"}, "three numbers each"),
+        ({"pool_padding": "valid"}, "one of same, symmetric. Received: valid"),
+        ({"pool_padding": 1}, "'pool_padding' is 1"),
+    ],
+)
+def test_damaged_inputs_of_architectures(change, said):
+    with pytest.raises(UserError, match=f"model.json is damaged.*{said}"):
+        Architecture.from_json(json.loads(EARLIER) | change, "model.json")
 
 
 @pytest.mark.parametrize(

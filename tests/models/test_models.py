@@ -200,6 +200,42 @@ def test_initial_conv_is_taken_before_batch_norm_and_h_is_the_mean(network):
     np.testing.assert_allclose(endpoints["final_avg_pool"], mean, rtol=1e-5)
 
 
+@pytest.mark.parametrize("size", [16, 18])
+@pytest.mark.parametrize("padding", ["same", "symmetric"])
+def test_max_pooling_is_padded_after_the_image_or_on_each_side(padding, size):
+    stem = blocks.Stem(4, False, False, NORM, padding)
+    inputs = RNG.uniform(size=(1, size, size, 3)).astype(np.float32)
+    before_norm, outputs = stem(inputs)
+    shown = np.maximum(before_norm[0] / np.sqrt(1 + 1e-5), 0)
+    odd = len(shown) % 2
+    before = 1 if padding == "symmetric" or odd else 0
+    padded = np.pad(shown, [(before, 1), (before, 1), (0, 0)], constant_values=-np.inf)
+    places = range((len(padded) - 3) // 2 + 1)
+    expected = [
+        [padded[2 * i : 2 * i + 3, 2 * j : 2 * j + 3].max((0, 1)) for j in places] for i in places
+    ]
+    np.testing.assert_allclose(outputs[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("activations", "tolerance"), [("float32", 1e-6), ("bfloat16", 1e-2)])
+def test_an_encoder_subtracts_and_divides_before_it_pads(network, activations, tolerance):
+    """As one that is given images that were standardized before, in float32 in any case."""
+    mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    values = {"input_mean": mean, "input_deviation": deviation}
+    made = Network(dataclasses.replace(TINY, **values), activations)
+    plain = Network(TINY, activations)
+    for of_made, of_plain, value in zip(made.weights, plain.weights, network.weights, strict=True):
+        of_made.assign(value)
+        of_plain.assign(value)
+    before = (images(2) - np.float32(mean)) / np.float32(deviation)
+    for called in (lambda n, x: n(x)["final_avg_pool"], lambda n, x: n.projections(x)[-1]):
+        found, expected = (
+            tf.cast(called(*of), tf.float32) for of in ((made, images(2)), (plain, before))
+        )
+        np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
+    assert np.abs(made.features(images(2)) - plain.features(images(2))).max() > 1e-2
+
+
 def test_supervised_head_can_be_set_to_zero():
     head = SupervisedHead(5)
     inputs = RNG.normal(size=(3, 100)).astype(np.float32)
@@ -219,6 +255,9 @@ ENCODER = {
     "cifar_stem": True,
     "batch_norm_decay": 0.8,
     "global_bn": False,
+    "input_mean": (0.4, 0.5, 0.6),
+    "input_deviation": (0.1, 0.2, 0.3),
+    "pool_padding": "symmetric",
 }
 HEAD = {
     "name": "mine",
@@ -250,6 +289,9 @@ ARCHITECTURE = Architecture(
     num_classes=7,
     batch_norm_decay=0.8,
     global_bn=False,
+    input_mean=(0.4, 0.5, 0.6),
+    input_deviation=(0.1, 0.2, 0.3),
+    pool_padding="symmetric",
 )
 
 
@@ -455,6 +497,8 @@ def test_batch_norm_variables_are_found_by_type(network):
     [
         (lambda: resnet(20), r"depth of a ResNet is one of \[18, .*Received: 20"),
         (lambda: resnet(18, width_multiplier=0), "whole number from 1. Received: 0"),
+        (lambda: resnet(18, input_mean=(0, 0, 0)), "or neither.*deviation None"),
+        (lambda: resnet(18, pool_padding="none"), "one of same, symmetric. Received: none"),
         (lambda: simclr_projector("mlp"), "one of none, linear, nonlinear. Received: mlp"),
         (lambda: simclr_projector(num_layers=0), "at least one layer. Received: 0"),
         (lambda: Dense(0), "at least one unit. Received: 0"),
