@@ -14,6 +14,7 @@ from simclr_tf.checkpoints.loading import network_of
 from simclr_tf.checkpoints.rescale import convolution_norms
 from simclr_tf.checkpoints.restore import PARTS
 from simclr_tf.checkpoints.stored_network import StoredNetwork, description
+from simclr_tf.checkpoints.torch_layouts import ASKED
 from simclr_tf.cli import exit_status
 
 SHOWN = 5
@@ -45,14 +46,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="the layer of the projection head that feeds the supervised head, for fine-tuned "
         "checkpoints that do not say it; 0 is its input, h",
     )
+    parser.add_argument(
+        "--layout",
+        choices=list(ASKED),
+        help="for PyTorch files that do not say it, such as the backbones of Barlow Twins and "
+        "VICReg: the network is torchvision's, trained on images less the mean of ImageNet",
+    )
     given = vars(parser.parse_args(arguments))
-    return exit_status(lambda: _run(given.pop("source"), given.pop("to"), **given))
+    return exit_status(lambda: _run(**given))
 
 
-def _run(source: str, to: Sequence[str] | None, **options: Any) -> int:
+def _run(source: str, to: Sequence[str] | None, layout: str | None, **options: Any) -> int:
     if to is not None:
         require_destination(*to)
-    stored = checkpoints.read(source)
+    stored = checkpoints.read(source, layout=layout)
     if to is None:
         print(table(source, stored))
         return 0
@@ -75,6 +82,8 @@ def _run(source: str, to: Sequence[str] | None, **options: Any) -> int:
 def table(source: str, stored: StoredNetwork) -> str:
     """What a checkpoint holds, one fact a line."""
     rows = {"found": f"{stored.kind} {source}"} | description(stored.architecture)
+    if stored.note:
+        rows["note"] = stored.note
     rows["step"] = "not known" if stored.step is None else stored.step
     if stored.image_size:
         rows["image size"] = stored.image_size

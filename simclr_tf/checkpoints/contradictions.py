@@ -33,25 +33,33 @@ def contradictions(
     compared = [name for name in PROJECTION_FLAGS if name in flags]
     if not (compared and stored.projector):
         return encoder
-    return encoder + _of_projectors(asked.projector, stored.projector, compared)
+    return encoder + _of_projectors(asked, stored, compared)
 
 
 def _of_projectors(
-    asked: tuple[Dense, ...], stored: tuple[Dense, ...], compared: Collection[str]
+    asked: Architecture, stored: Architecture, compared: Collection[str]
 ) -> list[str]:
-    given, found = simclr_flags(asked), simclr_flags(stored)
+    given, found = simclr_flags(asked.projector), simclr_flags(stored.projector)
     if given is None or found is None:
-        if without_starts(asked) == without_starts(stored):
+        if _with_widths(asked) == _with_widths(stored):
             return []
         return [
-            f"a projection head of {in_words(asked)}, but the checkpoint has one of "
-            f"{in_words(stored)}"
+            f"a projection head of {in_words(asked.projector)}, but the checkpoint has one of "
+            f"{in_words(stored.projector)}"
         ]
     differing = [n for n in compared if n in given and given[n] != found[n]]
     # With a linear head --num_proj_layers means nothing, and another kind says enough.
     if "proj_head_mode" in differing or found["proj_head_mode"] == "linear":
         differing = [name for name in differing if name != "num_proj_layers"]
     return [f"--{n}={given[n]}, but the checkpoint has {found[n]}" for n in differing]
+
+
+def _with_widths(architecture: Architecture) -> list[Dense]:
+    """The layers of the projection head, whose widths a file may name where flags do not."""
+    return [
+        dataclasses.replace(layer, units=layer.units or architecture.feature_dim)
+        for layer in without_starts(architecture.projector)
+    ]
 
 
 def _stem(architecture: Architecture) -> str:

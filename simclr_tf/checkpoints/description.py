@@ -1,7 +1,7 @@
 """The JSON file beside a file of weights, which says what the weights belong to.
 
-NAME.weights.h5, NAME.safetensors, NAME.pt and NAME.pth have NAME.json beside them; what was
-converted to our own format has converted.json in its directory.
+NAME.weights.h5, NAME.safetensors, NAME.pt, NAME.pth and NAME.pth.tar have NAME.json beside them;
+what was converted to our own format has converted.json in its directory.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from simclr_tf.paths import AnyPath, as_path
 
 KERAS_ENDING = ".weights.h5"
 CONVERTED_DESCRIPTION = "converted.json"
-TORCH_ENDINGS = (".safetensors", ".pt", ".pth")
+TORCH_ENDINGS = (".safetensors", ".pt", ".pth", ".pth.tar")
 
 
 NOTHING = type(None)

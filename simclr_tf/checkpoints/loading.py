@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import sys
 
 from simclr_tf.checkpoints import originals, own_formats, torch_files
 from simclr_tf.checkpoints.contradictions import ENCODER_FLAGS, PROJECTION_FLAGS, contradictions
@@ -10,16 +11,19 @@ from simclr_tf.checkpoints.layout import network_variables
 from simclr_tf.checkpoints.rescale import rescale_v1_weights as rescale
 from simclr_tf.checkpoints.restore import RestoreReport, assign
 from simclr_tf.checkpoints.schema import compile_schema
-from simclr_tf.checkpoints.stored_network import StoredNetwork
+from simclr_tf.checkpoints.stored_network import StoredNetwork, input_in_words
 from simclr_tf.errors import UserError
 from simclr_tf.models import Network
 from simclr_tf.paths import as_path
 
+PICKLE_ENDINGS = (".pkl", ".pickle")
 RESCALED = "--rescale_v1_weights: convolution weights are divided by 16.8, the function stays."
 NOT_LIKE_V1 = "They were not as large as SimCLRv1's."
 
 
-def read(path: str | os.PathLike, variable_schema: str | None = None) -> StoredNetwork:
+def read(
+    path: str | os.PathLike, variable_schema: str | None = None, *, layout: str | None = None
+) -> StoredNetwork:
     """Read the weights of a network and its architecture, and say what they come from.
 
     Args:
@@ -28,12 +32,19 @@ def read(path: str | os.PathLike, variable_schema: str | None = None) -> StoredN
         of the original; docs/checkpoints.md tells how they are recognised.
       variable_schema: regular expression that has to match from the beginning of a
         variable's name for it to be loaded; see `schema.compile_schema`.
+      layout: "torchvision" for a PyTorch file whose names are torchvision's and whose network was
+        trained as there: on images less the mean of ImageNet, with symmetric padding.
 
     Raises:
-      UserError: there is nothing to load, or it cannot be read.
+      UserError: there is nothing to load, it cannot be read, or it says the layout itself.
     """
     path = str(as_path(path))
     schema = compile_schema(variable_schema)
+    if layout is not None and not path.endswith(TORCH_ENDINGS):
+        raise UserError(
+            f"--layout={layout} is of files that end in {', '.join(TORCH_ENDINGS)}. Leave it out. "
+            f"Received: {path}."
+        )
     if run := own_formats.find_run(path):
         return own_formats.read_run(path, *run, schema)
     if own_formats.model_card(path).is_file():
@@ -41,7 +52,13 @@ def read(path: str | os.PathLike, variable_schema: str | None = None) -> StoredN
     if path.endswith(KERAS_ENDING):
         return own_formats.read_keras_weights(path, schema)
     if path.endswith(TORCH_ENDINGS):
-        return torch_files.read(path, schema)
+        return torch_files.read(path, schema, layout)
+    if path.endswith(PICKLE_ENDINGS):
+        raise UserError(
+            f"{path} is a pickle of Python, and reading one would run the code in it: BYOL's Haiku "
+            "files and others are not read. Give one of PyTorch or safetensors: "
+            f"{', '.join(TORCH_ENDINGS)}."
+        )
     return originals.read(path, variable_schema)
 
 
@@ -109,6 +126,13 @@ def load_stored_into(
     excluded = [v.path for v in variables if not schema.match(v.tf1)]
     without_projection = any(p.startswith("projection_head/") for p in excluded)
     flags = ENCODER_FLAGS if without_projection else ENCODER_FLAGS + PROJECTION_FLAGS
+    here, there = network.architecture, stored.architecture
+    if here.input != there.input:
+        raise UserError(
+            f"{path} ({stored.kind}) does not fit: its encoder takes {input_in_words(there)}, this "
+            f"one {input_in_words(here)}. Build this one with input_mean, input_deviation and "
+            "pool_padding of the checkpoint's architecture."
+        )
     if differences := contradictions(network.architecture, stored.architecture, flags):
         raise UserError(
             f"{path} ({stored.kind}) does not fit: {'; '.join(differences)}. Change these flags, "
@@ -131,7 +155,7 @@ def load_stored_into(
         ignored=stored.ignored,
         source=f"{path} ({stored.kind})",
     )
-    notes = [stored.found(os.fspath(path))]
+    notes = [stored.found(os.fspath(path)), *([stored.note] if stored.note else [])]
     if rescale_v1_weights:
         notes.append(RESCALED if stored.looks_like_v1() else f"{RESCALED} {NOT_LIKE_V1}")
     classes = stored.architecture.num_classes
@@ -144,17 +168,20 @@ def load_stored_into(
     return dataclasses.replace(report, notes=tuple(notes))
 
 
-def load(path: str | os.PathLike, *, rescale_v1_weights: bool = False) -> Network:
+def load(
+    path: str | os.PathLike, *, rescale_v1_weights: bool = False, layout: str | None = None
+) -> Network:
     """The network that is stored at `path`, with all of its weights.
 
     Args:
       path: see `read`.
       rescale_v1_weights: see `rescale.rescale_v1_weights`.
+      layout: see `read`.
 
     Raises:
       UserError: there is nothing to load, or it is not complete.
     """
-    return network_of(read(path), path, rescale_v1_weights=rescale_v1_weights)
+    return network_of(read(path, layout=layout), path, rescale_v1_weights=rescale_v1_weights)
 
 
 def network_of(
@@ -164,7 +191,7 @@ def network_of(
     rescale_v1_weights: bool = False,
     ft_proj_selector: int | None = None,
 ) -> Network:
-    """The network that was read from `path`, with all of its weights.
+    """The network that was read from `path`, with all of its weights; its note goes to stderr.
 
     Args:
       stored: what was read.
@@ -175,6 +202,8 @@ def network_of(
     Raises:
       UserError: it is not complete.
     """
+    if stored.note:
+        print(f"note: {stored.note}", file=sys.stderr)
     arrays, architecture = stored.arrays, stored.architecture
     if rescale_v1_weights:
         arrays = rescale(arrays, architecture)

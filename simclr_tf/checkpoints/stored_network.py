@@ -32,6 +32,7 @@ class StoredNetwork:
       class_names: of the supervised head, by its outputs, or None likewise.
       data: how its run opened the training data, or None likewise.
       method: which --method of pretraining it comes from, or None likewise.
+      note: a line for the user about what was assumed, or None.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class StoredNetwork:
     class_names: tuple[str, ...] | None = None
     data: TrainingData | None = None
     method: str | None = None
+    note: str | None = None
 
     @property
     def shown_size(self) -> int:
@@ -89,8 +91,18 @@ class StoredNetwork:
 
 
 def describe(architecture: Architecture) -> str:
-    """An architecture in words: "ResNet-50 1x with selective kernels, ..."."""
+    """An architecture in words: "ResNet-50 1x, sk_ratio 0.0625, ImageNet stem, ..."."""
     return ", ".join(description(architecture).values())
+
+
+def input_in_words(architecture: Architecture) -> str:
+    """What the encoder makes of images before they reach the first block."""
+    images = "images as they are"
+    if architecture.input_mean is not None:
+        mean, deviation = architecture.input_mean, architecture.input_deviation
+        images = f"images less {tuple(mean)} over {tuple(deviation)}"
+    padded = {"same": "padded as TensorFlow does", "symmetric": "padded on each side"}
+    return f"{images}, max pooling {padded[architecture.pool_padding]}"
 
 
 def description(architecture: Architecture) -> dict[str, str]:
@@ -116,4 +128,7 @@ def description(architecture: Architecture) -> dict[str, str]:
         supervised = f"supervised head of {a.num_classes} classes"
         if a.ft_proj_selector:
             supervised += f" on projection layer {a.ft_proj_selector}"
-    return {"encoder": encoder, "projection head": projection, "supervised head": supervised}
+    words = {"encoder": encoder}
+    if a.input != Architecture().input:
+        words["input"] = input_in_words(a)
+    return words | {"projection head": projection, "supervised head": supervised}

@@ -103,11 +103,17 @@ def from_torch(state: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], 
         module, _, last = name.rpartition(".")
         leaves = NORM if f"{module}.running_mean" in state else LAYER
         leaf = {there: here for here, there in leaves.items()}.get(last)
-        if module in owners and leaf:
-            arrays[f"{owners[module]}/{leaf}"] = _outputs_last(array)
+        if module in owners and leaf and _can_be(leaf, array):
+            arrays[f"{owners[module]}/{leaf}"] = _outputs_last(array).astype(np.float32, copy=False)
         elif last != COUNTER:
             unknown.append(name)
     return arrays, unknown
+
+
+def _can_be(leaf: str, array: np.ndarray) -> bool:
+    """Whether an array has the type and the rank of such a variable."""
+    ranks = (2, 4) if leaf == "kernel" else (1,)
+    return array.ndim in ranks and np.issubdtype(array.dtype, np.floating)
 
 
 def without_constants(

@@ -27,10 +27,12 @@ def architecture_of(
       config: the flags.
       num_classes: of the linear probe; None without labels.
       given: names of the flags that were given; here all count, given or not.
-      source: what --checkpoint holds, whose stem is taken where the flags leave it open.
+      source: what --checkpoint holds. Its stem is taken where the flags leave it open; what its
+        encoder subtracts from images and how it pads them, for which there are no flags, always.
     """
     del given
     model = config.model
+    stored = Architecture() if source is None else source.architecture
     return Architecture(
         resnet_depth=model.resnet_depth,
         width_multiplier=model.width_multiplier,
@@ -42,6 +44,9 @@ def architecture_of(
         num_classes=num_classes if model.lineareval_while_pretraining else None,
         batch_norm_decay=model.batch_norm_decay,
         global_bn=model.global_bn,
+        input_mean=stored.input_mean,
+        input_deviation=stored.input_deviation,
+        pool_padding=stored.pool_padding,
     )
 
 

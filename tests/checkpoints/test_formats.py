@@ -247,11 +247,18 @@ def test_a_head_whose_last_layers_were_cut_off_keeps_its_offset(tmp_path):
 @pytest.mark.parametrize(
     ("to", "name"), [("torch", "a.safetensors"), ("keras", "a.weights.h5"), ("simclr_tf", "a")]
 )
-def test_heads_of_other_methods_go_there_and_back(to, name, tmp_path):
+def test_heads_and_inputs_of_other_methods_go_there_and_back(to, name, tmp_path):
     pytest.importorskip("safetensors")
     last = Dense(8, bias=True, center=False, scale=False, relu=False)
     projector = (Dense(24, bias=True), Dense(bias=True, norm=False), last)
-    architecture = Architecture(18, cifar_stem=True, projector=projector)
+    architecture = Architecture(
+        18,
+        cifar_stem=True,
+        projector=projector,
+        input_mean=(0.485, 0.456, 0.406),
+        input_deviation=(0.229, 0.224, 0.225),
+        pool_padding="symmetric",
+    )
     network = Network(architecture)
     restore.assign(network, recorded.random_arrays(layout.network_variables(architecture)))
     convert(network, to, f"{tmp_path}/{name}", Description(architecture))
@@ -358,6 +365,13 @@ def test_contradictions_of_other_heads_are_said_in_words():
     words = "dense to 4096 with bias, batch norm, ReLU; dense to 256"
     simclr = "dense as wide as the input, batch norm, ReLU; dense to 128, batch norm without offset"
     assert contradictions(started, byol, PROJECTION_FLAGS) == []
+    # A file names the width of every layer.
+    inside = (Dense(norm=False), Dense(2048, relu=False))
+    named = (Dense(2048, norm=False), Dense(2048, relu=False))
+    asked, stored = Architecture(projector=inside), Architecture(projector=named)
+    assert contradictions(asked, stored, PROJECTION_FLAGS) == []
+    wider = dataclasses.replace(asked, width_multiplier=2)
+    assert len(contradictions(wider, stored, PROJECTION_FLAGS)) == 1
     other = Architecture(projector=simclr_projector(num_layers=2))
     assert contradictions(other, byol, ENCODER_FLAGS) == []
     assert contradictions(other, byol, {"proj_out_dim"}) == [

@@ -19,6 +19,13 @@ ARCHITECTURES = {
         18, cifar_stem=True, projector=simclr_projector(num_layers=2), num_classes=10
     ),
     "r18_deep": Architecture(18, sk_ratio=0.0625, projector=simclr_projector("linear")),
+    "r18_others": Architecture(
+        18,
+        projector=(),
+        input_mean=(0.485, 0.456, 0.406),
+        input_deviation=(0.229, 0.224, 0.225),
+        pool_padding="symmetric",
+    ),
     "r50": Architecture(50, num_classes=7),
     "r50_sk_se": Architecture(50, sk_ratio=0.0625, se_ratio=0.25),
     "r50_sk_cifar": Architecture(50, sk_ratio=0.0625, cifar_stem=True, projector=()),

@@ -121,9 +121,16 @@ class ResNet(nn.Module):
         cifar_stem=False,
         projector=(),
         num_classes=None,
+        input_mean=None,
+        input_deviation=None,
+        pool_padding="same",
         **_,
     ):
         super().__init__()
+        self.input = None
+        if input_mean:
+            self.input = [torch.tensor(v)[:, None, None] for v in (input_mean, input_deviation)]
+        self.pool_padding = pool_padding
         width = 64 * width_multiplier
         self.cifar_stem = cifar_stem
         if cifar_stem:
@@ -164,8 +171,12 @@ class ResNet(nn.Module):
 
     def forward(self, images):
         """(h, z, logits or None)."""
+        if self.input:
+            images = (images - self.input[0]) / self.input[1]
         x = self.bn1(self.conv1(images)).relu()
-        if not self.cifar_stem:
+        if self.pool_padding == "symmetric" and not self.cifar_stem:
+            x = functional.max_pool2d(x, 3, 2, padding=1)
+        elif not self.cifar_stem:
             # TensorFlow's SAME: of an even size, one pixel is added after and none before.
             odd = [size % 2 for size in x.shape[2:]]
             x = functional.pad(x, (odd[1], 1, odd[0], 1))
