@@ -2,8 +2,8 @@
 
 import dataclasses
 import pathlib
-import pickle
 import re
+import warnings
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -153,12 +153,13 @@ def _read_torch(path: str) -> tuple[dict[str, np.ndarray], list[str]]:
     """The state dict of a file, and what lies beside it where it is nested."""
     torch = _torch(path)
     try:
-        with as_path(path).open("rb") as file:
+        with as_path(path).open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             content = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise _no_tensors(path, error) from None
-    except Exception as error:  # zip, the system and PyTorch have many kinds
+    except (RuntimeError, OSError, EOFError) as error:
         raise _unreadable(path, error) from None
+    except Exception as error:  # a pickle that is none, or not allowed, has many kinds
+        raise _no_tensors(path, error) from None
     state, beside = _state_dict(path, content)
     try:
         arrays = {name: tensor.detach().numpy() for name, tensor in state.items()}
@@ -203,8 +204,8 @@ def _some(names: Collection) -> str:
     return ", ".join(printable(str(name)) for name in list(names)[:_SHOWN]) or "none at all"
 
 
-def _no_tensors(path: str, error: pickle.UnpicklingError) -> UserError:
-    """Of a pickle that holds more than PyTorch reads without running code."""
+def _no_tensors(path: str, error: Exception) -> UserError:
+    """Of a pickle that holds more than PyTorch reads without running code, or that is none."""
     found = re.search(r"GLOBAL ([\w.]+)", str(error))
     what = f", such as {found[1]}" if found else ""
     return UserError(

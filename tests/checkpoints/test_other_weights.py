@@ -438,7 +438,10 @@ def test_pickles_that_would_run_code_are_refused(tmp_path, capsys):
     torch.save({"conv1.weight": torch.ones(64, 3, 7, 7)}, file)
     file.write_bytes(file.read_bytes()[:20_000])
     assert_refused(capsys, [file], "truncated")
-    file.write_text("These are no weights.\n")
+    for text in ("These are no weights.\n", "hello, no weights.\n"):
+        file.write_text(text)
+        assert_refused(capsys, [file], "is refused: it is no file of PyTorch")
+    file.write_bytes(b"")
     assert_refused(capsys, [file], "cannot be read")
     assert not os.path.exists(mark)
 
