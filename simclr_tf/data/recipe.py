@@ -1,6 +1,7 @@
 """What becomes of an image, as data: a view is what the encoder sees, a recipe is all its views."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -130,7 +131,13 @@ class ViewFlags:
     color_jitter_strength: float = flag(
         1.0, "Strength of the colour jitter; 0 switches it off.", at_least=0, at_most=1.25
     )
-    use_blur: bool = flag(True, "Blur half of the views during pretraining.")
+    use_blur: bool = flag(True, "Blur views during pretraining, as the method does.")
+    min_crop_area: float | None = flag(
+        None,
+        "Least share of the image that a crop of pretraining has; by default the method's own.",
+        above=0,
+        at_most=1,
+    )
     blur_sigma: str = flag(
         "image",
         "Draw the blur's sigma for each image (as in the paper) or once for each batch of views "
@@ -152,7 +159,9 @@ class ViewFlags:
 
 
 def adjusted(recipe: Recipe, flags: ViewFlags) -> Recipe:
-    """A recipe with --color_jitter_strength and --use_blur, which act on every method's.
+    """A recipe with --color_jitter_strength, --use_blur and --min_crop_area.
+
+    They act on every method's.
 
     Strength 0 switches greyscale off with the jitter.
 
@@ -167,7 +176,8 @@ def adjusted(recipe: Recipe, flags: ViewFlags) -> Recipe:
 
     def change(view: View) -> View:
         jitter = tuple(float(strength * np.float32(extent)) for extent in view.jitter)
-        return dataclasses.replace(view, jitter=jitter, **changes)
+        area = (flags.min_crop_area or view.area[0], view.area[1])
+        return dataclasses.replace(view, jitter=jitter, area=area, **changes)
 
     return tuple(map(change, recipe))
 
@@ -181,6 +191,27 @@ def simclr_recipe(flags: ViewFlags, number: int = 2) -> Recipe:
     """
     view = View(flags.image_size, brightness=flags.brightness, blur_sigma_per=flags.blur_sigma)
     return (view,) * number
+
+
+def torchvision_view(size: int, **changes: Any) -> View:
+    """A view made with torchvision's and PIL's operations, by default that of MoCo v2 and SimSiam.
+
+    Args:
+      size: height and width, in pixels.
+      changes: what is otherwise, by the names of `View`.
+    """
+    values = {
+        "area": (0.2, 1.0),
+        "covered": 0.0,
+        "fit": "tries",
+        "interpolation": "bilinear",
+        "antialias": True,
+        "colors": "blend",
+        "jitter": (0.4, 0.4, 0.4, 0.1),
+        "blur_border": "edge",
+        "blur_radius": 10,
+    }
+    return View(size, **values | changes)
 
 
 def cropped(size: int) -> Recipe:

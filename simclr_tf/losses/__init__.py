@@ -1,20 +1,28 @@
 """Losses: pure functions on tensors, computed in float32, gathering over replicas by themselves."""
 
 from simclr_tf.losses.distillation import distillation_loss
+from simclr_tf.losses.info_nce import info_nce
 from simclr_tf.losses.nt_xent import (
     chance_level,
     contrastive_metrics,
     nt_xent,
     nt_xent_with_metrics,
 )
+from simclr_tf.losses.redundancy import barlow_twins, vicreg
+from simclr_tf.losses.regression import byol, simsiam
 from simclr_tf.losses.supervised import mean_over_labelled, supervised_loss
 
 __all__ = [
+    "barlow_twins",
+    "byol",
     "chance_level",
     "contrastive_metrics",
     "distillation_loss",
+    "info_nce",
     "mean_over_labelled",
     "nt_xent",
     "nt_xent_with_metrics",
+    "simsiam",
     "supervised_loss",
+    "vicreg",
 ]

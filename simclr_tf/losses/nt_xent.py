@@ -17,7 +17,10 @@ TILED_FROM = 1024 * 1024
 
 
 def nt_xent(
-    hidden: tf.Tensor, temperature: float = 0.1, hidden_norm: bool = True
+    hidden: tf.Tensor,
+    temperature: float = 0.1,
+    hidden_norm: bool = True,
+    memory: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Contrastive loss of two views against all other images of the global batch.
 
@@ -30,6 +33,8 @@ def nt_xent(
         view, then those of the same images under the second.
       temperature: Divides the similarities; above 0.
       hidden_norm: Whether to l2-normalise the rows, so that similarities are cosines.
+      memory: (K, d) float32, further negatives of every row, the same on all replicas. They are
+        taken as they are, and no gradient reaches them.
 
     Returns:
       loss: float32 scalar, the mean over images of the SUM of both directions (view 1
@@ -55,11 +60,12 @@ def nt_xent(
     logits_aa = tf.where(itself, MASKED_LOGIT, similarities(a, all_a))
     logits_bb = tf.where(itself, MASKED_LOGIT, similarities(b, all_b))
 
-    def cross_entropy(positives, negatives):
-        logits = tf.concat([positives, negatives], axis=1)  # (n, 2N)
+    def cross_entropy(rows, positives, negatives):
+        others = [] if memory is None else [similarities(rows, tf.stop_gradient(memory))]
+        logits = tf.concat([positives, negatives, *others], axis=1)  # (n, 2N + K)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(own, logits)  # (n,)
 
-    losses = cross_entropy(logits_ab, logits_aa) + cross_entropy(logits_ba, logits_bb)
+    losses = cross_entropy(a, logits_ab, logits_aa) + cross_entropy(b, logits_ba, logits_bb)
     return tf.reduce_mean(losses), logits_ab, tf.one_hot(own, 2 * total)
 
 
@@ -127,6 +133,11 @@ def _rows(hidden, hidden_norm):
     return tf.math.l2_normalize(hidden, axis=1) if hidden_norm else hidden
 
 
-def chance_level(batch_size: int) -> float:
-    """The loss of `nt_xent` when all similarities are equal: 2 ln(2N - 1) for N images."""
-    return 2.0 * math.log(2 * batch_size - 1)
+def chance_level(batch_size: int, memory: int = 0) -> float:
+    """The loss of `nt_xent` when all similarities are equal: 2 ln(2N - 1 + K) for N images.
+
+    Args:
+      batch_size: N, images of the global batch.
+      memory: K, rows of the memory.
+    """
+    return 2.0 * math.log(2 * batch_size - 1 + memory)

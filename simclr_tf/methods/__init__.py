@@ -3,10 +3,38 @@
 METHODS is what --method chooses from; no other place names the methods.
 """
 
+from simclr_tf.methods.barlow_twins import BarlowTwins
 from simclr_tf.methods.base import Method
+from simclr_tf.methods.byol import BYOL
+from simclr_tf.methods.moco import MoCo
+from simclr_tf.methods.moco_v1 import MoCoV1
 from simclr_tf.methods.simclr import SimCLR
+from simclr_tf.methods.simclr_memory import SimCLRMemory
+from simclr_tf.methods.simsiam import SimSiam
+from simclr_tf.methods.vicreg import VICReg
 
 DEFAULT_METHOD = "simclr"
-METHODS: dict[str, type[Method]] = {"simclr": SimCLR}
+METHODS: dict[str, type[Method]] = {
+    "simclr": SimCLR,
+    "simclr_memory": SimCLRMemory,
+    "moco_v1": MoCoV1,
+    "moco": MoCo,
+    "byol": BYOL,
+    "simsiam": SimSiam,
+    "barlow_twins": BarlowTwins,
+    "vicreg": VICReg,
+}
 
-__all__ = ["DEFAULT_METHOD", "METHODS", "Method", "SimCLR"]
+__all__ = [
+    "BYOL",
+    "DEFAULT_METHOD",
+    "METHODS",
+    "BarlowTwins",
+    "Method",
+    "MoCo",
+    "MoCoV1",
+    "SimCLR",
+    "SimCLRMemory",
+    "SimSiam",
+    "VICReg",
+]

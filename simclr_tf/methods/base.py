@@ -100,6 +100,11 @@ class Method(keras.Model):
         return (*self.metrics_of, *probe, "weight_decay", "total_loss")
 
     @property
+    def step(self) -> tf.Tensor:
+        """How many updates were made, int64: before one its number from 0, after it one more."""
+        return tf.cast(self.optimizer.iterations, tf.int64)
+
+    @property
     def has_probe(self) -> bool:
         """Whether a linear probe is trained beside."""
         return self.network.supervised_head is not None

@@ -1,8 +1,11 @@
 """What several methods keep beside the network: a twin that follows it, and a queue."""
 
+import logging
+
 import tensorflow as tf
 
 from simclr_tf.backend import keras
+from simclr_tf.training.plan import Plan
 
 
 def twin(network: keras.Model) -> keras.Model:
@@ -66,3 +69,21 @@ class Queue(tf.Module):
         places = (start + tf.range(kept.shape[0], dtype=tf.int64)) % size
         self.rows.assign(tf.tensor_scatter_nd_update(self.rows, places[:, tf.newaxis], kept))
         self.next_row.assign((start + kept.shape[0]) % size)
+
+
+def warn_of_old_positives(queue_size: int, plan: Plan) -> None:
+    """Warn where a queue holds images of the batch itself, from an epoch ago, as negatives.
+
+    Args:
+      queue_size: number of images in the queue.
+      plan: the numbers of the run.
+    """
+    if queue_size + plan.batch_size > plan.num_examples:
+        logging.warning(
+            "A queue of %d and a batch of %d are more than the %d images of the training split: "
+            "images meet themselves as negatives. Give a --queue_size of at most %d.",
+            queue_size,
+            plan.batch_size,
+            plan.num_examples,
+            max(1, plan.num_examples - plan.batch_size),
+        )

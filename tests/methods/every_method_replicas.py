@@ -45,6 +45,13 @@ def arrays(name, strategy, global_bn):
     data = tf.nest.map_structure(lambda a: a[order], data)
     with strategy.scope():
         method = every_method.build(name, global_bn=global_bn)
+    if groups and hasattr(method, "order_of_keys"):
+        of_replicas, back = method.order_of_keys, np.argsort(order)
+
+        def of_groups(i, number):  # the same images meet in a group as on a replica
+            return tf.gather(back, tf.gather(of_replicas(i, number), order))
+
+        method.order_of_keys = of_groups
 
     def share(context):
         start = context.replica_id_in_sync_group * rows

@@ -1,0 +1,155 @@
+"""MoCo v2: a query finds its key, which a slow copy of the network makes, in a queue of keys."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from simclr_tf.data.recipe import torchvision_view
+from simclr_tf.devices import replicas
+from simclr_tf.errors import UserError
+from simclr_tf.flag import flag
+from simclr_tf.losses import info_nce
+from simclr_tf.methods import shuffle
+from simclr_tf.methods.base import Method
+from simclr_tf.methods.measures import spread
+from simclr_tf.methods.twin import Queue, follow, twin, warn_of_old_positives
+from simclr_tf.models import Dense
+from simclr_tf.models.batch_norm import statistics
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """MoCo v2: its queue, its momentum encoder and its loss."""
+
+    proj_out_dim: int = flag(128, "Width of queries and keys.", at_least=1, at_most=2**20)
+    queue_size: int = flag(65_536, "Keys in the queue.", at_least=1, at_most=2**24)
+    target_decay: float = flag(
+        0.999, "Decay of the momentum encoder, in each step.", at_least=0, at_most=1
+    )
+    temperature: float = flag(0.2, "Temperature of the contrastive loss.", above=0)
+    mlp: bool = flag(True, "Whether the projection head has a hidden layer.")
+    aug_plus: bool = flag(True, "Whether views are those of MoCo v2, or of v1.")
+    symmetric: bool = flag(
+        False, "Let each view be query and key, and add both losses; the queue gets both keys."
+    )
+    bn_groups: int = flag(
+        8,
+        "Where batch norm is not global: parts of a batch with statistics of their own, which "
+        "replicas share; on 8 replicas each has one, on one device image i is in part i mod 8.",
+        at_least=1,
+        at_most=2**16,
+    )
+
+
+class MoCo(Method):
+    """Momentum contrast (arXiv 1911.05722, Algorithm 1; version 2 is arXiv 2003.04297).
+
+    The momentum encoder runs in training mode, on images that are shuffled over replicas and
+    parts of the batch; its own key is a query's only positive, and the queue has its negatives.
+    Keys join the queue after the loss. The official code moves the momentum encoder before the
+    next keys are made, here it moves after the update: the same, but for a checkpoint's copy.
+    """
+
+    Flags = Flags
+    DEFAULTS = {
+        "optimizer": "sgd",
+        "learning_rate": 0.03,
+        "weight_decay": 1e-4,
+        "warmup_epochs": 0.0,
+        "schedule_by": "epoch",
+        "global_bn": False,
+    }
+    metrics_of = {
+        "contrast_loss": "the contrastive loss",
+        "contrast_acc": "share of queries whose own key is more similar than all of the queue",
+        "spread": "how far the keys of a batch differ",
+    }
+    together = False
+    sliceable = False
+
+    @classmethod
+    def recipe(cls, flags, view):
+        if flags.aug_plus:
+            return (torchvision_view(view.image_size),) * 2
+        shown = torchvision_view(
+            view.image_size,
+            jitter_probability=1.0,
+            jitter=(0.4, 0.4, 0.4, 0.4),
+            blur_probability=0.0,
+            order=("grayscale", "jitter", "blur", "solarize"),
+        )
+        return shown, shown
+
+    @classmethod
+    def projector(cls, flags):
+        hidden = (Dense(bias=True, norm=False, start="uniform"),) if flags.mlp else ()
+        last = Dense(flags.proj_out_dim, bias=True, norm=False, relu=False, start="uniform")
+        return (*hidden, last)
+
+    def __init__(self, network, flags=None, plan=None, **kwargs):
+        super().__init__(network, flags, plan, **kwargs)
+        self.twin = twin(network)
+        self.queue = Queue(self.flags.queue_size, self.flags.proj_out_dim)
+        number = tf.distribute.get_strategy().num_replicas_in_sync
+        if plan is not None:
+            warn_of_old_positives(self.flags.queue_size, plan)
+            images, groups = plan.batch_size // number, self._groups(number) or 1
+            if images % groups:
+                raise UserError(
+                    f"--bn_groups={self.flags.bn_groups} are {groups} on each of {number} "
+                    f"replica(s), which does not divide its {images} images of a batch. Give "
+                    "another, or another --train_batch_size."
+                )
+
+    @property
+    def untrained(self):
+        return (self.twin,)
+
+    def _groups(self, number):
+        """Parts of a replica's share of the batch; None where batch norm is global."""
+        if self.network.projection_head.global_bn:
+            return None
+        return max(1, self.flags.bn_groups // number)
+
+    def embed(self, views):
+        shown, hidden = views[:2], views[1::-1]  # the key of a query is of the other view
+        if not self.flags.symmetric:
+            shown, hidden = shown[:1], hidden[:1]
+        with statistics(groups=self._groups(replicas.num_replicas())):
+            features, queries = self.project(shown)
+            keys = [self._keys(view, i) for i, view in enumerate(hidden)]
+        return {
+            "features": features,
+            "queries": tf.math.l2_normalize(queries, axis=-1),
+            "keys": tf.stop_gradient(tf.stack(keys, axis=1)),
+        }
+
+    def _keys(self, view, i):
+        order = self.order_of_keys(i, view.shape[0] * replicas.num_replicas())
+        _, keys = self.project((shuffle.shuffled(view, order),), self.twin)
+        return shuffle.restored(tf.math.l2_normalize(keys[:, 0], axis=-1), order)
+
+    def order_of_keys(self, i: int, number: int) -> tf.Tensor:
+        """The order in which the momentum encoder sees the batch, int32 (number,).
+
+        Args:
+          i: 0, or 1 for the second keys of the symmetric form.
+          number: of images in the batch of all replicas.
+        """
+        return shuffle.random_order(number, tf.stack([tf.cast(i, tf.int64), self.step]))
+
+    def objective(self, embeddings):
+        queries, keys = (tf.unstack(embeddings[name], axis=1) for name in ("queries", "keys"))
+        losses, found = [], []
+        for query, key in zip(queries, keys, strict=True):
+            loss, logits = info_nce(query, key, self.queue.rows, self.flags.temperature)
+            losses.append(loss)
+            found.append(logits[:, 0] > tf.reduce_max(logits[:, 1:], axis=1))
+        loss, accuracy = tf.add_n(losses), tf.reduce_mean(tf.cast(found, tf.float32))
+        values = (loss, accuracy, spread(replicas.gather(keys[0])))
+        return loss, dict(zip(self.metrics_of, values, strict=True))
+
+    def after_update(self, embeddings):
+        follow(self.twin, self.network, self.flags.target_decay)
+        for keys in reversed(tf.unstack(embeddings["keys"], axis=1)):  # of the first view, first
+            self.queue.push(replicas.gather(keys))

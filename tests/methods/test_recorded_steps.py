@@ -1,0 +1,144 @@
+"""Training steps of MoCo, BYOL and SimSiam, and global losses, against their official code."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from recorded_steps import CASES, RECORDED
+
+HERE = pathlib.Path(__file__).parent
+STEPS = [name for name in CASES if "/" in name or name == "byol"]
+
+
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory):
+    """What two replicas compute."""
+    output = tmp_path_factory.mktemp("recorded") / "found.npz"
+    cases = ["moco/v2_two_replicas", "byol", "barlow", "vicreg"]
+    command = [sys.executable, str(HERE / "recorded_steps.py"), str(output), "2", *cases]
+    subprocess.run(command, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}, check=True)
+    arrays = np.load(output)
+    return lambda case: {
+        key.removeprefix(f"{case} "): arrays[key] for key in arrays if key.startswith(f"{case} ")
+    }
+
+
+def close(found, expected, tolerance, name):
+    """Within a share of the largest value."""
+    scale = max(np.abs(expected).max(), 1e-12)
+    np.testing.assert_allclose(
+        found, np.reshape(expected, found.shape), rtol=0, atol=tolerance * scale, err_msg=name
+    )
+
+
+def unbiased(variance, updates, count):
+    """PyTorch's moving variance from ours: both began at 1, theirs has n - 1 for n."""
+    start = (0.9 ** np.asarray(updates))[:, np.newaxis]
+    return start + (variance - start) * count / (count - 1)
+
+
+def compare_moco(case, found):
+    recorded = {k.removeprefix(f"{case}/"): v for k, v in RECORDED.items() if k.startswith(case)}
+    loss = recorded["loss"]
+    close(found["metric/contrast_loss"], loss.mean(0) if loss.ndim > 1 else loss, 1e-5, "loss")
+    np.testing.assert_array_equal(found["pointer_after"], recorded["pointer_after"])
+    close(found["queue_after"], recorded["queue_after"], 1e-5, "queue")
+    steps, symmetric = len(found["queue_after"]), case.endswith("/symmetric")
+    images = np.size(recorded["shuffle"][0]) // (2 if symmetric else 1)
+    count = 64 * images // int(recorded.get("splits", 1))  # pixels of 8 x 8 for each statistic
+    passes = np.arange(1, steps + 1) * (2 if symmetric else 1)
+    compared = 0
+    for name, expected in recorded.items():
+        if name.startswith(("gradient/", "q_after/", "k_after/")):
+            values = found[name]
+            if name.endswith("running_var"):
+                values = unbiased(values, passes, count)
+            if name.startswith("k_after/") and "running" not in name:
+                values, expected = values[:-1], expected[1:]  # ours moves a call earlier
+            close(values, expected, 1e-4, name)
+            compared += 1
+    assert compared >= 15
+
+
+@pytest.mark.parametrize("case", ["moco/v1", "moco_cifar/asymmetric", "moco_cifar/symmetric"])
+def test_moco(case):
+    compare_moco(case, CASES[case](tf.distribute.get_strategy()))
+
+
+def test_moco_on_two_replicas(of_two):
+    found = of_two("moco/v2_two_replicas")
+    # What was recorded of moving statistics is of one replica alone.
+    compare_moco("moco/v2_two_replicas", found)
+
+
+def compare_byol(found, devices):
+    prefix = f"byol/steps/devices{devices}/"
+    recorded = {k.removeprefix(prefix): v for k, v in RECORDED.items() if k.startswith(prefix)}
+    close(found["metric/byol_loss"], recorded["log_repr_loss"], 1e-5, "loss")
+    close(found["tau"], recorded["log_tau"], 1e-6, "tau")
+    compared = 0
+    for name, expected in recorded.items():
+        if name.startswith(("online/classifier", "target/classifier", "target/predictor", "log_")):
+            continue  # the probe is the house's; the target's predictor does nothing
+        if "_state/" in name:
+            name, leaf = name.removesuffix("_ema/average").split("/~/")
+            if name not in {k.rpartition("/")[0] for k in found}:
+                continue
+            passes = 2 * np.arange(1, 5)[:, np.newaxis]
+            values = found[f"{name}/{leaf}"]
+            start = 0.9**passes
+            values = (values - (start if leaf == "var" else 0)) / (1 - start)  # Haiku's averages
+        else:
+            values = found[name]
+        close(values, expected, 1e-4, name)
+        compared += 1
+    assert compared == 31
+
+
+def test_byol():
+    compare_byol(CASES["byol"](tf.distribute.get_strategy()), devices=1)
+
+
+def test_byol_on_two_replicas(of_two):
+    compare_byol(of_two("byol"), devices=2)
+
+
+@pytest.mark.parametrize("fixed", [0, 1])
+def test_simsiam(fixed):
+    found = CASES[f"simsiam/fixed{fixed}"](tf.distribute.get_strategy())
+    prefix = f"simsiam/steps/fixed{fixed}/"
+    passes = 2 * np.arange(1, 4)
+    compared = 0
+    for key in [key for key in RECORDED if key.startswith(prefix)]:
+        name, expected = key.removeprefix(prefix), RECORDED[key]
+        if name == "encoder.fc.6.bias":
+            continue  # it does nothing but move the mean of the batch norm behind it
+        values = found[name]
+        if name == "encoder.fc.7.running_mean":
+            bias = RECORDED["simsiam/steps/initial/encoder.fc.6.bias"]
+            values = values + bias * (1 - 0.9**passes)[:, np.newaxis]
+        if name.endswith("running_var"):
+            values = unbiased(values, passes, 8)
+        close(np.swapaxes(values, 1, -1), expected, 1e-4, name)
+        compared += 1
+    assert compared == 21
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize(
+    ("name", "keys", "loss"),
+    [
+        ("barlow", {"z1": "ranks1_grad_z1", "z2": "ranks1_grad_z2"}, "ranks1_loss"),
+        ("vicreg", {"x": "total_grad_x", "y": "total_grad_y"}, "total_loss"),
+    ],
+)
+def test_losses_of_the_global_batch(name, keys, loss, number, of_two):
+    """Two replicas have the loss and the gradients of one."""
+    found = of_two(name) if number == 2 else CASES[name](tf.distribute.get_strategy())
+    close(found["loss"], RECORDED[f"{name}/{loss}"], 2e-6, "loss")
+    for key, gradient in keys.items():
+        close(found[key], RECORDED[f"{name}/{gradient}"], 5e-5, key)
