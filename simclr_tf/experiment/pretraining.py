@@ -90,6 +90,8 @@ def build(
         flags = method.for_xla(flags)
     micro_batch_size = _micro_batch_size(config)
     network = Network(architecture, config.train.mixed_precision, config.train.recompute)
+    if not method.zero_residuals:
+        network.encoder.start_residuals_at_one()
     if source is not None:
         report = load_stored_into(
             network,

@@ -41,6 +41,8 @@ class Method(keras.Model):
         batch statistics; otherwise each view has a pass of its own.
       head_over_all: whether the projection head sees the features of all passes at once.
       sliceable: whether a batch can be embedded slice by slice, see `micro_batch_size`.
+      zero_residuals: whether the last batch norm of every residual branch starts with a scale of
+        0, as SimCLR's does, or of 1.
       wants_numbers: whether embeddings carry the number of each image, as "numbers".
       untrained: layers or models that gradients do not update, although their variables are
         trainable: a frozen batch norm would not use the statistics of its batch. A property,
@@ -67,6 +69,7 @@ class Method(keras.Model):
     together = True
     head_over_all = False
     sliceable = True
+    zero_residuals = True
     wants_numbers = False
     untrained: Sequence[tf.Module] = ()
     rate_factor: RateFactor | None = None

@@ -105,9 +105,12 @@ class BYOL(Method):
         return loss, {"byol_loss": loss, "spread": spread_of_batch}
 
     def decay(self, step: tf.Tensor) -> tf.Tensor:
-        """The decay of the target in step `step`, counted from 0: a float32 scalar."""
-        start, steps = self.flags.target_decay, self.plan.train_steps
-        progress = tf.cast(step, tf.float32) / steps
+        """The decay of the target in step `step`, counted from 0: a float32 scalar.
+
+        Without a plan it stays what it is at the start.
+        """
+        start = self.flags.target_decay
+        progress = tf.cast(step, tf.float32) / self.plan.train_steps if self.plan else 0.0
         return 1 - (1 - start) * (tf.cos(math.pi * progress) + 1) / 2
 
     def after_update(self, embeddings):

@@ -55,6 +55,7 @@ class MoCo(Method):
         "optimizer": "sgd",
         "learning_rate": 0.03,
         "weight_decay": 1e-4,
+        "train_epochs": 200,
         "warmup_epochs": 0.0,
         "schedule_by": "epoch",
         "global_bn": False,
@@ -66,6 +67,7 @@ class MoCo(Method):
     }
     together = False
     sliceable = False
+    zero_residuals = False
 
     @classmethod
     def recipe(cls, flags, view):

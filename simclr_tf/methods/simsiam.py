@@ -82,6 +82,7 @@ class SimSiam(Method):
         return loss, {"simsiam_loss": loss, "spread": spread_of_batch}
 
     def rate_factor(self, variable):
-        if not self.flags.fix_pred_lr or id(variable) not in self._of_predictor:
+        fixed = self.flags.fix_pred_lr and self.plan is not None
+        if not fixed or id(variable) not in self._of_predictor:
             return None
         return constant_rate_factor(self.plan.peak_learning_rate, self.optimizer.learning_rate)

@@ -118,6 +118,11 @@ class BasicBlock(keras.layers.Layer):
         self.norm2 = BatchNormalization(gamma_initializer="zeros", name="norm2", **norm)
         self.attention = SqueezeExcitation(filters, se_ratio, filters) if se_ratio > 0 else None
 
+    @property
+    def last_norm(self) -> BatchNormalization:
+        """The last batch norm of the residual branch."""
+        return self.norm2
+
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         shortcut = inputs if self.shortcut is None else self.shortcut(inputs, training=training)
         outputs = tf.nn.relu(self.norm1(self.convolution1(inputs), training=training))
@@ -153,6 +158,11 @@ class BottleneckBlock(keras.layers.Layer):
         self.convolution3 = Convolution(4 * filters, 1, name="convolution3")
         self.norm3 = BatchNormalization(gamma_initializer="zeros", name="norm3", **norm)
         self.attention = SqueezeExcitation(filters, se_ratio, 4 * filters) if se_ratio > 0 else None
+
+    @property
+    def last_norm(self) -> BatchNormalization:
+        """The last batch norm of the residual branch."""
+        return self.norm3
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         shortcut = inputs if self.shortcut is None else self.shortcut(inputs, training=training)

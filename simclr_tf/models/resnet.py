@@ -1,5 +1,6 @@
 """The encoder: ResNets as SimCLR uses them, of any depth and width."""
 
+import itertools
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -126,6 +127,11 @@ class ResNet(keras.Model):
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """(batch, height, width, 3) in [0, 1] -> h, (batch, feature_dim)."""
         return self.endpoints(images, training=training)["final_avg_pool"]
+
+    def start_residuals_at_one(self) -> None:
+        """Give the last batch norm of every residual branch a scale of 1, and not of 0."""
+        for block in itertools.chain(*self.groups):
+            block.last_norm.gamma.assign(tf.ones_like(block.last_norm.gamma))
 
     def freeze(self, groups: int) -> None:
         """Freeze the stem and the first `groups` (0 to 4) block groups; -1 freezes nothing.
