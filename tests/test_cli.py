@@ -30,7 +30,7 @@ def other_value(field):
         return not field.default
     if isinstance(field.default, int | float):
         return field.default + 3
-    return {"use_tpu": True, "label_seed": 3}.get(field.name, "something")
+    return {"use_tpu": True, "label_seed": 3, "min_crop_area": 0.5}.get(field.name, "something")
 
 
 @pytest.fixture

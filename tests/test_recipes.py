@@ -10,6 +10,7 @@ from commands import ROOT, config_of, parsed, shell_lines
 
 import simclr_tf
 from simclr_tf.experiment import checks, parts, protocols
+from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment.config import FinetuneConfig
 from simclr_tf.flag import to_dict
 
@@ -27,6 +28,32 @@ PLANS = {
     "cifar10_paper": (CIFAR10, 48_829, 488, 4.0),
     "cifar10_v2": (CIFAR10, 97_657, 976, 4.525483),
     "digits": (DIGITS, 250, 22, 0.25),
+    "cifar10_barlow_twins": (CIFAR10, 19_532, 0, 0.24),
+    "cifar10_byol": (CIFAR10, 195_313, 1_953, 2.0),
+    "cifar10_moco": (CIFAR10, 19_532, 0, 0.24),
+    "cifar10_moco_v1": (CIFAR10, 19_532, 0, 0.06),
+    "cifar10_simclr_memory": (CIFAR10, 97_657, 976, 4.525483),
+    "cifar10_simsiam": (CIFAR10, 78_126, 0, 0.06),
+    "cifar10_vicreg": (CIFAR10, 97_657, 976, 0.24),
+    "digits_barlow_twins": (DIGITS, 250, 22, 0.25),
+    "digits_byol": (DIGITS, 250, 22, 0.5),
+    "digits_moco": (DIGITS, 250, 0, 0.03),
+    "digits_moco_v1": (DIGITS, 250, 0, 0.03),
+    "digits_simclr_memory": (DIGITS, 250, 22, 0.25),
+    "digits_simsiam": (DIGITS, 250, 0, 0.03),
+    "digits_vicreg": (DIGITS, 250, 22, 0.25),
+    "imagenet_barlow_twins": (IMAGENET, 625_570, 6_255, 1.6),
+    "imagenet_barlow_twins_linear": (IMAGENET, 500_456, 0, 0.3),
+    "imagenet_byol": (IMAGENET, 312_785, 3_127, 3.2),
+    "imagenet_byol_linear": (IMAGENET, 100_092, 0, 0.2),
+    "imagenet_moco": (IMAGENET, 1_000_912, 0, 0.03),
+    "imagenet_moco_linear": (IMAGENET, 500_456, 0, 30.0),
+    "imagenet_moco_v1": (IMAGENET, 1_000_912, 0, 0.03),
+    "imagenet_simsiam": (IMAGENET, 250_228, 0, 0.1),
+    "imagenet_simsiam_linear": (IMAGENET, 28_151, 0, 1.6),
+    "imagenet_v2_memory": (IMAGENET, 250_228, 12_511, 6.4),
+    "imagenet_vicreg": (IMAGENET, 625_570, 6_255, 1.6),
+    "imagenet_vicreg_linear": (IMAGENET, 500_456, 0, 0.02),
     "imagenet_10pct": (TEN_PERCENT, 939, 0, 0.8),
     "imagenet_1pct": (ONE_PERCENT, 188, 0, 0.8),
     "imagenet_distill": (IMAGENET, 125_114, 6_255, 6.4),
@@ -75,6 +102,57 @@ SETTINGS = {
     "imagenet_v2_full": V2 | dict(ft_proj_selector=0, dataset="imagenet2012"),
     "supervised": dict(train_mode="finetune", fine_tune_after_block=-1, optimizer="momentum")
     | dict(momentum=0.9, weight_decay=1e-4, checkpoint=None),
+}
+
+FROZEN = dict(mode="train_then_eval", train_mode="finetune", fine_tune_after_block=4)
+FROZEN |= dict(zero_init_logits_layer=True)
+MOCO = dict(optimizer="sgd", global_bn=False, momentum=0.9, proj_out_dim=128, symmetric=False)
+MOCO_IMAGENET = MOCO | dict(weight_decay=1e-4, queue_size=65_536, target_decay=0.999)
+MOCO_CIFAR10 = MOCO | dict(weight_decay=5e-4, target_decay=0.99, temperature=0.1, bn_groups=8)
+MOCO_CIFAR10 |= dict(use_blur=False, min_crop_area=0.08, schedule="cosine", schedule_by="epoch")
+OUTSIDE = dict(optimizer="lars", lars_rate_outside=True, weight_decay=1e-6, final_rate=0.001)
+PLAIN = dict(optimizer="sgd", weight_decay=5e-4, final_rate=0.0, use_blur=False)
+ON_DIGITS = dict(dataset="digits", image_size=16, train_batch_size=64, use_blur=False)
+SETTINGS |= {
+    "cifar10_barlow_twins": PLAIN | dict(method="barlow_twins", projector="2048-2048-2048"),
+    "cifar10_byol": dict(method="byol", lars_rate_outside=True, weight_decay=1e-6, use_blur=False)
+    | dict(target_decay=0.996, min_crop_area=0.2),
+    "cifar10_moco": MOCO_CIFAR10 | dict(method="moco", mlp=True, queue_size=8192),
+    "cifar10_moco_v1": MOCO_CIFAR10
+    | dict(method="moco_v1", mlp=False, aug_plus=True, queue_size=4096),
+    "cifar10_simclr_memory": dict(method="simclr_memory", queue_size=4096, temperature=0.2),
+    "cifar10_simsiam": dict(method="simsiam", num_proj_layers=2, optimizer="sgd", use_blur=False)
+    | dict(weight_decay=5e-4, schedule_by="epoch", fix_pred_lr=True),
+    "cifar10_vicreg": PLAIN | dict(method="vicreg", projector="2048-2048-2048"),
+    "digits_barlow_twins": ON_DIGITS | dict(method="barlow_twins"),
+    "digits_byol": ON_DIGITS | dict(method="byol"),
+    "digits_moco": ON_DIGITS | dict(method="moco", queue_size=1024),
+    "digits_moco_v1": ON_DIGITS | dict(method="moco_v1", queue_size=1024),
+    "digits_simclr_memory": ON_DIGITS | dict(method="simclr_memory", queue_size=1024),
+    "digits_simsiam": ON_DIGITS | dict(method="simsiam"),
+    "digits_vicreg": ON_DIGITS | dict(method="vicreg"),
+    "imagenet_barlow_twins": OUTSIDE
+    | dict(method="barlow_twins", off_diagonal_weight=0.0051, bias_rate=0.0015),
+    "imagenet_barlow_twins_linear": FROZEN | dict(optimizer="sgd", schedule_by="epoch"),
+    "imagenet_byol": dict(method="byol", lars_rate_outside=True, weight_decay=1.5e-6)
+    | dict(target_decay=0.996, proj_hidden_dim=4096, proj_out_dim=256, predictor_dim=4096),
+    "imagenet_byol_linear": FROZEN | dict(optimizer="momentum", weight_decay=0.0),
+    "imagenet_moco": MOCO_IMAGENET
+    | dict(method="moco", temperature=0.2, mlp=True, aug_plus=True, schedule_by="epoch"),
+    "imagenet_moco_linear": FROZEN
+    | dict(optimizer="sgd", schedule="steps", schedule_milestones="60,80", weight_decay=0.0),
+    "imagenet_moco_v1": MOCO_IMAGENET
+    | dict(method="moco_v1", temperature=0.07, mlp=False, aug_plus=False)
+    | dict(schedule="steps", schedule_milestones="120,160"),
+    "imagenet_simsiam": dict(method="simsiam", optimizer="sgd", schedule_by="epoch")
+    | dict(weight_decay=1e-4, proj_out_dim=2048, predictor_dim=512, fix_pred_lr=True),
+    "imagenet_simsiam_linear": FROZEN
+    | dict(optimizer="larc", schedule_by="epoch", weight_decay=0.0),
+    "imagenet_v2_memory": dict(method="simclr_memory", queue_size=65_536, target_decay=0.999)
+    | dict(sk_ratio=0.0625, num_proj_layers=3, temperature=0.1, weight_decay=1e-4),
+    "imagenet_vicreg": OUTSIDE
+    | dict(method="vicreg", invariance_weight=25.0, variance_weight=25.0, covariance_weight=1.0),
+    "imagenet_vicreg_linear": FROZEN | dict(optimizer="sgd", schedule_by="epoch"),
 }
 
 # The table of flags of the original's run.py. Its use_tpu is True; ours finds the hardware.
@@ -210,10 +288,10 @@ def program_of(path):
 
 
 def config_of_recipe(path):
-    """What a recipe and its command give, the protocol's flags among them."""
+    """What a recipe and its command give, the protocol's or the method's flags among them."""
     arguments = [f"--flagfile={path}", "--model_dir=runs/test"]
     if program_of(path) == "run.py":
-        return config_of(*arguments)
+        return configuration.with_defaults_of_method(*parsed(*arguments))
     source = "teacher" if path.stem == "imagenet_distill" else "checkpoint"
     return config_of_finetuning(*arguments, f"--{source}=runs/source")
 

@@ -24,7 +24,7 @@ class Flags:
         0.0015,
         "Learning rate of biases and batch norm, as a share of the others': the official 0.0048 "
         "of 0.2, and a sixteenth of that, since the official gradient on 16 GPUs is a sixteenth "
-        "of the loss's. (LARS takes that factor from the kernels.)",
+        "of the loss's, which LARS hides for kernels alone.",
         at_least=0,
         at_most=1,
     )

@@ -33,7 +33,7 @@ SMALL = {
     "bn_groups": 2,
     "num_proj_layers": 2,
     "temperature": 0.5,
-    "queue_size": 32,
+    "queue_size": 36,
 }
 
 
