@@ -53,18 +53,17 @@ def parse(parser: argparse.ArgumentParser, worker: Callable) -> argparse.Namespa
     return arguments
 
 
-def measure(
+def alternate(
     script: str,
     contestants: Contestants,
     repetitions: int,
     pythons: Mapping[str, str] | None = None,
-) -> None:
-    """Run the contestants (name -> arguments of its worker) and print what they took.
+) -> tuple[dict[str, int], dict[str, list[dict]]]:
+    """Run the contestants (name -> arguments of its worker), one repetition of each in turn.
 
     `pythons` names the interpreters of those that are not run by this one.
 
-    The first is what the others are compared with. Ratios are medians of the ratios of
-    one repetition, in which all ran one after the other.
+    Returns the items that each handles at a time, and what it answered in each repetition.
     """
     workers, items = {}, {}
     for name, arguments in contestants.items():
@@ -79,7 +78,21 @@ def measure(
     for worker in workers.values():
         worker.stdin.close()
         worker.wait()
+    return items, results
 
+
+def measure(
+    script: str,
+    contestants: Contestants,
+    repetitions: int,
+    pythons: Mapping[str, str] | None = None,
+) -> None:
+    """Run the contestants, see `alternate`, and print what they took.
+
+    The first is what the others are compared with. Ratios are medians of the ratios of
+    one repetition, in which all ran one after the other.
+    """
+    items, results = alternate(script, contestants, repetitions, pythons)
     reference = next(iter(results))
     print("| | wall, ms | CPU, ms | wall : first | CPU : first | items/s | peak memory, MB |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
