@@ -18,7 +18,7 @@ def build(
 ) -> Callable:
     """A function that makes a step on views of `size` pixels and returns the loss."""
     # Threads that wait for one another in a loop take the cores from those that they wait for,
-    # where other programs run beside: a step took ten times as long. Read when PyTorch is loaded.
+    # where other programs run beside: a step took much longer. Read when PyTorch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import torch
     import torchvision
