@@ -12,11 +12,13 @@ from simclr_tf.devices import replicas
 def random_order(number: int, seed: tf.Tensor) -> tf.Tensor:
     """A permutation of the batch, int32 (number,); all replicas draw the same.
 
+    A step that XLA compiles draws others from the same seed.
+
     Args:
       number: of images in the batch of all replicas.
       seed: int64 (2,).
     """
-    return tf.random.experimental.stateless_shuffle(tf.range(number), seed)
+    return tf.argsort(tf.random.stateless_uniform((number,), seed))  # XLA has no shuffle
 
 
 def shuffled(images: tf.Tensor, order: tf.Tensor) -> tf.Tensor:
