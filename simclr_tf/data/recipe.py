@@ -176,7 +176,7 @@ def adjusted(recipe: Recipe, flags: ViewFlags) -> Recipe:
 
     def change(view: View) -> View:
         jitter = tuple(float(strength * np.float32(extent)) for extent in view.jitter)
-        area = (flags.min_crop_area or view.area[0], view.area[1])
+        area = view.area and (flags.min_crop_area or view.area[0], view.area[1])
         return dataclasses.replace(view, jitter=jitter, area=area, **changes)
 
     return tuple(map(change, recipe))

@@ -9,7 +9,7 @@ import recipes
 import tensorflow as tf
 
 from simclr_tf.data import augment, distort, pipeline, sources, views
-from simclr_tf.data.recipe import View, ViewFlags, adjusted
+from simclr_tf.data.recipe import View, ViewFlags, adjusted, unchanged
 from simclr_tf.errors import UserError
 
 FOLDER = pathlib.Path(__file__).parents[1] / "golden"
@@ -96,6 +96,13 @@ def test_strength_and_blur_change_every_recipe():
     assert off.grayscale_probability == off.jitter_probability == 0
     kept = adjusted((BARLOW_2,), ViewFlags())[0]
     assert dataclasses.replace(kept, jitter=BARLOW_2.jitter) == BARLOW_2
+
+
+def test_the_least_area_changes_every_crop_and_leaves_the_view_of_evaluation():
+    flags = ViewFlags(min_crop_area=0.3)
+    cropped, whole = adjusted((MOCO_V1, *unchanged(32)), flags)
+    assert cropped.area == (0.3, MOCO_V1.area[1]) and whole.area is None
+    assert adjusted((MOCO_V1, *unchanged(32)), ViewFlags())[0].area == MOCO_V1.area
 
 
 # Operations, eagerly and inside Dataset.map
