@@ -214,6 +214,20 @@ def torchvision_view(size: int, **changes: Any) -> View:
     return View(size, **values | changes)
 
 
+def blurred_and_solarized(view: View) -> Recipe:
+    """BYOL's two views (arXiv 2006.07733, appendix B): of one kind but for blur and solarisation.
+
+    The first is always blurred, the second seldom, and sometimes solarised.
+
+    Args:
+      view: all else of both.
+    """
+    return (
+        dataclasses.replace(view, blur_probability=1.0),
+        dataclasses.replace(view, blur_probability=0.1, solarize_probability=0.2),
+    )
+
+
 def cropped(size: int) -> Recipe:
     """One view that is cropped and flipped, for training with labels (SimCLR appendix B.5)."""
     view = View(

@@ -5,8 +5,7 @@ import dataclasses
 from simclr_tf import losses
 from simclr_tf.devices import replicas
 from simclr_tf.flag import flag
-from simclr_tf.methods.base import Method
-from simclr_tf.methods.expander import expander, solarized_recipe
+from simclr_tf.methods.expander import ExpanderMethod, expander
 from simclr_tf.methods.measures import spread
 
 
@@ -30,7 +29,7 @@ class Flags:
     )
 
 
-class BarlowTwins(Method):
+class BarlowTwins(ExpanderMethod):
     """Redundancy reduction (arXiv 2103.03230, Algorithm 1).
 
     On R GPUs the official code adds up the correlations of all, and then takes the mean of
@@ -39,31 +38,14 @@ class BarlowTwins(Method):
     """
 
     Flags = Flags
-    DEFAULTS = {
-        "optimizer": "lars",
-        "lars_rate_outside": True,
-        "learning_rate": 0.2,
-        "weight_decay": 1e-6,
-        "warmup_epochs": 10.0,
-        "final_rate": 0.001,
-    }
     metrics_of = {
         "barlow_loss": "squared distance of the correlations from the identity",
         "spread": "how far the embeddings of a batch differ",
     }
-    together = False
-
-    @classmethod
-    def recipe(cls, flags, view):
-        return solarized_recipe(view.image_size)
 
     @classmethod
     def projector(cls, flags):
         return expander(flags.projector, bias=False)
-
-    def embed(self, views):
-        features, projections = self.project(views)
-        return {"features": features, "projections": projections}
 
     def objective(self, embeddings):
         a, b = embeddings["projections"][:, 0], embeddings["projections"][:, 1]

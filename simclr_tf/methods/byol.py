@@ -6,7 +6,7 @@ import math
 import tensorflow as tf
 
 from simclr_tf import losses
-from simclr_tf.data.recipe import View
+from simclr_tf.data.recipe import View, blurred_and_solarized
 from simclr_tf.devices import replicas
 from simclr_tf.flag import flag
 from simclr_tf.methods.base import Method
@@ -68,10 +68,7 @@ class BYOL(Method):
             brightness="add",
             jitter=(0.4, 0.4, 0.2, 0.1),
         )
-        return (
-            dataclasses.replace(shown, blur_probability=1.0),
-            dataclasses.replace(shown, blur_probability=0.1, solarize_probability=0.2),
-        )
+        return blurred_and_solarized(shown)
 
     @classmethod
     def projector(cls, flags):

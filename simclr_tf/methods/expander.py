@@ -1,9 +1,8 @@
-"""What Barlow Twins and VICReg share: a wide projection head, and their views."""
+"""What Barlow Twins and VICReg share: a wide projection head, their views and defaults."""
 
-import dataclasses
-
-from simclr_tf.data.recipe import Recipe, torchvision_view
+from simclr_tf.data.recipe import blurred_and_solarized, torchvision_view
 from simclr_tf.errors import UserError
+from simclr_tf.methods.base import Method
 from simclr_tf.models import Dense
 
 
@@ -28,16 +27,30 @@ def expander(widths: str, bias: bool) -> tuple[Dense, ...]:
     return (*layers, Dense(last, norm=False, relu=False, start="uniform"))
 
 
-def solarized_recipe(image_size: int) -> Recipe:
-    """BYOL's two views with the operations of PIL: the first is always blurred.
+class ExpanderMethod(Method):
+    """Two views through a wide projection head, and what both methods train it with."""
 
-    Args:
-      image_size: height and width of a view, in pixels.
-    """
-    view = torchvision_view(
-        image_size, area=(0.08, 1.0), interpolation="bicubic", jitter=(0.4, 0.4, 0.2, 0.1)
-    )
-    return (
-        dataclasses.replace(view, blur_probability=1.0),
-        dataclasses.replace(view, blur_probability=0.1, solarize_probability=0.2),
-    )
+    DEFAULTS = {
+        "optimizer": "lars",
+        "lars_rate_outside": True,
+        "learning_rate": 0.2,
+        "weight_decay": 1e-6,
+        "warmup_epochs": 10.0,
+        "final_rate": 0.001,
+    }
+    together = False
+
+    @classmethod
+    def recipe(cls, flags, view):
+        """BYOL's two views, with the operations of PIL."""
+        shown = torchvision_view(
+            view.image_size,
+            area=(0.08, 1.0),
+            interpolation="bicubic",
+            jitter=(0.4, 0.4, 0.2, 0.1),
+        )
+        return blurred_and_solarized(shown)
+
+    def embed(self, views):
+        features, projections = self.project(views)
+        return {"features": features, "projections": projections}

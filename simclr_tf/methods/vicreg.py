@@ -5,8 +5,7 @@ import dataclasses
 from simclr_tf import losses
 from simclr_tf.devices import replicas
 from simclr_tf.flag import flag
-from simclr_tf.methods.base import Method
-from simclr_tf.methods.expander import expander, solarized_recipe
+from simclr_tf.methods.expander import ExpanderMethod, expander
 from simclr_tf.methods.measures import spread
 
 
@@ -22,18 +21,10 @@ class Flags:
     covariance_weight: float = flag(1.0, "Weight of the squared covariances.", at_least=0)
 
 
-class VICReg(Method):
+class VICReg(ExpanderMethod):
     """Variance, invariance and covariance (arXiv 2105.04906), with the conventions of the code."""
 
     Flags = Flags
-    DEFAULTS = {
-        "optimizer": "lars",
-        "lars_rate_outside": True,
-        "learning_rate": 0.2,
-        "weight_decay": 1e-6,
-        "warmup_epochs": 10.0,
-        "final_rate": 0.001,
-    }
     metrics_of = {
         "vicreg_loss": "the weighted sum of the following three",
         "invariance": "mean squared difference of both views",
@@ -41,19 +32,10 @@ class VICReg(Method):
         "covariance": "squared covariances of different dimensions; 0 where all collapsed",
         "spread": "how far the embeddings of a batch differ",
     }
-    together = False
-
-    @classmethod
-    def recipe(cls, flags, view):
-        return solarized_recipe(view.image_size)
 
     @classmethod
     def projector(cls, flags):
         return expander(flags.projector, bias=True)
-
-    def embed(self, views):
-        features, projections = self.project(views)
-        return {"features": features, "projections": projections}
 
     def objective(self, embeddings):
         a, b = embeddings["projections"][:, 0], embeddings["projections"][:, 1]
