@@ -68,10 +68,12 @@ def objective(method: str, encoder, queue_size: int, target_decay: float) -> tup
         "simsiam": lambda: heads.SimSiamProjectionHead(FEATURES, FEATURES, 2048),
         "barlow_twins": lambda: heads.BarlowTwinsProjectionHead(FEATURES, 2048, 2048),
         "vicreg": lambda: heads.VICRegProjectionHead(FEATURES, 2048, 2048),
+        "swav": lambda: heads.SwaVProjectionHead(FEATURES, 2048, 128),
     }[method]()
     predictor = {
         "byol": lambda: heads.BYOLPredictionHead(256, 4096, 256),
         "simsiam": lambda: heads.SimSiamPredictionHead(2048, 512, 2048),
+        "swav": lambda: heads.SwaVPrototypes(128, 3000),
     }.get(method, nn.Identity)()
     network = nn.Sequential(encoder, head)
     twin = copy.deepcopy(network).to(memory_format=torch.channels_last)
@@ -106,6 +108,11 @@ def objective(method: str, encoder, queue_size: int, target_decay: float) -> tup
     def two_passes(a, b):
         return criterion(network(a), network(b))
 
+    def swav(a, b):
+        predictor.normalize()
+        rows = (nn.functional.normalize(network(view), dim=1) for view in (a, b))
+        return criterion([predictor(row) for row in rows], [])
+
     memory = {"memory_bank_size": (queue_size, 128)}
     loss_of, criterion = {
         "simclr": (simclr, losses.NTXentLoss(0.1, gather_distributed=False)),
@@ -116,5 +123,6 @@ def objective(method: str, encoder, queue_size: int, target_decay: float) -> tup
         "simsiam": (simsiam, losses.NegativeCosineSimilarity()),
         "barlow_twins": (two_passes, losses.BarlowTwinsLoss()),
         "vicreg": (two_passes, losses.VICRegLoss()),
+        "swav": (swav, losses.SwaVLoss()),
     }[method]
     return nn.ModuleList([network, predictor]), loss_of

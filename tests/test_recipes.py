@@ -35,6 +35,7 @@ PLANS = {
     "cifar10_moco_v1": (CIFAR10, 19_532, 0, 0.06),
     "cifar10_simclr_memory": (CIFAR10, 97_657, 976, 4.525483),
     "cifar10_simsiam": (CIFAR10, 78_126, 0, 0.06),
+    "cifar10_swav": (CIFAR10, 195_313, 1_953, 0.6),
     "cifar10_vicreg": (CIFAR10, 97_657, 976, 0.24),
     "imagenet_barlow_twins": (IMAGENET, 625_570, 6_255, 1.6),
     "imagenet_barlow_twins_linear": (IMAGENET, 500_456, 0, 0.3),
@@ -45,6 +46,9 @@ PLANS = {
     "imagenet_moco_v1": (IMAGENET, 1_000_912, 0, 0.03),
     "imagenet_simsiam": (IMAGENET, 250_228, 0, 0.1),
     "imagenet_simsiam_linear": (IMAGENET, 28_151, 0, 1.6),
+    "imagenet_swav": (IMAGENET, 250_228, 3_127, 4.8),
+    "imagenet_swav_linear": (IMAGENET, 500_456, 0, 0.3),
+    "imagenet_swav_small_batch": (IMAGENET, 1_000_912, 0, 0.6),
     "imagenet_v2_memory": (IMAGENET, 250_228, 12_511, 6.4),
     "imagenet_vicreg": (IMAGENET, 625_570, 6_255, 1.6),
     "imagenet_vicreg_linear": (IMAGENET, 500_456, 0, 0.02),
@@ -109,6 +113,8 @@ MOCO_IMAGENET = MOCO | dict(weight_decay=1e-4, queue_size=65_536, target_decay=0
 MOCO_CIFAR10 = MOCO | dict(weight_decay=5e-4, target_decay=0.99, temperature=0.1, bn_groups=8)
 MOCO_CIFAR10 |= dict(use_blur=False, min_crop_area=0.08, schedule="cosine", schedule_by="epoch")
 OUTSIDE = dict(optimizer="lars", lars_rate_outside=True, weight_decay=1e-6, final_rate=0.001)
+SWAV = dict(method="swav", optimizer="larc", weight_decay=1e-6, final_rate=0.001, small_crops=6)
+SWAV |= dict(prototypes=3000, temperature=0.1, epsilon=0.05, small_crop_size=96)
 PLAIN = dict(optimizer="sgd", weight_decay=5e-4, final_rate=0.0, use_blur=False)
 SETTINGS |= {
     "cifar10_barlow_twins": PLAIN | dict(method="barlow_twins", projector="2048-2048-2048"),
@@ -120,6 +126,8 @@ SETTINGS |= {
     "cifar10_simclr_memory": dict(method="simclr_memory", queue_size=4096, temperature=0.2),
     "cifar10_simsiam": dict(method="simsiam", num_proj_layers=2, optimizer="sgd", use_blur=False)
     | dict(weight_decay=5e-4, schedule_by="epoch", fix_pred_lr=True),
+    "cifar10_swav": dict(method="swav", small_crops=0, prototypes=3000, optimizer="lars")
+    | dict(queue_length=3840, queue_start_epoch=50, weight_decay=1e-6),
     "cifar10_vicreg": PLAIN | dict(method="vicreg", projector="2048-2048-2048"),
     "imagenet_barlow_twins": OUTSIDE
     | dict(method="barlow_twins", off_diagonal_weight=0.0051, bias_rate=0.0015),
@@ -138,6 +146,10 @@ SETTINGS |= {
     | dict(weight_decay=1e-4, proj_out_dim=2048, predictor_dim=512, fix_pred_lr=True),
     "imagenet_simsiam_linear": FROZEN
     | dict(optimizer="larc", schedule_by="epoch", weight_decay=0.0),
+    "imagenet_swav": SWAV | dict(queue_length=0, freeze_prototypes_steps=313, warmup_start=0.0625),
+    "imagenet_swav_linear": FROZEN | dict(optimizer="sgd", schedule_by="epoch", weight_decay=1e-6),
+    "imagenet_swav_small_batch": SWAV
+    | dict(queue_length=3840, queue_start_epoch=15, freeze_prototypes_steps=5005),
     "imagenet_v2_memory": dict(method="simclr_memory", queue_size=65_536, target_decay=0.999)
     | dict(sk_ratio=0.0625, num_proj_layers=3, temperature=0.1, weight_decay=1e-4),
     "imagenet_vicreg": OUTSIDE

@@ -161,9 +161,8 @@ class ViewFlags:
 def adjusted(recipe: Recipe, flags: ViewFlags) -> Recipe:
     """A recipe with --color_jitter_strength, --use_blur and --min_crop_area.
 
-    They act on every method's.
-
-    Strength 0 switches greyscale off with the jitter.
+    They act on every method's. Strength 0 switches greyscale off with the jitter; the least area
+    is that of views of --image_size, smaller ones keep their own.
 
     Args:
       recipe: any views.
@@ -176,7 +175,9 @@ def adjusted(recipe: Recipe, flags: ViewFlags) -> Recipe:
 
     def change(view: View) -> View:
         jitter = tuple(float(strength * np.float32(extent)) for extent in view.jitter)
-        area = view.area and (flags.min_crop_area or view.area[0], view.area[1])
+        area = view.area
+        if area is not None and flags.min_crop_area and view.size == flags.image_size:
+            area = (flags.min_crop_area, area[1])
         return dataclasses.replace(view, jitter=jitter, area=area, **changes)
 
     return tuple(map(change, recipe))

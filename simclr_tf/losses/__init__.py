@@ -1,5 +1,6 @@
 """Losses: pure functions on tensors, computed in float32, gathering over replicas by themselves."""
 
+from simclr_tf.losses.clustering import sinkhorn, swapped_prediction
 from simclr_tf.losses.distillation import distillation_loss
 from simclr_tf.losses.info_nce import info_nce
 from simclr_tf.losses.nt_xent import (
@@ -23,6 +24,8 @@ __all__ = [
     "nt_xent",
     "nt_xent_with_metrics",
     "simsiam",
+    "sinkhorn",
     "supervised_loss",
+    "swapped_prediction",
     "vicreg",
 ]

@@ -11,6 +11,7 @@ from simclr_tf.methods.moco_v1 import MoCoV1
 from simclr_tf.methods.simclr import SimCLR
 from simclr_tf.methods.simclr_memory import SimCLRMemory
 from simclr_tf.methods.simsiam import SimSiam
+from simclr_tf.methods.swav import SwAV
 from simclr_tf.methods.vicreg import VICReg
 
 DEFAULT_METHOD = "simclr"
@@ -23,6 +24,7 @@ METHODS: dict[str, type[Method]] = {
     "simsiam": SimSiam,
     "barlow_twins": BarlowTwins,
     "vicreg": VICReg,
+    "swav": SwAV,
 }
 
 __all__ = [
@@ -36,5 +38,6 @@ __all__ = [
     "SimCLR",
     "SimCLRMemory",
     "SimSiam",
+    "SwAV",
     "VICReg",
 ]

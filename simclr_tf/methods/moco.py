@@ -12,14 +12,15 @@ from simclr_tf.losses import info_nce
 from simclr_tf.methods import shuffle
 from simclr_tf.methods.base import Method
 from simclr_tf.methods.measures import spread
+from simclr_tf.methods.small_crops import SmallCropFlags, small_views
 from simclr_tf.methods.twin import Queue, follow, twin, warn_of_old_positives
 from simclr_tf.models import Dense
 from simclr_tf.models.batch_norm import statistics
 
 
 @dataclasses.dataclass(frozen=True)
-class Flags:
-    """MoCo v2: its queue, its momentum encoder and its loss."""
+class Flags(SmallCropFlags):
+    """MoCo v2: its queue, its momentum encoder, its loss, and its small views."""
 
     proj_out_dim: int = flag(128, "Width of queries and keys.", at_least=1, at_most=2**20)
     queue_size: int = flag(65_536, "Keys in the queue.", at_least=1, at_most=2**24)
@@ -30,7 +31,7 @@ class Flags:
     mlp: bool = flag(True, "Whether the projection head has a hidden layer.")
     aug_plus: bool = flag(True, "Whether views are those of MoCo v2, or of v1.")
     symmetric: bool = flag(
-        False, "Let each view be query and key, and add both losses; the queue gets both keys."
+        False, "Let both views be query and key, and add both losses; the queue gets both keys."
     )
     bn_groups: int = flag(
         8,
@@ -46,8 +47,10 @@ class MoCo(Method):
 
     The momentum encoder runs in training mode, on images that are shuffled over replicas and
     parts of the batch; its own key is a query's only positive, and the queue has its negatives.
-    Keys join the queue after the loss. The official code moves the momentum encoder before the
-    next keys are made, here it moves after the update: the same, but for a checkpoint's copy.
+    Keys join the queue after the loss. Small views are queries besides, each with a pass of its
+    own; the loss of a key is the mean over its queries (ours). The official code moves the
+    momentum encoder before the next keys are made, here it moves after the update: the same, but
+    for a checkpoint's copy.
     """
 
     Flags = Flags
@@ -71,16 +74,16 @@ class MoCo(Method):
 
     @classmethod
     def recipe(cls, flags, view):
-        if flags.aug_plus:
-            return (torchvision_view(view.image_size),) * 2
-        shown = torchvision_view(
-            view.image_size,
-            jitter_probability=1.0,
-            jitter=(0.4, 0.4, 0.4, 0.4),
-            blur_probability=0.0,
-            order=("grayscale", "jitter", "blur", "solarize"),
-        )
-        return shown, shown
+        changes = {}
+        if not flags.aug_plus:
+            changes = dict(
+                jitter_probability=1.0,
+                jitter=(0.4, 0.4, 0.4, 0.4),
+                blur_probability=0.0,
+                order=("grayscale", "jitter", "blur", "solarize"),
+            )
+        large = torchvision_view(view.image_size, **changes)
+        return (large, large, *small_views(flags, large))
 
     @classmethod
     def projector(cls, flags):
@@ -114,14 +117,13 @@ class MoCo(Method):
         return max(1, self.flags.bn_groups // number)
 
     def embed(self, views):
-        shown, hidden = views[:2], views[1::-1]  # the key of a query is of the other view
-        if not self.flags.symmetric:
-            shown, hidden = shown[:1], hidden[:1]
+        large = 2 if self.flags.symmetric else 1  # of the queries
+        shown, hidden = (*views[:large], *views[2:]), views[1::-1][:large]
         with statistics(groups=self._groups(replicas.num_replicas())):
             features, queries = self.project(shown)
             keys = [self._keys(view, i) for i, view in enumerate(hidden)]
         return {
-            "features": features,
+            "features": features[:, :large],
             "queries": tf.math.l2_normalize(queries, axis=-1),
             "keys": tf.stop_gradient(tf.stack(keys, axis=1)),
         }
@@ -142,11 +144,15 @@ class MoCo(Method):
 
     def objective(self, embeddings):
         queries, keys = (tf.unstack(embeddings[name], axis=1) for name in ("queries", "keys"))
+        large, small = queries[: len(keys)], queries[len(keys) :]
         losses, found = [], []
-        for query, key in zip(queries, keys, strict=True):
-            loss, logits = info_nce(query, key, self.queue.rows, self.flags.temperature)
-            losses.append(loss)
-            found.append(logits[:, 0] > tf.reduce_max(logits[:, 1:], axis=1))
+        for query, key in zip(large, keys, strict=True):
+            of_key = []
+            for rows in (query, *small):
+                loss, logits = info_nce(rows, key, self.queue.rows, self.flags.temperature)
+                of_key.append(loss)
+                found.append(logits[:, 0] > tf.reduce_max(logits[:, 1:], axis=1))
+            losses.append(tf.reduce_mean(of_key))
         loss, accuracy = tf.add_n(losses), tf.reduce_mean(tf.cast(found, tf.float32))
         values = (loss, accuracy, spread(replicas.gather(keys[0])))
         return loss, dict(zip(self.metrics_of, values, strict=True))

@@ -34,6 +34,12 @@ SMALL = {
     "num_proj_layers": 2,
     "temperature": 0.5,
     "queue_size": 36,
+    "prototypes": 12,
+    "freeze_prototypes_steps": 2,
+    "queue_length": 2 * IMAGES,
+    "queue_start_epoch": 0,
+    "small_crops": 1,
+    "small_crop_size": 8,
 }
 
 

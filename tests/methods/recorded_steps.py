@@ -1,8 +1,9 @@
 """Training steps of the official code of other methods, made again with ours on tiny networks.
 
-golden/methods.npz has what the official code computed in float64 or float32, from weights and
-images that float32 holds exactly. Here are the networks that it was run with, the names of their
-variables, and a function for each case that makes its steps on any strategy:
+golden/methods.npz and golden/multi_crop.npz have what the official code computed in float64 or
+float32, from weights and images that float32 holds exactly. Here are the networks that it was run
+with, the names of their variables, and a function for each case that makes its steps on any
+strategy:
 
     python recorded_steps.py OUTPUT.npz REPLICAS CASE ...    on logical devices
 """
@@ -17,12 +18,13 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from simclr_tf import losses, optimizers
 from simclr_tf.backend import keras
-from simclr_tf.methods import BYOL, Method, MoCo, MoCoV1, SimSiam
+from simclr_tf.methods import BYOL, Method, MoCo, MoCoV1, SimSiam, SwAV
 from simclr_tf.models.batch_norm import BatchNormalization
 from simclr_tf.models.heads import Head
 from simclr_tf.training.plan import Plan
 
-RECORDED = np.load(pathlib.Path(__file__).parents[1] / "golden" / "methods.npz")
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
+RECORDED = dict(np.load(GOLDEN / "methods.npz")) | dict(np.load(GOLDEN / "multi_crop.npz"))
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -30,7 +32,7 @@ class TinyNetwork(keras.Model):
     """A network with one of the encoders of the recordings, and any projection head.
 
     Args:
-      kind: "convolution" (MoCo's), "flat" (BYOL's) or "vector" (SimSiam's).
+      kind: "convolution" (MoCo's), "flat" (BYOL's), "vector" (SimSiam's) or "pooled" (SwAV's).
       structure: the layers of the projection head.
       global_bn: batch statistics over all replicas.
     """
@@ -63,6 +65,17 @@ class TinyNetwork(keras.Model):
                 (None, 3, 3, 3),
             ),
             "vector": ([keras.layers.Dense(6, "tanh", name="body")], (None, 6)),
+            "pooled": (
+                [
+                    keras.layers.Lambda(lambda images: tf.image.resize(images, (2, 2), "area")),
+                    keras.layers.Permute((3, 1, 2)),
+                    keras.layers.Flatten(),
+                    keras.layers.Dense(10, name="body"),
+                    norm,
+                    keras.layers.ReLU(),
+                ],
+                (None, None, None, 3),
+            ),
         }[kind]
         self.encoder = keras.Sequential(layers)
         self.encoder.build(shape)
@@ -110,7 +123,7 @@ def plan(rate, batch_size=8, steps=10, warmup=0):
 
 
 def run(method, strategy, views, before_step=lambda step: None, of_layers=dict):
-    """Make a step with each entry of `views`, (steps, views, images, ...).
+    """Make a step with each entry of `views`: for each view (images, ...).
 
     Returns:
       For each step: the metrics, the gradients of the trained variables by their order, and
@@ -136,7 +149,7 @@ def run(method, strategy, views, before_step=lambda step: None, of_layers=dict):
     found = []
     for i, images in enumerate(views):
         before_step(i)
-        n = images.shape[1] // number
+        n = len(images[0]) // number
 
         def share(context, images=images, n=n):
             start = context.replica_id_in_sync_group * n
@@ -315,6 +328,76 @@ def simsiam(strategy, fixed):
     return run(method, strategy, RECORDED[f"{case}/x"], of_layers=of_layers)
 
 
+def swav(strategy):
+    """Five steps of SwAV with two large and three small views."""
+    case = "swav/steps"
+    freeze, weight_decay, length = RECORDED[f"{case}/freeze_weightdecay_queuelength"]
+    flags = SwAV.Flags(
+        proj_hidden_dim=16,
+        proj_out_dim=8,
+        prototypes=7,
+        freeze_prototypes_steps=int(freeze),
+        queue_length=int(length),
+        queue_start_epoch=0,
+        small_crops=3,
+    )
+    with strategy.scope():
+        network = TinyNetwork("pooled", SwAV.projector(flags))
+        method = SwAV(network, flags, plan(1.0, 6))
+        rate = tf.Variable(0.0, trainable=False)
+        layers = {
+            "body.": network.layer("body"),
+            "norm.": network.layer("norm"),
+            "projection_head.0.": network.layer("0.dense"),
+            "projection_head.1.": network.layer("0.norm"),
+            "projection_head.3.": network.layer("1.dense"),
+        }
+        initial = {k: v.T for k, v in RECORDED.items() if k.startswith(f"{case}/initial")}
+        assign(layers, lambda name: initial.get(f"{case}/initial/{name}"), TORCH)
+        prototypes = RECORDED[f"{case}/initial/prototypes.weight"]
+        method.prototypes.assign(tf.math.l2_normalize(prototypes, axis=1))
+        optimizer = optimizers.build(
+            "larc", rate, 0.9, float(weight_decay), rate_factor=method.rate_factor
+        )
+        method.compile(optimizer)
+        optimizers.create_slots(method.optimizer, method.trained_variables)
+
+    def before_step(step):
+        method.optimizer.learning_rate = float(RECORDED[f"{case}/lr"][step])
+
+    def of_layers():
+        state = values_of(layers, TORCH) | {"prototypes.weight": method.prototypes.numpy()}
+        for i, queue in enumerate(method.queues):  # of two batches
+            first, second = np.split(queue.rows.numpy(), 2)
+            newest_first = (first, second) if queue.next_row.numpy() else (second, first)
+            state[f"queue{i}"] = np.concatenate(newest_first)
+        return state
+
+    crops = [np.moveaxis(RECORDED[f"{case}/crops_{size}px_nchw"], 3, 5) for size in (8, 4)]
+    steps = [[*large, *small] for large, small in zip(*crops, strict=True)]
+    return run(method, strategy, steps, before_step, of_layers)
+
+
+def sinkhorn(strategy):
+    """Assignments of a batch that replicas share."""
+    scores = RECORDED["swav/sinkhorn/scores"]
+    n = len(scores) // strategy.num_replicas_in_sync
+
+    def share(context):
+        start = context.replica_id_in_sync_group * n
+        return tf.constant(scores[start : start + n])
+
+    shares = strategy.experimental_distribute_values_from_function(share)
+    found = {}
+    for epsilon, iterations in ((0.05, 3), (0.03, 3), (0.05, 1)):
+        assign_all = tf.function(
+            lambda s, e=epsilon, i=iterations: strategy.run(losses.sinkhorn, args=(s, e, i))
+        )
+        rows = strategy.experimental_local_results(assign_all(shares))
+        found[f"eps{epsilon}_iterations{iterations}"] = np.concatenate(rows)
+    return found
+
+
 def pure(strategy, name):
     """A loss over the global batch and its gradients, shared by the replicas."""
     first, second = {"barlow": ("z1", "z2"), "vicreg": ("x", "y")}[name]
@@ -351,6 +434,8 @@ CASES = {
     "byol": byol,
     "simsiam/fixed0": lambda strategy: simsiam(strategy, fixed=False),
     "simsiam/fixed1": lambda strategy: simsiam(strategy, fixed=True),
+    "swav": swav,
+    "sinkhorn": sinkhorn,
     "barlow": lambda strategy: pure(strategy, "barlow"),
     "vicreg": lambda strategy: pure(strategy, "vicreg"),
 }

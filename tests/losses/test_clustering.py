@@ -1,0 +1,48 @@
+"""Assignments and the swapped prediction of SwAV, against its official code."""
+
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf import losses
+
+RECORDED = np.load(pathlib.Path(__file__).parents[1] / "golden" / "multi_crop.npz")
+IMAGES = 12
+
+
+def loss_and_gradient(queue):
+    """Of the recorded scores (views, images, K), with rows of a queue for each assigned view."""
+    prototypes = RECORDED["swav/loss/prototypes_after"]
+    scores = tf.constant(np.moveaxis(RECORDED["swav/loss/scores"], 0, 1))
+    assignments = []
+    for i in (0, 1):
+        rows = scores[:, i]
+        if queue is not None:
+            rows = tf.concat([queue[i] @ prototypes.T, rows], axis=0)
+        assignments.append(losses.sinkhorn(rows)[-IMAGES:])
+    with tf.GradientTape() as tape:
+        tape.watch(scores)
+        loss = losses.swapped_prediction(scores, tf.stack(assignments, axis=1), 0.1)
+    return float(loss), np.moveaxis(tape.gradient(loss, scores), 1, 0)
+
+
+@pytest.mark.parametrize("case", ["noqueue", "queue_not_full", "queue"])
+def test_swapped_prediction(case):
+    queue = RECORDED["swav/loss/queue"] if case == "queue" else None
+    loss, gradient = loss_and_gradient(queue)
+    expected = RECORDED[f"swav/loss/{case}_ranks1_loss_of_each"].mean()
+    assert loss == pytest.approx(expected, rel=2e-6)
+    recorded = RECORDED[f"swav/loss/{case}_ranks1_grad_scores"]
+    np.testing.assert_allclose(gradient, recorded, rtol=0, atol=3e-6 * np.abs(recorded).max())
+
+
+def test_no_epsilon_overflows():
+    """Near 0 the assignment is hard; exp of the scores alone would be infinite."""
+    scores = np.random.default_rng(0).uniform(-1, 1, (9, 3)).astype(np.float32)
+    found = losses.sinkhorn(scores, epsilon=1e-3).numpy()
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+    balanced = losses.sinkhorn(scores, epsilon=0.5, iterations=100).numpy()
+    np.testing.assert_allclose(balanced.sum(axis=0), 3, rtol=1e-4)

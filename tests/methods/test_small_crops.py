@@ -1,0 +1,86 @@
+"""Views of several sizes: which there are, and what methods make of the small ones."""
+
+import every_method
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf import losses
+from simclr_tf.data.recipe import ViewFlags, adjusted
+from simclr_tf.errors import UserError
+from simclr_tf.methods import METHODS, SwAV
+
+pytestmark = pytest.mark.usefixtures("toy_encoder")
+WITH_SMALL_CROPS = [name for name, m in METHODS.items() if hasattr(m.Flags, "small_crops")]
+
+
+@pytest.mark.parametrize("name", WITH_SMALL_CROPS)
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_small_views_follow_the_large_ones(name, number):
+    method = METHODS[name]
+    flags = method.Flags(small_crops=number, small_crop_size=48, small_crop_max_area=0.3)
+    recipe = method.recipe(flags, ViewFlags(64))
+    assert [view.size for view in recipe] == [64, 64] + [48] * number
+    assert {view.area for view in recipe[2:]} <= {(0.05, 0.3)}
+    assert {view.covered for view in recipe[2:]} <= {0.0}
+    assert {view.jitter for view in recipe} == {recipe[0].jitter}
+
+
+def test_large_views_of_swav_show_more_beside_small_ones():
+    alone, beside = (
+        SwAV.recipe(SwAV.Flags(small_crops=number), ViewFlags(224))[0].area for number in (0, 6)
+    )
+    assert (alone, beside) == ((0.08, 1.0), (0.14, 1.0))
+
+
+def test_min_crop_area_is_that_of_large_views():
+    flags = ViewFlags(224, min_crop_area=0.2)
+    recipe = adjusted(SwAV.recipe(SwAV.Flags(small_crops=1), flags), flags)
+    assert [view.area for view in recipe] == [(0.2, 1.0), (0.2, 1.0), (0.05, 0.14)]
+
+
+def test_small_views_that_cannot_be_are_refused():
+    with pytest.raises(UserError, match="--small_crop_size=96, but --image_size=32"):
+        SwAV.recipe(SwAV.Flags(small_crops=1), ViewFlags(32))
+    flags = SwAV.Flags(small_crops=1, small_crop_min_area=0.5)
+    with pytest.raises(UserError, match="--small_crop_min_area=0.5 is above --small_crop_max_area"):
+        SwAV.recipe(flags, ViewFlags(224))
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_small_views_are_queries_of_moco(symmetric):
+    """A key's loss is the mean over its queries: the other large view, and all small ones."""
+    method = every_method.build("moco", small_crops=2, symmetric=symmetric)
+    draws = np.random.default_rng(0).normal(size=(2, 6, 4, 16)).astype(np.float32)
+    queries, keys = tf.math.l2_normalize(draws, axis=-1)
+    keys = keys[:, : 1 + symmetric]
+    queries = queries if symmetric else queries[:, 1:]
+    loss, _ = method.objective({"queries": queries, "keys": keys})
+    expected = 0
+    for i in range(keys.shape[1]):
+        rows = [queries[:, i], queries[:, -2], queries[:, -1]]
+        found = [losses.info_nce(q, keys[:, i], method.queue.rows, 0.5)[0] for q in rows]
+        expected += np.mean(found)
+    assert float(loss) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_queue_of_swav_holds_whole_batches():
+    assert every_method.build("swav", queue_length=47).queues[0].rows.shape == (32, 16)
+    assert every_method.build("swav", queue_length=0).queues == []
+    with pytest.raises(UserError, match="--queue_length=15 does not hold a batch of 16 images"):
+        every_method.build("swav", queue_length=15)
+
+
+def test_a_queue_of_swav_counts_from_its_epoch_on():
+    """With epochs of 10 steps and a queue of two batches."""
+    method = every_method.build("swav", queue_length=32, queue_start_epoch=1)
+    rows = tf.math.l2_normalize(np.random.default_rng(0).normal(size=(16, 2, 16)), axis=-1)
+    rows = tf.cast(rows, tf.float32)
+    found = []
+    for step in (0, 11, 12, 30):
+        method.optimizer.iterations.assign(step)
+        found.append(float(method.objective({"projections": rows})[0]))
+    method.queues.clear()
+    alone = float(method.objective({"projections": rows})[0])
+    assert found[:2] == pytest.approx([alone, alone], rel=1e-6)
+    assert found[2] == found[3] != pytest.approx(alone, rel=1e-4)
