@@ -6,7 +6,8 @@ the other. So an operation is compiled once and costs time only in views that dr
 recipe gives no chance is not compiled at all.
 
 A new operation needs a place in `ORDER` of `recipe`, its probability in a `View`, a column of
-`draw_further`, a part in `needs_further`, and a line in `_operations` and in `_plan`.
+`draw_further`, a part in `needs_further`, and a line in `_operations` and in `_plan`. A new strong
+operation needs none of these, see `strong`.
 """
 
 import functools
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from simclr_tf.data import augment
+from simclr_tf.data import augment, strong
 from simclr_tf.data.recipe import Recipe, View
 
 BLUR_RADII = (3, 6, 9)
@@ -27,7 +28,8 @@ NUM_DRAWS = 13
 # The columns of the further numbers, which SimCLR's views do without.
 SOLARIZE = 0
 NUM_FURTHER = 1
-_FURTHER_STREAM = 1  # folded into the seed, so that the numbers above stay what they are
+# Each is folded into the seed, so that the numbers above stay what they are.
+_FURTHER_STREAM, _STRONG_STREAM = 1, 2
 
 
 def draw(seed: tf.Tensor, number_of_views: int) -> tf.Tensor:
@@ -40,20 +42,36 @@ def draw(seed: tf.Tensor, number_of_views: int) -> tf.Tensor:
     return tf.random.stateless_uniform((number_of_views, NUM_DRAWS), seed)
 
 
-def draw_further(seed: tf.Tensor, number_of_views: int) -> tf.Tensor:
-    """Draw what some views need besides: float32 (number_of_views, NUM_FURTHER).
+def draw_further(seed: tf.Tensor, number_of_views: int, strong_draws: int = 0) -> tf.Tensor:
+    """Draw what some views need besides.
 
     Args:
       seed: int tensor (2,), the one that `draw` gets.
       number_of_views: that the numbers are for.
+      strong_draws: the most strong operations that a view draws.
+
+    Returns:
+      float32 (number_of_views, NUM_FURTHER + strong_draws * strong.NUM_DRAWS), uniform in [0, 1).
     """
-    seed = tf.random.experimental.stateless_fold_in(seed, _FURTHER_STREAM)
-    return tf.random.stateless_uniform((number_of_views, NUM_FURTHER), seed)
+
+    def uniform(stream, columns):
+        folded = tf.random.experimental.stateless_fold_in(seed, stream)
+        return tf.random.stateless_uniform((number_of_views, columns), folded)
+
+    further = uniform(_FURTHER_STREAM, NUM_FURTHER)
+    if not strong_draws:
+        return further
+    return tf.concat([further, uniform(_STRONG_STREAM, strong_draws * strong.NUM_DRAWS)], axis=1)
 
 
 def needs_further(recipe: Recipe) -> bool:
     """Whether a view may undergo something that is drawn by `draw_further`."""
-    return any(view.solarize_probability for view in recipe)
+    return any(view.solarize_probability or view.strong for view in recipe)
+
+
+def strong_draws(recipe: Recipe) -> int:
+    """The most strong operations that a view draws."""
+    return max(view.strong.draws if view.strong else 0 for view in recipe)
 
 
 def changes_anything(view: View) -> bool:
@@ -73,7 +91,7 @@ def distort(
     Args:
       crops: float32 (images, size, size, 3), the first view's of all images, then the second's, ...
       draws: float32 (images, views, NUM_DRAWS), see `draw`.
-      further: float32 (images, views, NUM_FURTHER), see `draw_further`.
+      further: float32 (images, views, NUM_FURTHER or more), see `draw_further`.
       recipe: what each view undergoes.
       white: the value of white in `crops`.
 
@@ -107,10 +125,11 @@ def _views(view, crops, draws, further, white):
     operations = list(_operations(view).values())
 
     def finished(crop_and_plan):
-        crop, steps, count, *arguments = crop_and_plan
+        crop, steps, count, numbers, *arguments = crop_and_plan
 
         def apply_next(done, planes):
-            branches = [functools.partial(operate, planes, *arguments) for operate in operations]
+            given = (planes, numbers[done], *arguments)
+            branches = [functools.partial(operate, *given) for operate in operations]
             return done + 1, tf.switch_case(steps[done], branches)
 
         def changed():
@@ -178,22 +197,25 @@ def _of_each(view, crops, *plan):
 
 
 def _operations(view):
-    """What may be done to planes, each a function of planes, factors and taps, by name.
+    """What may be done to planes, each a function of planes, own numbers, factors, taps, by name.
 
     The two directions of a blur are two operations, since the second wants the first's whole
     result at hand.
     """
 
     def jitter(index, operation):
-        return lambda planes, factors, _: augment.clip(operation(planes, factors[index]))
+        return lambda planes, _, factors, __: augment.clip(operation(planes, factors[index]))
 
     def blur(direction, radius):
-        def operate(planes, _, taps):
+        def operate(planes, _, __, taps):
             outside = taps.shape[0] // 2 - radius
             taps = taps[outside : taps.shape[0] - outside]
             return direction(planes, taps, view.blur_border)
 
         return operate
+
+    def with_own_numbers(operation):
+        return lambda planes, numbers, *_: operation(planes, numbers)
 
     found = {}
     if view.flip_probability:
@@ -216,29 +238,35 @@ def _operations(view):
             found[f"blur across {radius}"] = blur(augment.blur_across, radius)
     if view.solarize_probability:
         found["solarize"] = lambda planes, *_: augment.solarize(planes)
+    for name, operation in strong.operations(view.strong).items() if view.strong else ():
+        found[f"strong {name}"] = with_own_numbers(operation)
     return found
 
 
 def _plan(view, draws, further):
-    """What each of n views undergoes, from draws (n, NUM_DRAWS) and (n, NUM_FURTHER).
+    """What each of n views undergoes, from draws (n, NUM_DRAWS) and (n, NUM_FURTHER or more).
 
     Returns:
       The places of its operations in `_operations`, in their order, int32 (n, operations), the
-      number of them that were drawn (n,), the factors of its jitter (n, 4), and the taps of its
-      blur.
+      number of them that were drawn (n,), each operation's own numbers (n, operations,
+      strong.NUM_ARGUMENTS, or 0 where no operation has some), the factors of its jitter (n, 4),
+      and the taps of its blur.
     """
     sigma, radii = blur_sigma(draws, view), blur_radii(view)
     places = {name: i for i, name in enumerate(_operations(view))}
+    none = tf.zeros((sigma.shape[0], strong.NUM_ARGUMENTS if view.strong else 0))
     planned = []
 
     def add(drawn, probability, *steps):
         if probability:
-            planned.extend((drawn < probability, step + tf.zeros_like(wider)) for step in steps)
+            planned.extend(
+                (drawn < probability, step + tf.zeros_like(wider), none) for step in steps
+            )
 
     wider = sum(tf.cast(5.0 * sigma > r + 1, tf.int32) for r in radii[:-1])
     wider *= tf.ones(sigma.shape, tf.int32)
     add(draws[:, FLIP], view.flip_probability, places.get("flip"))
-    for stage in view.order:
+    for stage in view.order if "strong" in view.order else (*view.order, "strong"):
         if stage == "jitter":
             order = tf.unstack(jitter_order(draws), axis=1)
             steps = [places.get("jitter 0", 0) + i for i in order]
@@ -249,13 +277,19 @@ def _plan(view, draws, further):
             down = places.get(f"blur down {radii[0]}", 0) + 2 * wider
             steps = (places.get("clip"), down, down + 1)
             add(draws[:, BLUR], view.blur_probability, *steps)
-        else:
+        elif stage == "solarize":
             add(further[:, SOLARIZE], view.solarize_probability, places.get("solarize"))
-    drawn, steps = (tf.stack(column, axis=1) for column in zip(*planned, strict=True))
+        elif view.strong:
+            applied, steps, numbers = strong.plan(view.strong, further[:, NUM_FURTHER:], view.size)
+            steps += len(places) - len(strong.operations(view.strong))  # they are the last ones
+            columns = (tf.unstack(column, axis=1) for column in (applied, steps, numbers))
+            planned.extend(zip(*columns, strict=True))
+    drawn, steps, numbers = (tf.stack(column, axis=1) for column in zip(*planned, strict=True))
     drawn_first = tf.argsort(tf.cast(~drawn, tf.int32), axis=1, stable=True)
     return (
         tf.gather(steps, drawn_first, axis=1, batch_dims=1),
         tf.reduce_sum(tf.cast(drawn, tf.int32), axis=1),
+        tf.gather(numbers, drawn_first, axis=1, batch_dims=1),
         jitter_factors(draws, view),
         augment.blur_taps(radii[-1], sigma),
     )

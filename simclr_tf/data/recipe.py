@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from simclr_tf.data.rand_augment import StrongOperations
 from simclr_tf.errors import UserError
 from simclr_tf.flag import flag
 
-# What a view may undergo after its crop, in this order where it says no other.
+# What a view may undergo after its crop, in this order where it says no other. Strong operations
+# come last, where an order does not name them ("strong").
 ORDER = ("jitter", "grayscale", "blur", "solarize")
 _CHOICES = {
     "fit": ("sampler", "clamp", "tries"),
@@ -50,7 +52,8 @@ class View:
       blur_border: what lies outside of the view: "zeros", the "edge", or the view "reflected".
       blur_sigma_per: whether sigma is drawn for each "image", or once for each "batch".
       solarize_probability: of inverting what is brighter than one half.
-      order: in which they come: all of `ORDER`.
+      strong: strong operations that are drawn besides, if any.
+      order: in which they come: all of `ORDER`, and "strong" where that is not last.
       crop_drawn_first: which of two streams of random numbers is the crop's. Fine-tuning, which
         only crops and flips, takes the first.
 
@@ -78,6 +81,7 @@ class View:
     blur_border: str = "zeros"
     blur_sigma_per: str = "image"
     solarize_probability: float = 0.0
+    strong: StrongOperations | None = None
     order: tuple[str, ...] = ORDER
     crop_drawn_first: bool = False
 
@@ -88,8 +92,13 @@ class View:
                     f"{name} of a view is one of {', '.join(choices)}. "
                     f"Received: {getattr(self, name)}."
                 )
-        if sorted(self.order) != sorted(ORDER):
-            raise UserError(f"The order of a view has all of {', '.join(ORDER)}: {self.order}.")
+        if sorted({*self.order, "strong"}) != sorted((*ORDER, "strong")) or (
+            len(set(self.order)) < len(self.order)
+        ):
+            raise UserError(
+                f"The order of a view has all of {', '.join(ORDER)}, each once, and may have "
+                f"strong: {self.order}."
+            )
         probabilities = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         for name, value in probabilities.items():
             if name.endswith("_probability") and not 0 <= value <= 1:
@@ -117,7 +126,8 @@ class View:
         if self.area is None:
             return f"{self.size} px, as in evaluation"
         low, high = self.area
-        return f"{self.size} px, {100 * low:.3g}-{100 * high:.3g}%"
+        strong = ", strong" if self.strong else ""
+        return f"{self.size} px, {100 * low:.3g}-{100 * high:.3g}%{strong}"
 
 
 Recipe = tuple[View, ...]

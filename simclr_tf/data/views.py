@@ -49,7 +49,7 @@ def draw_views(image_shape: tf.Tensor, seed: tf.Tensor, recipe: Recipe) -> tuple
 
     Returns:
       The boxes of the crops, int32 (views, 4), and the numbers that `finish_views` wants: float32
-      (views, distort.NUM_DRAWS) and (views, distort.NUM_FURTHER).
+      (views, distort.NUM_DRAWS) and (views, distort.NUM_FURTHER or more).
     """
     number = len(recipe)
     seeds = tf.unstack(tf.random.split(seed, 1 + number))
@@ -60,7 +60,7 @@ def draw_views(image_shape: tf.Tensor, seed: tf.Tensor, recipe: Recipe) -> tuple
     boxes = [_box(view, image_shape, crop_seed) for view, crop_seed in zip(recipe, crop_seeds)]
     further = tf.zeros((number, distort.NUM_FURTHER))
     if distort.needs_further(recipe):
-        further = distort.draw_further(draws_seed, number)
+        further = distort.draw_further(draws_seed, number, distort.strong_draws(recipe))
     return tf.stack(boxes), (distort.draw(draws_seed, number), further)
 
 
@@ -121,7 +121,7 @@ def finish_views(
 
     Args:
       crops: a tensor for each view, float32 (images, size, size, 3).
-      draws: float32 (images, views, distort.NUM_DRAWS) and (images, views, distort.NUM_FURTHER).
+      draws: of all images, see `draw_views`: float32 (images, views, ...) each.
       recipe: the views.
       white: the value of white in `crops`.
 
