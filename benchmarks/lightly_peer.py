@@ -5,6 +5,10 @@ import os
 from collections.abc import Callable
 
 FEATURES = 512  # of a ResNet-18
+METHODS = (
+    *("simclr", "simclr_memory", "moco_v1", "moco", "byol", "simsiam", "barlow_twins", "vicreg"),
+    "swav",
+)
 
 
 def build(
@@ -110,8 +114,8 @@ def objective(method: str, encoder, queue_size: int, target_decay: float) -> tup
 
     def swav(a, b):
         predictor.normalize()
-        rows = (nn.functional.normalize(network(view), dim=1) for view in (a, b))
-        return criterion([predictor(row) for row in rows], [])
+        rows = nn.functional.normalize(network(torch.cat([a, b])), dim=1)
+        return criterion(list(predictor(rows).chunk(2)), [])
 
     memory = {"memory_bank_size": (queue_size, 128)}
     loss_of, criterion = {

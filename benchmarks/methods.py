@@ -108,12 +108,14 @@ def worker(contestant: str, method: str, batch_size: int, steps: int, **of_ours)
 
 def rows(methods: list[str] | None) -> dict[str, tuple[str, dict]]:
     """The rows of the table: of each its method, and flags of ours."""
+    from lightly_peer import METHODS as OF_LIGHTLY
+
     from simclr_tf.methods import METHODS
 
     found = {}
-    for method in methods or METHODS:
-        if method not in METHODS:
-            raise SystemExit(f"--methods are of {', '.join(METHODS)}. Received: {method}.")
+    for method in methods or OF_LIGHTLY:
+        if method not in OF_LIGHTLY:
+            raise SystemExit(f"--methods are of {', '.join(OF_LIGHTLY)}. Received: {method}.")
         if "bn_groups" in {field.name for field in dataclasses.fields(METHODS[method].Flags)}:
             for groups in (1, 8):
                 found[f"{method}, bn_groups={groups}"] = method, {"bn_groups": groups}

@@ -31,6 +31,7 @@ PLANS = {
     "digits": (DIGITS, 250, 22, 0.25),
     "cifar10_barlow_twins": (CIFAR10, 19_532, 0, 0.24),
     "cifar10_byol": (CIFAR10, 195_313, 1_953, 2.0),
+    "cifar10_clsa": (CIFAR10, 19_532, 0, 0.24),
     "cifar10_moco": (CIFAR10, 19_532, 0, 0.24),
     "cifar10_moco_v1": (CIFAR10, 19_532, 0, 0.06),
     "cifar10_simclr_memory": (CIFAR10, 97_657, 976, 4.525483),
@@ -41,6 +42,9 @@ PLANS = {
     "imagenet_barlow_twins_linear": (IMAGENET, 500_456, 0, 0.3),
     "imagenet_byol": (IMAGENET, 312_785, 3_127, 3.2),
     "imagenet_byol_linear": (IMAGENET, 100_092, 0, 0.2),
+    "imagenet_clsa": (IMAGENET, 1_000_912, 0, 0.03),
+    "imagenet_clsa_linear": (IMAGENET, 500_456, 0, 10.0),
+    "imagenet_clsa_multi": (IMAGENET, 1_000_912, 0, 0.03),
     "imagenet_moco": (IMAGENET, 1_000_912, 0, 0.03),
     "imagenet_moco_linear": (IMAGENET, 500_456, 0, 30.0),
     "imagenet_moco_v1": (IMAGENET, 1_000_912, 0, 0.03),
@@ -112,6 +116,8 @@ MOCO = dict(optimizer="sgd", global_bn=False, momentum=0.9, proj_out_dim=128, sy
 MOCO_IMAGENET = MOCO | dict(weight_decay=1e-4, queue_size=65_536, target_decay=0.999)
 MOCO_CIFAR10 = MOCO | dict(weight_decay=5e-4, target_decay=0.99, temperature=0.1, bn_groups=8)
 MOCO_CIFAR10 |= dict(use_blur=False, min_crop_area=0.08, schedule="cosine", schedule_by="epoch")
+CLSA = dict(method="clsa", optimizer="sgd", global_bn=False, temperature=0.2, weight_decay=1e-4)
+CLSA |= dict(divergence_weight=1.0, divergence_temperature=0.2, strong_operations=5)
 OUTSIDE = dict(optimizer="lars", lars_rate_outside=True, weight_decay=1e-6, final_rate=0.001)
 SWAV = dict(method="swav", optimizer="larc", weight_decay=1e-6, final_rate=0.001, small_crops=6)
 SWAV |= dict(prototypes=3000, temperature=0.1, epsilon=0.05, small_crop_size=96)
@@ -120,6 +126,8 @@ SETTINGS |= {
     "cifar10_barlow_twins": PLAIN | dict(method="barlow_twins", projector="2048-2048-2048"),
     "cifar10_byol": dict(method="byol", lars_rate_outside=True, weight_decay=1e-6, use_blur=False)
     | dict(target_decay=0.996, min_crop_area=0.2),
+    "cifar10_clsa": dict(method="clsa", crop_sizes="", pick_weak="0", pick_strong="1")
+    | dict(queue_size=8192, target_decay=0.99, temperature=0.1, weight_decay=5e-4),
     "cifar10_moco": MOCO_CIFAR10 | dict(method="moco", mlp=True, queue_size=8192),
     "cifar10_moco_v1": MOCO_CIFAR10
     | dict(method="moco_v1", mlp=False, aug_plus=True, queue_size=4096),
@@ -135,6 +143,9 @@ SETTINGS |= {
     "imagenet_byol": dict(method="byol", lars_rate_outside=True, weight_decay=1.5e-6)
     | dict(target_decay=0.996, proj_hidden_dim=4096, proj_out_dim=256, predictor_dim=4096),
     "imagenet_byol_linear": FROZEN | dict(optimizer="momentum", weight_decay=0.0),
+    "imagenet_clsa": CLSA | dict(crop_sizes="224,96", pick_weak="0", pick_strong="1"),
+    "imagenet_clsa_linear": FROZEN | dict(optimizer="sgd", schedule_by="epoch", final_rate=0.001),
+    "imagenet_clsa_multi": CLSA | dict(pick_weak="0,1,2,3,4", pick_strong="0,1,2,3,4"),
     "imagenet_moco": MOCO_IMAGENET
     | dict(method="moco", temperature=0.2, mlp=True, aug_plus=True, schedule_by="epoch"),
     "imagenet_moco_linear": FROZEN

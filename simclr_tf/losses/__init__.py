@@ -2,6 +2,7 @@
 
 from simclr_tf.losses.clustering import sinkhorn, swapped_prediction
 from simclr_tf.losses.distillation import distillation_loss
+from simclr_tf.losses.divergence import divergence
 from simclr_tf.losses.info_nce import info_nce
 from simclr_tf.losses.nt_xent import (
     chance_level,
@@ -19,6 +20,7 @@ __all__ = [
     "chance_level",
     "contrastive_metrics",
     "distillation_loss",
+    "divergence",
     "info_nce",
     "mean_over_labelled",
     "nt_xent",

@@ -6,6 +6,9 @@ METHODS is what --method chooses from; no other place names the methods.
 from simclr_tf.methods.barlow_twins import BarlowTwins
 from simclr_tf.methods.base import Method
 from simclr_tf.methods.byol import BYOL
+from simclr_tf.methods.clsa import CLSA
+from simclr_tf.methods.clsa_byol import CLSABYOL
+from simclr_tf.methods.clsa_simclr import CLSASimCLR
 from simclr_tf.methods.moco import MoCo
 from simclr_tf.methods.moco_v1 import MoCoV1
 from simclr_tf.methods.simclr import SimCLR
@@ -25,10 +28,16 @@ METHODS: dict[str, type[Method]] = {
     "barlow_twins": BarlowTwins,
     "vicreg": VICReg,
     "swav": SwAV,
+    "clsa": CLSA,
+    "clsa_simclr": CLSASimCLR,
+    "clsa_byol": CLSABYOL,
 }
 
 __all__ = [
     "BYOL",
+    "CLSA",
+    "CLSABYOL",
+    "CLSASimCLR",
     "DEFAULT_METHOD",
     "METHODS",
     "BarlowTwins",

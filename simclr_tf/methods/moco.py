@@ -4,7 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from simclr_tf.data.recipe import torchvision_view
+from simclr_tf.data.recipe import View, ViewFlags, torchvision_view
 from simclr_tf.devices import replicas
 from simclr_tf.errors import UserError
 from simclr_tf.flag import flag
@@ -19,8 +19,8 @@ from simclr_tf.models.batch_norm import statistics
 
 
 @dataclasses.dataclass(frozen=True)
-class Flags(SmallCropFlags):
-    """MoCo v2: its queue, its momentum encoder, its loss, and its small views."""
+class MomentumFlags:
+    """A queue, a momentum encoder and a loss."""
 
     proj_out_dim: int = flag(128, "Width of queries and keys.", at_least=1, at_most=2**20)
     queue_size: int = flag(65_536, "Keys in the queue.", at_least=1, at_most=2**24)
@@ -30,15 +30,21 @@ class Flags(SmallCropFlags):
     temperature: float = flag(0.2, "Temperature of the contrastive loss.", above=0)
     mlp: bool = flag(True, "Whether the projection head has a hidden layer.")
     aug_plus: bool = flag(True, "Whether views are those of MoCo v2, or of v1.")
-    symmetric: bool = flag(
-        False, "Let both views be query and key, and add both losses; the queue gets both keys."
-    )
     bn_groups: int = flag(
         8,
         "Where batch norm is not global: parts of a batch with statistics of their own, which "
         "replicas share; on 8 replicas each has one, on one device image i is in part i mod 8.",
         at_least=1,
         at_most=2**16,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags(MomentumFlags, SmallCropFlags):
+    """MoCo v2: its queue, its momentum encoder, its loss, and its small views."""
+
+    symmetric: bool = flag(
+        False, "Let both views be query and key, and add both losses; the queue gets both keys."
     )
 
 
@@ -74,16 +80,21 @@ class MoCo(Method):
 
     @classmethod
     def recipe(cls, flags, view):
-        changes = {}
-        if not flags.aug_plus:
-            changes = dict(
-                jitter_probability=1.0,
-                jitter=(0.4, 0.4, 0.4, 0.4),
-                blur_probability=0.0,
-                order=("grayscale", "jitter", "blur", "solarize"),
-            )
-        large = torchvision_view(view.image_size, **changes)
+        large = cls.large_view(flags, view)
         return (large, large, *small_views(flags, large))
+
+    @classmethod
+    def large_view(cls, flags: MomentumFlags, view: ViewFlags) -> View:
+        """A view of --image_size, as --aug_plus says."""
+        if flags.aug_plus:
+            return torchvision_view(view.image_size)
+        return torchvision_view(
+            view.image_size,
+            jitter_probability=1.0,
+            jitter=(0.4, 0.4, 0.4, 0.4),
+            blur_probability=0.0,
+            order=("grayscale", "jitter", "blur", "solarize"),
+        )
 
     @classmethod
     def projector(cls, flags):

@@ -40,6 +40,7 @@ SMALL = {
     "queue_start_epoch": 0,
     "small_crops": 1,
     "small_crop_size": 8,
+    "crop_sizes": "12,8",
 }
 
 

@@ -18,7 +18,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from simclr_tf import losses, optimizers
 from simclr_tf.backend import keras
-from simclr_tf.methods import BYOL, Method, MoCo, MoCoV1, SimSiam, SwAV
+from simclr_tf.devices import replicas
+from simclr_tf.methods import BYOL, CLSA, Method, MoCo, MoCoV1, SimSiam, SwAV
 from simclr_tf.models.batch_norm import BatchNormalization
 from simclr_tf.models.heads import Head
 from simclr_tf.training.plan import Plan
@@ -378,6 +379,61 @@ def swav(strategy):
     return run(method, strategy, steps, before_step, of_layers)
 
 
+def clsa(strategy, case):
+    """The losses of CLSA on features that are given, and what becomes of its queue."""
+    data = {k.removeprefix(f"{case}/"): v for k, v in RECORDED.items() if k.startswith(f"{case}/")}
+    temperature, of_divergence, weight = map(float, data["settings"])
+    size, width = data["queue_before"].shape
+    picks = [",".join(map(str, data[f"pick_{kind}"])) for kind in ("weak", "strong")]
+    flags = CLSA.Flags(
+        proj_out_dim=width,
+        queue_size=size,
+        temperature=temperature,
+        divergence_temperature=of_divergence,
+        divergence_weight=weight,
+        pick_weak=picks[0],
+        pick_strong=picks[1],
+    )
+    number = strategy.num_replicas_in_sync
+    with strategy.scope():
+        network = TinyNetwork("vector", CLSA.projector(flags), global_bn=False)
+        method = CLSA(network, flags)
+        method.queue.rows.assign(data["queue_before"])
+
+    @tf.function
+    def step(shown):
+        def of_replica(shown):
+            key, *queries = shown
+            with tf.GradientTape() as tape:
+                tape.watch(queries)
+                rows = tf.math.l2_normalize(tf.stack(queries, axis=1), axis=-1)
+                keys = tf.math.l2_normalize(key, axis=-1)[:, tf.newaxis]
+                loss, values = method.objective({"queries": rows, "keys": keys})
+            method.queue.push(replicas.gather(keys[:, 0]))
+            return values | {"total_loss": loss}, tape.gradient(loss, queries)
+
+        return strategy.run(of_replica, args=(shown,))
+
+    found = []
+    for i in range(len(data["k"])):
+        queries = [
+            data[f"q_{kind}"][i][v] for kind in ("weak", "strong") for v in data[f"pick_{kind}"]
+        ]
+
+        def share(context, rows=(data["k"][i], *queries)):
+            n = len(rows[0]) // number
+            start = context.replica_id_in_sync_group * n
+            return tuple(tf.constant(view[start : start + n]) for view in rows)
+
+        values, gradients = step(strategy.experimental_distribute_values_from_function(share))
+        local = strategy.experimental_local_results
+        row = {f"metric/{name}": np.stack(local(value)) for name, value in values.items()}
+        row["gradients"] = np.stack([np.stack(local(g)) for g in gradients], axis=1)
+        row |= {"queue": method.queue.rows.numpy(), "pointer": method.queue.next_row.numpy()}
+        found.append(row)
+    return {name: np.stack([row[name] for row in found]) for name in found[0]}
+
+
 def sinkhorn(strategy):
     """Assignments of a batch that replicas share."""
     scores = RECORDED["swav/sinkhorn/scores"]
@@ -435,6 +491,8 @@ CASES = {
     "simsiam/fixed0": lambda strategy: simsiam(strategy, fixed=False),
     "simsiam/fixed1": lambda strategy: simsiam(strategy, fixed=True),
     "swav": swav,
+    "clsa/single": lambda strategy: clsa(strategy, "clsa/single"),
+    "clsa/multi_two_replicas": lambda strategy: clsa(strategy, "clsa/multi_two_replicas"),
     "sinkhorn": sinkhorn,
     "barlow": lambda strategy: pure(strategy, "barlow"),
     "vicreg": lambda strategy: pure(strategy, "vicreg"),

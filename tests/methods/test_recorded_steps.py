@@ -19,6 +19,7 @@ def of_two(tmp_path_factory):
     """What two replicas compute."""
     output = tmp_path_factory.mktemp("recorded") / "found.npz"
     cases = ["moco/v2_two_replicas", "byol", "sinkhorn", "barlow", "vicreg"]
+    cases += ["clsa/multi_two_replicas"]
     command = [sys.executable, str(HERE / "recorded_steps.py"), str(output), "2", *cases]
     subprocess.run(command, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}, check=True)
     arrays = np.load(output)
@@ -126,6 +127,27 @@ def test_simsiam(fixed):
         close(np.swapaxes(values, 1, -1), expected, 1e-4, name)
         compared += 1
     assert compared == 21
+
+
+@pytest.mark.parametrize("case", ["clsa/single", "clsa/multi_two_replicas"])
+def test_clsa(case, of_two):
+    two = case.endswith("two_replicas")
+    found = of_two(case) if two else CASES[case](tf.distribute.get_strategy())
+    recorded = {k.removeprefix(f"{case}/"): v for k, v in RECORDED.items() if k.startswith(case)}
+    for name, key in (
+        ("contrast_loss", "contrastive_losses"),
+        ("divergence_loss", "ddm_losses"),
+        ("total_loss", "total_loss"),
+    ):
+        expected = recorded[key].reshape(*recorded[key].shape[:2], -1).sum(-1)
+        close(found[f"metric/{name}"].T, expected, 1e-5, name)
+    of_views = [
+        recorded[f"grad_{kind}"][:, :, recorded[f"pick_{kind}"]] for kind in ("weak", "strong")
+    ]
+    expected = np.concatenate(of_views, axis=2)  # (replicas, steps, views, n, dim)
+    close(np.swapaxes(found["gradients"], 0, 1), expected, 1e-5, "gradients")
+    close(found["queue"], recorded["queue_after"], 1e-6, "queue")
+    np.testing.assert_array_equal(found["pointer"], recorded["pointer_after"])
 
 
 def test_swav():
