@@ -67,6 +67,7 @@ FLOORS = (
         "simclr_tf.data.graph_call",
         "simclr_tf.data.holdout",
         "simclr_tf.data.service",
+        "simclr_tf.data.strong",
         "simclr_tf.devices",
         "simclr_tf.models",
         "simclr_tf.optimizers",
@@ -74,7 +75,7 @@ FLOORS = (
     ("simclr_tf.labels", "simclr_tf.outputs"),
     ("simclr_tf.paths",),
     ("simclr_tf.remote",),
-    ("simclr_tf.data.recipe", "simclr_tf.flag_help"),
+    ("simclr_tf.data.rand_augment", "simclr_tf.data.recipe", "simclr_tf.flag_help"),
     ("simclr_tf.backend", "simclr_tf.flag", "simclr_tf.json_files", "simclr_tf.unfinished"),
     ("simclr_tf.errors",),
 )

@@ -29,9 +29,9 @@ def autocontrast(planes: tf.Tensor) -> tf.Tensor:
         _levels(extreme(extreme(planes, axis=1, keepdims=True), axis=2, keepdims=True))
         for extreme in (tf.reduce_min, tf.reduce_max)
     )
-    low = tf.where(high > low, low, 0.0)
-    high = tf.where(high > low, high, 255.0)
-    return augment.clip((planes - low / 255.0) * (255.0 / (high - low)))
+    varied = high > low
+    low, extent = tf.where(varied, low, 0.0), tf.where(varied, high - low, 255.0)
+    return augment.clip((planes - low / 255.0) * (255.0 / extent))
 
 
 def equalize(planes: tf.Tensor) -> tf.Tensor:
