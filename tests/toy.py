@@ -16,16 +16,26 @@ from unittest import mock
 
 sys.path.append(str(pathlib.Path(__file__).parent.parent))
 
-from simclr_tf.models.resnet import DEPTHS
+from simclr_tf.models.blocks import BasicBlock
+from simclr_tf.models.resnet import DEPTHS, ResNet
 
 TOY = (False, (0, 0, 0, 1))
 CONVOLUTIONS = 4  # of the stem, and of the block and its shortcut; ResNet-18 has 21
 
 
+class NarrowBlock(BasicBlock):
+    """A basic block with 64 channels inside: a seventh of its weights and of its work."""
+
+    def __init__(self, filters: int, **kwargs):
+        super().__init__(filters, **kwargs)
+        self.convolution1.filters = 64  # read when the layer is built
+
+
 @contextlib.contextmanager
 def in_place_of_resnet_18() -> Iterator[None]:
     """Networks of depth 18 are toys in this context."""
-    with mock.patch.dict(DEPTHS, {18: TOY}):
+    module = sys.modules[ResNet.__module__]
+    with mock.patch.dict(DEPTHS, {18: TOY}), mock.patch.object(module, "BasicBlock", NarrowBlock):
         yield
 
 

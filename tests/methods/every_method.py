@@ -69,6 +69,11 @@ def recipe_of(config: configuration.ExperimentConfig) -> Recipe:
     return pretraining.recipe_of(config)
 
 
+def is_global(name: str, kind: str) -> bool:
+    """Whether batch statistics are those of all replicas: usually the method's default."""
+    return config_of(name).model.global_bn == (kind == "usual")
+
+
 def build(name: str, **flags) -> Method:
     """The method with its network and optimizer, ready for a step; always the same weights."""
     keras.utils.set_random_seed(0)

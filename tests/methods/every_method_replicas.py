@@ -1,6 +1,8 @@
 """Two steps of every method on logical devices: writes losses, embeddings and weights.
 
-python every_method_replicas.py FOLDER REPLICAS
+python every_method_replicas.py FOLDER REPLICAS KIND
+
+The kind of batch statistics: "usual", the method's default, or "unusual".
 """
 
 import pathlib
@@ -17,7 +19,7 @@ import toy  # noqa: E402
 from simclr_tf.models.batch_norm import statistics  # noqa: E402
 
 
-def main(folder, count):
+def main(folder, count, kind):
     count = int(count)
     (cpu,) = tf.config.list_physical_devices("CPU")
     devices = [tf.config.LogicalDeviceConfiguration()] * count
@@ -26,9 +28,8 @@ def main(folder, count):
     strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(count)])
     for name in every_method.NAMES:
         every_method.register(name)
-        for kind in ("global", "local"):
-            found = arrays(name, strategy, global_bn=kind == "global")
-            np.savez(pathlib.Path(folder) / f"{name}-{kind}-{count}.npz", **found)
+        found = arrays(name, strategy, global_bn=every_method.is_global(name, kind))
+        np.savez(pathlib.Path(folder) / f"{name}-{count}.npz", **found)
 
 
 def arrays(name, strategy, global_bn):

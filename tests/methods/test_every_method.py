@@ -19,7 +19,8 @@ from every_method import IMAGES, LABELS, NAMES
 import simclr_tf
 from simclr_tf.errors import UserError
 from simclr_tf.experiment import config as configuration
-from simclr_tf.experiment import method_flags, parts
+from simclr_tf.experiment import method_flags, parts, protocols
+from simclr_tf.experiment.inputs import open_inputs
 from simclr_tf.flag import flag_fields
 from simclr_tf.methods import METHODS
 
@@ -27,15 +28,29 @@ HERE = pathlib.Path(__file__).parent
 pytestmark = pytest.mark.usefixtures("toy_encoder")
 
 
-@pytest.fixture(autouse=True)
-def registered(monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def registered():
     """The method of the tests is one of METHODS for the duration."""
-    monkeypatch.setitem(METHODS, "example", every_method.Example)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(METHODS, "example", every_method.Example)
+        yield
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(scope="module", params=NAMES)
 def name(request):
+    """All tests of a method follow each other, so that they share what is built of it."""
     return request.param
+
+
+# For what hardly depends on the method; the others are slow.
+simplest_and_example = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("simclr", "example") else pytest.mark.slow)
+        for name in NAMES
+    ],
+    indirect=True,
+)
 
 
 def labelled_batch(name, seed=0):
@@ -44,13 +59,38 @@ def labelled_batch(name, seed=0):
     return views, tf.constant(LABELS), tf.range(IMAGES, dtype=tf.int64)
 
 
-def steps(method, data, count):
+def arrays(variables):
+    return [variable.numpy() for variable in variables]
+
+
+def steps(method, step, data, count):
     """The losses of training steps on the same batch."""
-    step, losses = tf.function(method.train_step), []
+    losses = []
     for _ in range(count):
         method.reset_means()
         losses.append(float(step(data)["total_loss"]))
     return losses
+
+
+@pytest.fixture(scope="module")
+def untrained(name):
+    """A method, and what it computed of a batch at once and eagerly."""
+    method = every_method.build(name)
+    computed = method.values_and_gradients(*labelled_batch(name))
+    return method, computed, arrays(method.non_trainable_variables)
+
+
+@pytest.fixture(scope="module")
+def trained(name):
+    """A method after forty steps: its variables at first and after five, and all losses."""
+    method = every_method.build(name)
+    variables = [*method.trained_variables, *method.non_trainable_variables]
+    step, data = tf.function(method.train_step), labelled_batch(name)
+    first = arrays(variables)
+    losses = steps(method, step, data, 5)
+    fifth = arrays(variables)
+    losses += steps(method, step, data, 35)
+    return method, list(zip(variables, first, fifth, strict=True)), losses
 
 
 def test_its_flags_and_metrics_are_documented(name):
@@ -74,31 +114,25 @@ def test_its_views_have_the_sizes_of_its_recipe(name):
     recipe = every_method.recipe_of(config)
     assert recipe[0].size == config.view.image_size
     dataset = parts.open_training_dataset(configuration.from_dict({"dataset": "digits"}))
-    batches = parts.training_batches(config, dataset, recipe, batch_size=4)
-    views, labels = next(iter(batches))
+    batches = parts.training_batches(config, dataset, recipe, batch_size=4, numbers=True)
+    views, labels, numbers = next(iter(batches))
     assert [view.shape for view in views] == [(4, v.size, v.size, 3) for v in recipe]
     assert labels.shape == (4,)
-    numbered = parts.training_batches(config, dataset, recipe, batch_size=4, numbers=True)
-    *_, numbers = next(iter(numbered))
     assert numbers.dtype == tf.int64 and len(set(numbers.numpy())) == 4
 
 
-def test_five_steps_change_all_that_is_trained(name):
-    method = every_method.build(name)
-    variables = [*method.trained_variables, *method.non_trainable_variables]
-    before = [variable.numpy() for variable in variables]
-    data = labelled_batch(name)
-    steps(method, data, 5)
+def test_five_steps_change_all_that_is_trained(trained):
+    method, variables, _ = trained
     factor = method.rate_factor or (lambda variable: None)
-    for variable, start in zip(variables, before, strict=True):
+    for variable, first, fifth in variables:
         if factor(variable) is None:
-            assert np.any(variable.numpy() != start), variable.name
+            assert np.any(fifth != first), variable.name
     decayed = {id(v) for v in method.decayed_variables}
     assert decayed <= {id(v) for v in method.trained_variables}
 
 
-def test_no_gradient_reaches_what_is_not_trained(name):
-    method = every_method.build(name)
+def test_no_gradient_reaches_what_is_not_trained(name, untrained):
+    method, *_ = untrained
     views, labels, numbers = labelled_batch(name)
     trained = {id(v) for v in method.trained_variables}
     others = [v for v in method.trainable_variables if id(v) not in trained]
@@ -110,8 +144,8 @@ def test_no_gradient_reaches_what_is_not_trained(name):
     assert {rows.dtype for rows in embeddings.values()} == {tf.float32}
 
 
-def test_the_probe_sends_nothing_into_the_encoder(name):
-    method = every_method.build(name)
+def test_the_probe_sends_nothing_into_the_encoder(name, untrained):
+    method, *_ = untrained
     views, labels, numbers = labelled_batch(name)
     head = {id(v) for v in method.network.supervised_head.trainable_variables}
     body = [v for v in method.trained_variables if id(v) not in head]
@@ -125,25 +159,19 @@ def test_the_probe_sends_nothing_into_the_encoder(name):
         np.testing.assert_array_equal(gradient, np.zeros(gradient.shape))
 
 
-def test_the_loss_falls_on_the_same_views(name):
-    method = every_method.build(name)
-    data = labelled_batch(name)
-    losses = steps(method, data, 40)  # the first ones fill a queue
+def test_the_loss_falls_on_the_same_views(trained):
+    _, _, losses = trained  # the first ones fill a queue
     assert np.mean(losses[-3:]) < np.mean(losses[8:11])
 
 
-def test_one_slice_equals_the_plain_step(name):
+def test_one_slice_equals_the_plain_step(name, untrained):
     if not METHODS[name].sliceable:
         with pytest.raises(UserError, match="cannot embed a batch in slices"):
             every_method.build(name, micro_batch_size=IMAGES)
         return
-    views, labels, numbers = labelled_batch(name)
-    found = []
-    for size in (0, IMAGES):
-        method = every_method.build(name, micro_batch_size=size)
-        computed = tf.function(lambda m=method: m.values_and_gradients(views, labels, numbers))()
-        found.append((method, computed))
-    (plain, (embeddings, values, gradients)), (sliced, others) = found
+    _, (embeddings, values, gradients), moved = untrained
+    sliced = every_method.build(name, micro_batch_size=IMAGES)
+    others = tf.function(sliced.values_and_gradients)(*labelled_batch(name))
     assert embeddings.keys() == others[0].keys() and values.keys() == others[1].keys()
     for key, rows in embeddings.items():
         np.testing.assert_allclose(others[0][key], rows, rtol=1e-4, atol=1e-5)
@@ -152,7 +180,7 @@ def test_one_slice_equals_the_plain_step(name):
     for gradient, other in zip(gradients, others[2], strict=True):
         scale = max(np.abs(gradient).max(), 1e-3)
         np.testing.assert_allclose(other, gradient, rtol=0, atol=1e-4 * scale)
-    for a, b in zip(plain.non_trainable_variables, sliced.non_trainable_variables, strict=True):
+    for a, b in zip(moved, arrays(sliced.non_trainable_variables), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
@@ -182,24 +210,35 @@ def test_options_of_the_step_change_no_loss(name, option, tolerance):
 
 @pytest.fixture(scope="module")
 def of_replicas(tmp_path_factory):
-    """What 1 and 2 replicas compute, of every method."""
-    folder, programs = tmp_path_factory.mktemp("replicas"), {}
-    for count in (1, 2):
-        command = [sys.executable, str(HERE / "every_method_replicas.py"), str(folder), str(count)]
-        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-        programs[count] = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
-    for program in programs.values():
-        _, errors = program.communicate(timeout=900)
-        assert program.returncode == 0, errors.decode()[-3000:]
-    return folder
+    """The folder of what 1 and 2 replicas compute, of every method; of each kind once."""
+    folders = {}
+
+    def folder_of(kind):
+        if kind in folders:
+            return folders[kind]
+        folders[kind], programs = tmp_path_factory.mktemp("replicas"), []
+        for count in ("1", "2"):
+            program = str(HERE / "every_method_replicas.py")
+            command = [sys.executable, program, str(folders[kind]), count, kind]
+            environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+            programs.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE))
+        for program in programs:
+            _, errors = program.communicate(timeout=900)
+            assert program.returncode == 0, errors.decode()[-3000:]
+        return folders[kind]
+
+    return folder_of
 
 
-@pytest.mark.parametrize("kind", ["global", "local"])
+@pytest.mark.parametrize("kind", ["usual", pytest.param("unusual", marks=pytest.mark.slow)])
 def test_two_replicas_equal_one(name, kind, of_replicas):
-    """With statistics of each replica: one with groups of the same images."""
-    one, two = (np.load(of_replicas / f"{name}-{kind}-{count}.npz") for count in (1, 2))
+    """With the usual batch statistics of the method: those of all replicas, or of each.
+
+    With statistics of each replica: one with groups of the same images.
+    """
+    one, two = (np.load(of_replicas(kind) / f"{name}-{count}.npz") for count in (1, 2))
     assert set(one) == set(two) and len(one) > 10
-    ordered = ("rows", "next_row") if kind == "local" else ()  # a queue, by the images' order
+    ordered = () if every_method.is_global(name, kind) else ("rows", "next_row")  # by the images
     for key in [key for key in one if not key.partition(" ")[2].startswith(ordered or "-")]:
         scale = max(np.abs(one[key]).max(), 5e-3)
         np.testing.assert_allclose(two[key], one[key], rtol=0, atol=5e-4 * scale, err_msg=key)
@@ -207,66 +246,85 @@ def test_two_replicas_equal_one(name, kind, of_replicas):
 
 RUN = {name: every_method.SMALL[name] for name in every_method.SMALL.keys() - {"warmup_epochs"}}
 RUN |= {"train_steps": 4, "checkpoint_steps": 2}
+FINE = {"protocol": "linear", "mode": "train", "image_size": None}
+FEW = np.random.default_rng(0).uniform(size=(2, 12, 12, 3)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """The directory of a run of four steps of each method, once."""
-    runs = {}
-
-    def run_of(name):
-        if name not in runs:
-            runs[name] = tmp_path_factory.mktemp("runs") / name
-            assert training.run(runs[name], method=name, exported=True, **RUN) == 0
-        return runs[name]
-
-    return run_of
+def finished(name, tmp_path_factory):
+    """The directory of a run of four steps."""
+    directory = tmp_path_factory.mktemp("runs") / name
+    assert training.run(directory, method=name, **RUN) == 0
+    return directory
 
 
-def arrays_of(directory):
+def checkpoint_of(directory):
     """All numbers of the last checkpoint of a run."""
     reader = tf.train.load_checkpoint(str(directory / "ckpt-4"))
-    arrays = {key: np.asarray(reader.get_tensor(key)) for key in reader.get_variable_to_shape_map()}
-    return {key: array for key, array in arrays.items() if array.dtype.kind in "fi"}
+    found = {key: np.asarray(reader.get_tensor(key)) for key in reader.get_variable_to_shape_map()}
+    return {key: array for key, array in found.items() if array.dtype.kind in "fi"}
 
 
 def test_a_run_that_goes_on_in_the_middle_is_the_same(name, finished, tmp_path):
-    whole = arrays_of(finished(name))
-    directory = shutil.copytree(finished(name), tmp_path / "run")
+    whole = checkpoint_of(finished)
+    directory = shutil.copytree(finished, tmp_path / "run")
     for file in directory.glob("ckpt-4.*"):  # as after a kill at the step before
         file.unlink()
     assert training.run(directory, method=name, **RUN) == 0
-    again = arrays_of(directory)
+    again = checkpoint_of(directory)
     assert again.keys() == whole.keys()
     for key, array in whole.items():
         # Graphs of other runs may add up in another order: the last digit of a value.
         np.testing.assert_allclose(again[key], array, rtol=1e-6, atol=1e-9, err_msg=key)
 
 
-def test_it_can_be_loaded_and_is_exported(name, finished):
-    directory = finished(name)
-    network = simclr_tf.load(str(directory))
-    images = np.random.default_rng(0).uniform(size=(2, 12, 12, 3)).astype(np.float32)
-    features = network.features(images)
+def test_it_can_be_loaded(name, finished):
+    network = simclr_tf.load(str(finished))
+    features = network.features(FEW)
     assert features.shape == (2, network.encoder.feature_dim) and np.isfinite(features).all()
-    exported = simclr_tf.load(str(directory / "saved_model" / "4"))
-    np.testing.assert_allclose(exported.features(images), features, rtol=1e-5, atol=1e-6)
-    rows = training.rows(directory)
+    projector = METHODS[name].projector(every_method.config_of(name).method)
+    assert network.projections(FEW)[-1].shape == (2, projector[-1].units)
+    rows = training.rows(finished)
     assert set(METHODS[name].metrics_of) <= rows[-1].keys()
 
 
-def test_fine_tuning_takes_the_method_from_the_run(name, finished, tmp_path):
-    flags = {"checkpoint": str(finished(name)), "protocol": "linear", "mode": "train"}
-    assert training.finetune(tmp_path / "fine", **flags, train_steps=1, image_size=None) == 0
-    stored = training.RunDirectory(tmp_path / "fine").config()
-    assert stored["method"] == name
+@simplest_and_example
+def test_it_is_exported(name, finished, tmp_path):
+    directory = shutil.copytree(finished, tmp_path / "run")
+    assert training.run(directory, method=name, exported=True, **RUN) == 0  # nothing else to do
+    exported = simclr_tf.load(str(directory / "saved_model" / "4"))
+    features = simclr_tf.load(str(directory)).features(FEW)
+    np.testing.assert_allclose(exported.features(FEW), features, rtol=1e-5, atol=1e-6)
+
+
+def fine_tuned(directory, **flags):
+    """What finetune.py makes of the flags and of the checkpoint of a run; trains nothing."""
+    own = {"checkpoint": str(directory), "model_dir": str(directory.with_name("not there"))}
+    values = training.FINETUNING | FINE | own | flags
+    values = {name: value for name, value in values.items() if value is not None}
+    config = configuration.from_dict(values, configuration.FinetuneConfig)
+    config = protocols.complete(config, frozenset(values))
+    return open_inputs(config, frozenset(values))
+
+
+def test_fine_tuning_takes_the_method_from_the_run(name, finished):
+    inputs = fine_tuned(finished)
+    assert inputs.config.train.method == name
+    assert inputs.source.architecture == training.RunDirectory(finished).architecture()
     other = next(other for other in METHODS if other != name)
     with pytest.raises(UserError, match=f"--method={other} contradicts --checkpoint=.*={name}"):
-        training.finetune(tmp_path / "other", **flags, method=other, image_size=None)
+        fine_tuned(finished, method=other)
+
+
+@simplest_and_example
+def test_fine_tuning_stores_the_method_of_the_run(name, finished, tmp_path):
+    flags = FINE | {"checkpoint": str(finished), "model_dir": tmp_path / "fine"}
+    assert training.finetune(**flags, train_steps=1) == 0
+    assert training.RunDirectory(tmp_path / "fine").config()["method"] == name
 
 
 def test_a_command_has_the_flags_of_one_method(name, finished):
-    argv = ["run.py", "--mode=eval", f"--model_dir={finished(name)}"]
+    argv = ["run.py", "--mode=eval", f"--model_dir={finished}"]
     base = configuration.ExperimentConfig
     assert method_flags.asked_for(argv, base) is configuration.config_class(name)
     chosen = method_flags.asked_for(["run.py", f"--method={name}"], base)
