@@ -13,6 +13,7 @@ from simclr_tf.losses.nt_xent import (
 from simclr_tf.losses.redundancy import barlow_twins, vicreg
 from simclr_tf.losses.regression import byol, simsiam
 from simclr_tf.losses.supervised import mean_over_labelled, supervised_loss
+from simclr_tf.losses.triplets import margin_triplet, nt_logistic
 
 __all__ = [
     "barlow_twins",
@@ -22,7 +23,9 @@ __all__ = [
     "distillation_loss",
     "divergence",
     "info_nce",
+    "margin_triplet",
     "mean_over_labelled",
+    "nt_logistic",
     "nt_xent",
     "nt_xent_with_metrics",
     "simsiam",

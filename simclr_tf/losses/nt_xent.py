@@ -1,8 +1,6 @@
 """NT-Xent, the normalised temperature-scaled cross-entropy of SimCLR (arXiv 2002.05709, eq. 1).
 
-Notation: n images on this replica, N = n * replicas images in the global batch;
-a and b are the projections of the first and second view of this replica's images,
-A and B those of the global batch.
+Notation: n images on this replica, N = n * replicas images in the global batch; see `pairs`.
 """
 
 import math
@@ -11,6 +9,7 @@ import tensorflow as tf
 
 from simclr_tf.devices import replicas
 from simclr_tf.losses.nt_xent_tiled import TIE, tiled_loss_and_metrics
+from simclr_tf.losses.pairs import pairs_of, rows_of
 
 MASKED_LOGIT = -1e9
 TILED_FROM = 1024 * 1024
@@ -21,6 +20,7 @@ def nt_xent(
     temperature: float = 0.1,
     hidden_norm: bool = True,
     memory: tf.Tensor | None = None,
+    negatives: str = "both",
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Contrastive loss of two views against all other images of the global batch.
 
@@ -35,6 +35,7 @@ def nt_xent(
       hidden_norm: Whether to l2-normalise the rows, so that similarities are cosines.
       memory: (K, d) float32, further negatives of every row, the same on all replicas. They are
         taken as they are, and no gradient reaches them.
+      negatives: "both" views of other images, or only those of the "other_view" of each row.
 
     Returns:
       loss: float32 scalar, the mean over images of the SUM of both directions (view 1
@@ -44,28 +45,24 @@ def nt_xent(
       labels: (n, 2N) float32, one-hot: the column of the row's own image in
         (logits_ab, logits_aa).
     """
-    a, b = tf.split(_rows(hidden, hidden_norm), 2)  # (n, d) each
-    both_views = replicas.gather(tf.concat([a, b], axis=1))  # (N, 2d)
-    all_a, all_b = tf.split(both_views, 2, axis=1)  # (N, d) each
-
-    n, total = tf.shape(a)[0], tf.shape(all_a)[0]
-    own = replicas.replica_id() * n + tf.range(n)  # (n,) own images' places among all N
-    itself = tf.one_hot(own, total, on_value=True, off_value=False, dtype=tf.bool)  # (n, N)
+    pairs = pairs_of(hidden, hidden_norm)
+    a, b, all_a, all_b, own = pairs
 
     def similarities(rows, columns):
         return tf.matmul(rows, columns, transpose_b=True) / temperature
 
-    logits_ab = similarities(a, all_b)  # (n, N)
-    logits_ba = similarities(b, all_a)
-    logits_aa = tf.where(itself, MASKED_LOGIT, similarities(a, all_a))
-    logits_bb = tf.where(itself, MASKED_LOGIT, similarities(b, all_b))
-
-    def cross_entropy(rows, positives, negatives):
-        others = [] if memory is None else [similarities(rows, tf.stop_gradient(memory))]
-        logits = tf.concat([positives, negatives, *others], axis=1)  # (n, 2N + K)
+    def cross_entropy(rows, positives, of_rows):
+        logits = [positives]  # (n, N)
+        if negatives == "both":
+            logits += [tf.where(pairs.itself, MASKED_LOGIT, similarities(rows, of_rows))]
+        if memory is not None:
+            logits += [similarities(rows, tf.stop_gradient(memory))]
+        logits = tf.concat(logits, axis=1)  # (n, 2N + K)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(own, logits)  # (n,)
 
-    losses = cross_entropy(a, logits_ab, logits_aa) + cross_entropy(b, logits_ba, logits_bb)
+    logits_ab = similarities(a, all_b)
+    losses = cross_entropy(a, logits_ab, all_a) + cross_entropy(b, similarities(b, all_a), all_b)
+    total = tf.shape(all_a)[0]
     return tf.reduce_mean(losses), logits_ab, tf.one_hot(own, 2 * total)
 
 
@@ -121,16 +118,10 @@ def nt_xent_with_metrics(
         implementation = "tiled" if many and not tpu else "dense"
     if implementation == "dense":
         loss, logits_ab, labels = nt_xent(hidden, temperature, hidden_norm)
-        lengths = tf.norm(tf.stop_gradient(_rows(hidden, hidden_norm)), axis=1)
+        lengths = tf.norm(tf.stop_gradient(rows_of(hidden, hidden_norm)), axis=1)
         of_a, of_b = tf.split(lengths, 2)
         return loss, *contrastive_metrics(logits_ab, labels, of_a * of_b / temperature)
-    return tiled_loss_and_metrics(_rows(hidden, hidden_norm), temperature, hidden_norm)
-
-
-def _rows(hidden, hidden_norm):
-    """The rows whose products are the similarities, in float32."""
-    hidden = tf.cast(hidden, tf.float32)
-    return tf.math.l2_normalize(hidden, axis=1) if hidden_norm else hidden
+    return tiled_loss_and_metrics(rows_of(hidden, hidden_norm), temperature, hidden_norm)
 
 
 def chance_level(batch_size: int, memory: int = 0) -> float:

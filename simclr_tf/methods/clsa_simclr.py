@@ -5,7 +5,6 @@ import dataclasses
 import tensorflow as tf
 
 from simclr_tf.devices import replicas
-from simclr_tf.losses import chance_level, nt_xent_with_metrics
 from simclr_tf.methods import simclr
 from simclr_tf.methods.strong_views import StrongViewFlags, divergence, weak_and_strong
 
@@ -45,15 +44,7 @@ class CLSASimCLR(simclr.SimCLR):
     def objective(self, embeddings):
         flags = self.flags
         first, *others = tf.unstack(embeddings["projections"], axis=1)
-        found = [
-            nt_xent_with_metrics(
-                tf.concat([first, other], axis=0),
-                flags.temperature,
-                flags.hidden_norm,
-                flags.loss_implementation,
-            )
-            for other in others
-        ]
+        found = [self.contrast(first, other) for other in others]
         strong, compared = tf.unstack(embeddings["strong"], axis=1), []
         bank, *banks = (_bank(rows) for rows in (first, *others))
         for other, of_other in zip(others, banks, strict=True):
@@ -70,8 +61,8 @@ class CLSASimCLR(simclr.SimCLR):
         return total, values
 
     def chance_levels(self, batch_size):
-        pairs = self.flags.num_weak
-        return {"contrast_loss": pairs * chance_level(batch_size)}
+        levels = super().chance_levels(batch_size)
+        return {name: self.flags.num_weak * level for name, level in levels.items()}
 
 
 def _bank(rows):

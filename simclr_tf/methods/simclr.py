@@ -1,13 +1,22 @@
 """SimCLR: two views of each image attract, all other images of the batch repel."""
 
 import dataclasses
+import math
 
 import tensorflow as tf
 
 from simclr_tf.data.recipe import simclr_recipe
 from simclr_tf.errors import UserError
 from simclr_tf.flag import flag
-from simclr_tf.losses import chance_level, nt_xent_with_metrics
+from simclr_tf.losses import (
+    chance_level,
+    contrastive_metrics,
+    margin_triplet,
+    nt_logistic,
+    nt_xent,
+    nt_xent_with_metrics,
+)
+from simclr_tf.losses.triplets import MINING, NEGATIVES
 from simclr_tf.methods.base import Method
 from simclr_tf.models import simclr_projector
 from simclr_tf.models.heads import MODES
@@ -25,6 +34,23 @@ class Flags:
         3, "Number of layers of a nonlinear projection head.", at_least=1, at_most=100
     )
     temperature: float = flag(0.1, "Temperature of the contrastive loss.", above=0)
+    contrastive_loss: str = flag(
+        "nt_xent",
+        "The contrastive loss: SimCLR's, or one of those that its paper compares it with.",
+        choices=("nt_xent", "nt_logistic", "margin"),
+    )
+    margin: float = flag(0.8, "Margin of --contrastive_loss=margin.", at_least=0, at_most=4)
+    negative_mining: str = flag(
+        "none",
+        "Compare with all negatives, or with a semi-hard one: nt_logistic and margin.",
+        choices=MINING,
+    )
+    negatives: str | None = flag(
+        None,
+        "Negatives of a view: other images in both views, or in its other_view alone. By default "
+        "both with nt_xent, other_view with the others.",
+        choices=NEGATIVES,
+    )
     hidden_norm: bool = flag(True, "l2-normalise the projections before the contrastive loss.")
     loss_implementation: str = flag(
         "auto",
@@ -50,6 +76,31 @@ class SimCLR(Method):
     def recipe(cls, flags, view):
         return simclr_recipe(view)
 
+    def __init__(self, network, flags=None, plan=None, **kwargs):
+        super().__init__(network, flags, plan, **kwargs)
+        flags = self.flags
+        xent = flags.contrastive_loss == "nt_xent"
+        if xent and flags.negative_mining != "none":
+            raise UserError(
+                f"--negative_mining={flags.negative_mining} is for --contrastive_loss=nt_logistic "
+                "and margin. Leave it out, or give one of these."
+            )
+        if not xent and not flags.hidden_norm:
+            raise UserError(
+                f"--contrastive_loss={flags.contrastive_loss} is of cosines. Leave out "
+                "--hidden_norm=false."
+            )
+        if flags.loss_implementation == "tiled" and (self._negatives, xent) != ("both", True):
+            raise UserError(
+                "--loss_implementation=tiled is of --contrastive_loss=nt_xent with the negatives "
+                "of both views. Leave it out."
+            )
+
+    @property
+    def _negatives(self):
+        default = "both" if self.flags.contrastive_loss == "nt_xent" else "other_view"
+        return self.flags.negatives or default
+
     @classmethod
     def for_xla(cls, flags):
         if flags.loss_implementation == "tiled":
@@ -68,12 +119,39 @@ class SimCLR(Method):
         return {"features": features, "projections": projections}
 
     def objective(self, embeddings):
-        hidden = tf.concat(tf.unstack(embeddings["projections"], axis=1), axis=0)
-        flags = self.flags
-        values = nt_xent_with_metrics(
-            hidden, flags.temperature, flags.hidden_norm, flags.loss_implementation
-        )
+        values = self.contrast(*tf.unstack(embeddings["projections"], axis=1))
         return values[0], dict(zip(self.metrics_of, values, strict=True))
 
+    def contrast(self, first: tf.Tensor, second: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """The contrastive loss of two views (n, d), with its accuracy and entropy: scalars."""
+        flags, hidden = self.flags, tf.concat([first, second], axis=0)
+        mining, negatives = flags.negative_mining, self._negatives
+        if (flags.contrastive_loss, negatives) == ("nt_xent", "both"):
+            return nt_xent_with_metrics(
+                hidden, flags.temperature, flags.hidden_norm, flags.loss_implementation
+            )
+        loss, logits, labels = nt_xent(
+            hidden, flags.temperature, flags.hidden_norm, negatives=negatives
+        )
+        if flags.contrastive_loss == "nt_logistic":
+            loss = nt_logistic(hidden, flags.temperature, mining, negatives)
+        elif flags.contrastive_loss == "margin":
+            loss = margin_triplet(hidden, flags.margin, mining, negatives)
+        return loss, *contrastive_metrics(logits, labels)
+
     def chance_levels(self, batch_size):
-        return {"contrast_loss": chance_level(batch_size)}
+        flags = self.flags
+        if flags.negative_mining != "none" or (flags.contrastive_loss, flags.margin) == (
+            "margin",
+            0,
+        ):
+            return {}  # the loss is as small where all projections are the same
+        if flags.contrastive_loss == "margin":
+            level = 2 * flags.margin
+        elif flags.contrastive_loss == "nt_logistic":
+            level = 2 / flags.temperature + 4 * math.log1p(math.exp(-1 / flags.temperature))
+        elif self._negatives == "other_view":
+            level = 2 * math.log(batch_size)
+        else:
+            level = chance_level(batch_size)
+        return {"contrast_loss": level}

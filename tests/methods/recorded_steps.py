@@ -8,6 +8,7 @@ strategy:
     python recorded_steps.py OUTPUT.npz REPLICAS CASE ...    on logical devices
 """
 
+import functools
 import pathlib
 import sys
 
@@ -454,10 +455,27 @@ def sinkhorn(strategy):
     return found
 
 
+def of_both(loss, *options):
+    """A loss of projections, as a function of those of the first and of the second view."""
+    return lambda first, second: loss(tf.concat([first, second], axis=0), *options)
+
+
+HIDDEN = np.split(np.load(GOLDEN / "triplets.npz")["simclr/hidden"], 2)
+PURE = {
+    "barlow": (RECORDED["barlow/z1"], RECORDED["barlow/z2"], losses.barlow_twins),
+    "vicreg": (RECORDED["vicreg/x"], RECORDED["vicreg/y"], lambda *z: losses.vicreg(*z)[0]),
+    "xent": (*HIDDEN, of_both(lambda h: losses.nt_xent(h, 0.5, negatives="other_view")[0])),
+    "logistic": (*HIDDEN, of_both(losses.nt_logistic, 0.5)),
+    "logistic, semi-hard": (*HIDDEN, of_both(losses.nt_logistic, 0.5, "semi_hard", "both")),
+    "margin": (*HIDDEN, of_both(losses.margin_triplet, 0.8)),
+    "margin, semi-hard": (*HIDDEN, of_both(losses.margin_triplet, 0.8, "semi_hard", "both")),
+}
+
+
 def pure(strategy, name):
     """A loss over the global batch and its gradients, shared by the replicas."""
-    first, second = {"barlow": ("z1", "z2"), "vicreg": ("x", "y")}[name]
-    rows = np.stack([RECORDED[f"{name}/{first}"], RECORDED[f"{name}/{second}"]])
+    *rows, loss_of = PURE[name]
+    rows = np.stack(rows)
     number = strategy.num_replicas_in_sync
     n = rows.shape[1] // number
 
@@ -470,7 +488,7 @@ def pure(strategy, name):
         def of_replica(z):
             with tf.GradientTape() as tape:
                 tape.watch(z)
-                loss = losses.barlow_twins(*z) if name == "barlow" else losses.vicreg(*z)[0]
+                loss = loss_of(*z)
             return loss, tape.gradient(loss, z)
 
         return strategy.run(of_replica, args=(z,))
@@ -479,7 +497,7 @@ def pure(strategy, name):
     loss = strategy.reduce(tf.distribute.ReduceOp.MEAN, loss, axis=None).numpy()
     # The mean of the replicas' losses is the loss: so is that of their gradients.
     rows = [np.concatenate(strategy.experimental_local_results(g)) / number for g in gradients]
-    return {"loss": loss, first: rows[0], second: rows[1]}
+    return {"loss": loss, "first": rows[0], "second": rows[1]}
 
 
 CASES = {
@@ -494,9 +512,8 @@ CASES = {
     "clsa/single": lambda strategy: clsa(strategy, "clsa/single"),
     "clsa/multi_two_replicas": lambda strategy: clsa(strategy, "clsa/multi_two_replicas"),
     "sinkhorn": sinkhorn,
-    "barlow": lambda strategy: pure(strategy, "barlow"),
-    "vicreg": lambda strategy: pure(strategy, "vicreg"),
 }
+CASES |= {name: functools.partial(pure, name=name) for name in PURE}
 
 
 def main(output, number, *cases):

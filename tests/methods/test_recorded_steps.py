@@ -8,18 +8,16 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from recorded_steps import CASES, RECORDED
+from recorded_steps import CASES, PURE, RECORDED
 
 HERE = pathlib.Path(__file__).parent
-STEPS = [name for name in CASES if "/" in name or name == "byol"]
 
 
 @pytest.fixture(scope="module")
 def of_two(tmp_path_factory):
     """What two replicas compute."""
     output = tmp_path_factory.mktemp("recorded") / "found.npz"
-    cases = ["moco/v2_two_replicas", "byol", "sinkhorn", "barlow", "vicreg"]
-    cases += ["clsa/multi_two_replicas"]
+    cases = ["moco/v2_two_replicas", "byol", "sinkhorn", "clsa/multi_two_replicas", *PURE]
     command = [sys.executable, str(HERE / "recorded_steps.py"), str(output), "2", *cases]
     subprocess.run(command, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}, check=True)
     arrays = np.load(output)
@@ -187,15 +185,22 @@ def test_sinkhorn(case, number, of_two):
 
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize(
-    ("name", "keys", "loss"),
+    ("name", "loss", "gradients"),
     [
-        ("barlow", {"z1": "ranks1_grad_z1", "z2": "ranks1_grad_z2"}, "ranks1_loss"),
-        ("vicreg", {"x": "total_grad_x", "y": "total_grad_y"}, "total_loss"),
+        ("barlow", "ranks1_loss", ("ranks1_grad_z1", "ranks1_grad_z2")),
+        ("vicreg", "total_loss", ("total_grad_x", "total_grad_y")),
     ],
 )
-def test_losses_of_the_global_batch(name, keys, loss, number, of_two):
+def test_losses_of_the_global_batch(name, loss, gradients, number, of_two):
     """Two replicas have the loss and the gradients of one."""
     found = of_two(name) if number == 2 else CASES[name](tf.distribute.get_strategy())
     close(found["loss"], RECORDED[f"{name}/{loss}"], 2e-6, "loss")
-    for key, gradient in keys.items():
+    for key, gradient in zip(("first", "second"), gradients, strict=True):
         close(found[key], RECORDED[f"{name}/{gradient}"], 5e-5, key)
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_two_replicas_have_the_loss_of_one(name, of_two):
+    found, expected = of_two(name), CASES[name](tf.distribute.get_strategy())
+    for key, array in expected.items():
+        close(found[key], array, 2e-6 if key == "loss" else 1e-5, key)
