@@ -14,6 +14,7 @@ import argparse
 import pathlib
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import side_by_side
 
@@ -24,10 +25,8 @@ LEARNING_RATE = 0.1
 WEIGHT_DECAY = 1e-6
 
 
-def ours(depth: int, image_size: int, dtype: str) -> Callable:
-    """A compiled function from views (2 of (n, size, size, 3)) and labels (n,) to the loss."""
-    import tensorflow as tf
-
+def method(depth: int, image_size: int, dtype: str) -> Any:
+    """Our SimCLR, compiled with its optimizer, whose slots exist."""
     from simclr_tf import optimizers
     from simclr_tf.methods import SimCLR
     from simclr_tf.models import Architecture, Network
@@ -40,9 +39,15 @@ def ours(depth: int, image_size: int, dtype: str) -> Callable:
     head = network.supervised_head.trainable_weights
     method.compile(optimizers.build("lars", LEARNING_RATE, weight_decay=WEIGHT_DECAY, exclude=head))
     optimizers.create_slots(method.optimizer, method.trainable_variables)
-    return tf.function(
-        lambda views, labels: method.train_step((views, labels))["total_loss"], autograph=False
-    )
+    return method
+
+
+def ours(depth: int, image_size: int, dtype: str) -> Callable:
+    """A compiled function from views (2 of (n, size, size, 3)) and labels (n,) to the loss."""
+    import tensorflow as tf
+
+    step = method(depth, image_size, dtype).train_step
+    return tf.function(lambda views, labels: step((views, labels))["total_loss"], autograph=False)
 
 
 def original(depth: int, image_size: int, batch_size: int, directory: str) -> Callable:
