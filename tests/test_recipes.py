@@ -45,6 +45,7 @@ PLANS = {
     "imagenet_clsa": (IMAGENET, 1_000_912, 0, 0.03),
     "imagenet_clsa_linear": (IMAGENET, 500_456, 0, 10.0),
     "imagenet_clsa_multi": (IMAGENET, 1_000_912, 0, 0.03),
+    "imagenet_infomin": (IMAGENET, 1_000_912, 0, 0.03),
     "imagenet_moco": (IMAGENET, 1_000_912, 0, 0.03),
     "imagenet_moco_linear": (IMAGENET, 500_456, 0, 30.0),
     "imagenet_moco_v1": (IMAGENET, 1_000_912, 0, 0.03),
@@ -146,6 +147,9 @@ SETTINGS |= {
     "imagenet_clsa": CLSA | dict(crop_sizes="224,96", pick_weak="0", pick_strong="1"),
     "imagenet_clsa_linear": FROZEN | dict(optimizer="sgd", schedule_by="epoch", final_rate=0.001),
     "imagenet_clsa_multi": CLSA | dict(pick_weak="0,1,2,3,4", pick_strong="0,1,2,3,4"),
+    "imagenet_infomin": MOCO_IMAGENET
+    | dict(method="moco", temperature=0.15, mlp=True, infomin=True, schedule_by="epoch")
+    | dict(final_rate=0.001),
     "imagenet_moco": MOCO_IMAGENET
     | dict(method="moco", temperature=0.2, mlp=True, aug_plus=True, schedule_by="epoch"),
     "imagenet_moco_linear": FROZEN

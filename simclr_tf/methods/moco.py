@@ -4,6 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from simclr_tf.data.rand_augment import infomin_operations
 from simclr_tf.data.recipe import View, ViewFlags, torchvision_view
 from simclr_tf.devices import replicas
 from simclr_tf.errors import UserError
@@ -46,6 +47,7 @@ class Flags(MomentumFlags, SmallCropFlags):
     symmetric: bool = flag(
         False, "Let both views be query and key, and add both losses; the queue gets both keys."
     )
+    infomin: bool = flag(False, "Let views be those of InfoMin Aug, with strong operations.")
 
 
 class MoCo(Method):
@@ -80,7 +82,7 @@ class MoCo(Method):
 
     @classmethod
     def recipe(cls, flags, view):
-        large = cls.large_view(flags, view)
+        large = infomin_view(view.image_size) if flags.infomin else cls.large_view(flags, view)
         return (large, large, *small_views(flags, large))
 
     @classmethod
@@ -172,3 +174,19 @@ class MoCo(Method):
         follow(self.twin, self.network, self.flags.target_decay)
         for keys in reversed(tf.unstack(embeddings["keys"], axis=1)):  # of the first view, first
             self.queue.push(replicas.gather(keys))
+
+
+def infomin_view(size: int) -> View:
+    """The view of InfoMin Aug (arXiv 2005.10243), as augmentation D of its authors' code has it.
+
+    Args:
+      size: height and width, in pixels.
+    """
+    return torchvision_view(
+        size,
+        jitter=(0.8, 0.8, 0.8, 0.2),
+        blur_border="reflected",
+        blur_radius=11,
+        strong=infomin_operations(),
+        order=("jitter", "blur", "solarize", "strong", "grayscale"),
+    )

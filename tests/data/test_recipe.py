@@ -99,7 +99,7 @@ def test_strength_and_blur_change_every_recipe():
 
 
 def test_the_least_area_changes_every_crop_and_leaves_the_view_of_evaluation():
-    flags = ViewFlags(min_crop_area=0.3)
+    flags = ViewFlags(image_size=24, min_crop_area=0.3)
     cropped, whole = adjusted((MOCO_V1, *unchanged(32)), flags)
     assert cropped.area == (0.3, MOCO_V1.area[1]) and whole.area is None
     assert adjusted((MOCO_V1, *unchanged(32)), ViewFlags())[0].area == MOCO_V1.area

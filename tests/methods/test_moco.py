@@ -31,6 +31,18 @@ def test_versions_differ_in_head_views_temperature_and_schedule():
     assert MoCo.DEFAULTS["schedule_by"] == "epoch" and "schedule" not in MoCo.DEFAULTS
 
 
+def test_views_of_infomin():
+    """Augmentation D of PyContrast: stronger colours, a reflected blur, RandAugment, then grey."""
+    one, other = MoCo.recipe(MoCo.Flags(infomin=True), ViewFlags(224))
+    assert one == other and one.area == (0.2, 1.0)
+    assert one.jitter == (0.8, 0.8, 0.8, 0.2) and one.jitter_probability == 0.8
+    assert (one.blur_border, one.radius, one.blur_probability) == ("reflected", 11, 0.5)
+    assert (one.strong.draws, one.strong.probability) == (2, 0.5)
+    assert len(one.strong.names) == 15 and one.strong.interpolations == ("bilinear", "bicubic")
+    places = [one.order.index(stage) for stage in ("jitter", "blur", "strong", "grayscale")]
+    assert places == sorted(places)
+
+
 def test_residual_branches_start_at_one():
     method = every_method.METHODS["moco"]
     assert not method.zero_residuals and every_method.METHODS["simclr"].zero_residuals
