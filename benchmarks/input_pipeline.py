@@ -13,9 +13,7 @@ import argparse
 import json
 import os
 import pathlib
-import subprocess
 import sys
-import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
@@ -120,47 +118,6 @@ def albumentations_batches(images: list[bytes], batch_size: int, image_size: int
         yield batch
 
 
-def serve_processes(python: str, arguments: dict, items: int) -> None:
-    """As side_by_side.serve, for albumentations in one process a core, all at the same time."""
-    command = [python, __file__, f"--albumentations_part={json.dumps(arguments)}"]
-    parts = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(os.cpu_count())
-    ]
-
-    def work():
-        for part in parts:
-            part.stdin.write("\n")
-            part.stdin.flush()
-        return [json.loads(part.stdout.readline()) for part in parts]
-
-    work()
-    print(json.dumps({"items": items}), flush=True)
-    for _ in sys.stdin:
-        begin = time.perf_counter()
-        answers = work()
-        sums = {key: sum(answer[key] for answer in answers) for key in ("cpu", "peak")}
-        print(json.dumps({"wall": time.perf_counter() - begin} | sums), flush=True)
-    for part in parts:
-        part.stdin.close()
-        part.wait()
-
-
-def serve_part(folder: str, batch_size: int, image_size: int, blur: bool, batches: int) -> None:
-    """One process of albumentations: `batches` batches for every line that is read."""
-
-    import side_by_side
-
-    stream = albumentations_batches(read_images(folder), batch_size, image_size, blur)
-    base = side_by_side.peak_megabytes()
-    for _ in sys.stdin:
-        begin = time.process_time()
-        for _ in range(batches):
-            next(stream)
-        answer = {"cpu": time.process_time() - begin, "peak": side_by_side.peak_megabytes() - base}
-        print(json.dumps(answer), flush=True)
-
-
 def worker(
     contestant: str, batches: int, original_dir: str | None, python: str | None, **arguments
 ) -> None:
@@ -171,7 +128,8 @@ def worker(
         cores = os.cpu_count()
         part = -(-batches // cores)
         items = cores * part * arguments["batch_size"]
-        serve_processes(python, arguments | {"batches": part}, items)
+        options = json.dumps(arguments | {"batches": part})
+        side_by_side.serve_processes([python, __file__, f"--albumentations_part={options}"], items)
         return
     images = read_images(arguments.pop("folder"))
     finish = None
@@ -212,7 +170,11 @@ def main() -> None:
     parser.add_argument("--albumentations_part", type=json.loads)
     arguments = parser.parse_args()
     if arguments.albumentations_part:
-        serve_part(**arguments.albumentations_part)
+        import side_by_side
+
+        options = arguments.albumentations_part
+        images, batches = read_images(options.pop("folder")), options.pop("batches")
+        side_by_side.serve_part(albumentations_batches(images, **options), batches)
         return
     if arguments.worker:
         worker(**arguments.worker)

@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 Contestants = dict[str, dict]
 
@@ -39,6 +39,45 @@ def serve(work: Callable, items: int, start: Callable | None = None) -> None:
         answer = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
         del given  # with what it may go on to do while others are measured
         print(json.dumps(answer | {"peak": peak_megabytes() - base}), flush=True)
+
+
+def serve_processes(command: list[str], items: int) -> None:
+    """As `serve`, with the work in one process a core, all at the same time.
+
+    Each runs `command`, which calls `serve_part`; together they handle `items`.
+    """
+    parts = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(os.cpu_count())
+    ]
+
+    def work():
+        for part in parts:
+            part.stdin.write("\n")
+            part.stdin.flush()
+        return [json.loads(part.stdout.readline()) for part in parts]
+
+    work()
+    print(json.dumps({"items": items}), flush=True)
+    for _ in sys.stdin:
+        begin = time.perf_counter()
+        answers = work()
+        sums = {key: sum(answer[key] for answer in answers) for key in ("cpu", "peak")}
+        print(json.dumps({"wall": time.perf_counter() - begin} | sums), flush=True)
+    for part in parts:
+        part.stdin.close()
+        part.wait()
+
+
+def serve_part(stream: Iterator, batches: int) -> None:
+    """One process of `serve_processes`: so many batches of the stream for every line read."""
+    base = peak_megabytes()
+    for _ in sys.stdin:
+        begin = time.process_time()
+        for _ in range(batches):
+            next(stream)
+        answer = {"cpu": time.process_time() - begin, "peak": peak_megabytes() - base}
+        print(json.dumps(answer), flush=True)
 
 
 def parse(parser: argparse.ArgumentParser, worker: Callable) -> argparse.Namespace:
