@@ -109,13 +109,26 @@ def _program(recipe: Recipe, white: float) -> Callable:
 
     @functools.partial(tf.function, jit_compile=True, autograph=False)
     def program(crops, draws, further):
-        rows = (tf.unstack(draws, axis=1), tf.unstack(further, axis=1))
-        return tuple(
-            _views(view, crop, drawn, more, white)
-            for view, crop, drawn, more in zip(recipe, crops, *rows, strict=True)
-        )
+        inputs = (crops, tf.unstack(draws, axis=1), tf.unstack(further, axis=1))
+        found: list[tf.Tensor] = [None] * len(recipe)
+        for places in _groups(recipe):
+            together = [tf.concat([part[i] for i in places], axis=0) for part in inputs]
+            views = _views(recipe[places[0]], *together, white)
+            for place, view in zip(places, tf.split(views, len(places)), strict=True):
+                found[place] = view
+        return tuple(found)
 
     return program
+
+
+def _groups(recipe):
+    """Places of views that are compiled as one: equal ones, where they are more than two.
+
+    With two, copying them together costs more than is gained by compiling less.
+    """
+    places = [[i for i, other in enumerate(recipe) if other == view] for view in recipe]
+    singly = [[i] for i, equal in enumerate(places) if len(equal) <= 2]
+    return singly + [equal for i, equal in enumerate(places) if len(equal) > 2 and equal[0] == i]
 
 
 def _views(view, crops, draws, further, white):

@@ -248,3 +248,19 @@ def test_blur_sigma_is_uniform():
     assert 0.1 <= sigma.min() < 0.11 and 1.99 < sigma.max() <= 2.0
     assert sigma.mean() == pytest.approx(1.05, abs=0.04)
     assert sigma.var() == pytest.approx(1.9**2 / 12, abs=0.02)
+
+
+def test_equal_views_that_are_compiled_as_one_are_those_of_each_alone():
+    """Three equal ones among others, in any place."""
+    seldom = View(12, blur_probability=0.0, grayscale_probability=0.5)
+    other, draws = View(8, blur_probability=0.0), np.random.default_rng(0)
+    recipe = (seldom, other, seldom, other, seldom)
+    crops = [np.float32(draws.uniform(0, 255, (3, v.size, v.size, 3))) for v in recipe]
+    own, further = (
+        np.float32(draws.uniform(size=(3, 5, number)))
+        for number in (distort.NUM_DRAWS, distort.NUM_FURTHER)
+    )
+    together = distort.distort(crops, own, further, recipe)
+    for i, view in enumerate(recipe):
+        (alone,) = distort.distort([crops[i]], own[:, i : i + 1], further[:, i : i + 1], (view,))
+        np.testing.assert_array_equal(together[i], alone)
