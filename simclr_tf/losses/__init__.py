@@ -4,6 +4,7 @@ from simclr_tf.losses.clustering import sinkhorn, swapped_prediction
 from simclr_tf.losses.distillation import distillation_loss
 from simclr_tf.losses.divergence import divergence
 from simclr_tf.losses.info_nce import info_nce
+from simclr_tf.losses.nce import instance_softmax, nce
 from simclr_tf.losses.nt_xent import (
     chance_level,
     contrastive_metrics,
@@ -23,8 +24,10 @@ __all__ = [
     "distillation_loss",
     "divergence",
     "info_nce",
+    "instance_softmax",
     "margin_triplet",
     "mean_over_labelled",
+    "nce",
     "nt_logistic",
     "nt_xent",
     "nt_xent_with_metrics",
