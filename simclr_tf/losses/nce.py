@@ -1,4 +1,4 @@
-"""Telling images from each other by a bank of rows (InstDisc, arXiv 1805.01978; CMC, 1906.05849)."""
+"""Telling images from each other by a bank of rows: InstDisc (1805.01978), CMC (1906.05849)."""
 
 import tensorflow as tf
 
