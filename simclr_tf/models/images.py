@@ -8,11 +8,10 @@ import tensorflow as tf
 
 from simclr_tf.errors import UserError
 
-BATCH = (None, None, None, 3)
 POOL_PADDINGS = ("same", "symmetric")
 
 
-def check_images(images: Any) -> Any:
+def check_images(images: Any, channels: int = 3) -> Any:
     """Images as they are, a list of them as one tensor, if a network can take them.
 
     A tf.function that has seen batches and then a single image forgets the rank, and TensorFlow
@@ -20,7 +19,8 @@ def check_images(images: Any) -> Any:
     inside, the graph checks a rank that is not known. Values are never checked.
 
     Args:
-      images: (batch, height, width, 3) of a float type; an array, a tensor or a list.
+      images: (batch, height, width, channels) of a float type; an array, a tensor or a list.
+      channels: how many there have to be.
 
     Raises:
       UserError: they have another rank, number of channels, or type.
@@ -33,12 +33,14 @@ def check_images(images: Any) -> Any:
                 "Images are one array (batch, height, width, 3), all of the same size. Received: "
                 f"something else ({type(images).__name__})."
             ) from None
-    shape = tf.TensorShape(images.shape)
+    shape, batch = tf.TensorShape(images.shape), (None, None, None, channels)
     if shape.rank is None:
-        images = tf.ensure_shape(images, BATCH)
-    if not shape.is_compatible_with(BATCH):
+        images = tf.ensure_shape(images, batch)
+    if not shape.is_compatible_with(batch):
         single = " Give a single image as images[tf.newaxis]." if shape.rank == 3 else ""
-        raise UserError(f"Images are (batch, height, width, 3). Received: {shape}.{single}")
+        raise UserError(
+            f"Images are (batch, height, width, {channels}). Received: {shape}.{single}"
+        )
     dtype = tf.as_dtype(images.dtype)
     if not dtype.is_floating:
         raise UserError(

@@ -23,7 +23,11 @@ DEPTHS = {
 
 
 class ResNet(keras.Model):
-    """A ResNet encoder; see `resnet` for the arguments.
+    """A ResNet encoder; see `resnet` for the arguments, of which two are its own.
+
+    Args:
+      channels: of the images.
+      block_width: multiplies the channels of the blocks, and not those of the stem.
 
     Attributes:
       recompute: in training, keep of each block its input alone, see `recomputed`.
@@ -41,6 +45,8 @@ class ResNet(keras.Model):
         input_mean: Sequence[float] | None = None,
         input_deviation: Sequence[float] | None = None,
         pool_padding: str = "same",
+        channels: int = 3,
+        block_width: float = 1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -50,6 +56,8 @@ class ResNet(keras.Model):
             raise UserError(
                 f"The width multiplier is a whole number from 1. Received: {width_multiplier}."
             )
+        if int(64 * width_multiplier * block_width) < 1:
+            raise UserError(f"A block of a ResNet has a channel at least. Received: {block_width}.")
         check_input(input_mean, input_deviation, pool_padding)
         self.architecture = {
             "depth": depth,
@@ -62,6 +70,8 @@ class ResNet(keras.Model):
             "input_mean": input_mean and tuple(input_mean),
             "input_deviation": input_deviation and tuple(input_deviation),
             "pool_padding": pool_padding,
+            "channels": channels,
+            "block_width": block_width,
         }
         self.frozen_groups = -1
         self.recompute = False
@@ -74,7 +84,7 @@ class ResNet(keras.Model):
         )
         self.groups = []
         for g, count in enumerate(block_counts):
-            filters = 64 * width_multiplier * 2**g
+            filters = int(64 * width_multiplier * block_width) * 2**g
             blocks = [
                 block_class(
                     filters,
@@ -91,14 +101,15 @@ class ResNet(keras.Model):
         self.feature_dim = filters * (4 if bottleneck else 1)
 
     def __call__(self, images: tf.Tensor, *args, **kwargs) -> tf.Tensor:
-        """Check that images are (batch, height, width, 3) and float, and `call`."""
-        return super().__call__(check_images(images), *args, **kwargs)
+        """Check that images are (batch, height, width, channels) and float, and `call`."""
+        images = check_images(images, self.architecture["channels"])
+        return super().__call__(images, *args, **kwargs)
 
     def endpoints(self, images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
         """What the network computes on the way to h, by the original's names.
 
         Args:
-          images: (batch, height, width, 3), float, in [0, 1].
+          images: (batch, height, width, channels), float; of three in [0, 1].
           training: batch statistics instead of moving averages, except in frozen layers.
 
         Returns:
@@ -106,7 +117,7 @@ class ResNet(keras.Model):
           width, channels); final_avg_pool: h, (batch, feature_dim).
         """
         inputs = standardized(
-            check_images(images),
+            check_images(images, self.architecture["channels"]),
             self.architecture["input_mean"],
             self.architecture["input_deviation"],
         )
