@@ -8,12 +8,16 @@ from typing import Any
 
 from simclr_tf.errors import UserError
 from simclr_tf.json_files import DamagedFileError, check_entries
+from simclr_tf.models.colors import check_planes
 from simclr_tf.models.heads import Dense, simclr_projector
 from simclr_tf.models.images import check_input
 from simclr_tf.models.resnet import DEPTHS
 
 # What described the projection head before it was a list of layers, and its defaults.
 _SIMCLR_HEAD = {"proj_head_mode": "nonlinear", "num_proj_layers": 3, "proj_out_dim": 128}
+# Fields that are lists, which have checks of their own; fields of an encoder of colour planes.
+_LISTS = ("projector", "input_mean", "input_deviation", "plane_groups")
+_OF_PLANES = ("encoder", "color_space", "plane_groups", "view_width")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +28,10 @@ class Architecture:
     network has all of them; a fine-tuned network has the first ones only. `ft_proj_selector` is
     the entry of [h, after layer 1, ..., z] that feeds the supervised head; `num_classes` is None
     without one.
+
+    `encoder` is "resnet", a ResNet of RGB images, or "lab": for each of `plane_groups` a ResNet,
+    which sees these planes of the `color_space` (0 to 2, such as L, a and b) and whose blocks are
+    `view_width` times as wide; their features are joined, and each has a projection head.
 
     `input_mean` and `input_deviation` are what the encoder subtracts from images in [0, 1] and
     divides by, for red, green and blue; None where it takes them as they are. `pool_padding` is
@@ -45,6 +53,21 @@ class Architecture:
     input_mean: tuple[float, float, float] | None = None
     input_deviation: tuple[float, float, float] | None = None
     pool_padding: str = "same"
+    encoder: str = "resnet"
+    color_space: str = "lab"
+    plane_groups: tuple[tuple[int, ...], ...] = ((0,), (1, 2))
+    view_width: float = 1.0
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Of the images that each ResNet sees."""
+        return (3,) if self.encoder == "resnet" else tuple(map(len, self.plane_groups))
+
+    @property
+    def block_filters(self) -> int:
+        """Channels of the blocks of the first group, before a bottleneck's last convolution."""
+        width = 1.0 if self.encoder == "resnet" else self.view_width
+        return int(64 * self.width_multiplier * width)
 
     @property
     def input(self) -> tuple[Any, ...]:
@@ -54,7 +77,8 @@ class Architecture:
     @property
     def feature_dim(self) -> int:
         """The width of h."""
-        return 64 * self.width_multiplier * 8 * (4 if DEPTHS[self.resnet_depth][0] else 1)
+        expansion = 4 if DEPTHS[self.resnet_depth][0] else 1
+        return self.block_filters * 8 * expansion * len(self.channels)
 
     @property
     def kept_projector(self) -> tuple[Dense, ...]:
@@ -63,7 +87,10 @@ class Architecture:
 
     def to_json(self) -> dict[str, Any]:
         """JSON values by the names of the fields; `from_json` takes them back."""
-        return dataclasses.asdict(self) | {
+        values = dataclasses.asdict(self)
+        for name in _OF_PLANES if self.encoder == "resnet" else ():
+            del values[name]
+        return values | {
             "projector": [dataclasses.asdict(layer) for layer in self.projector],
             "input_mean": self.input_mean and list(self.input_mean),
             "input_deviation": self.input_deviation and list(self.input_deviation),
@@ -91,7 +118,7 @@ class Architecture:
             check_entries(head, {name: type(value) for name, value in _SIMCLR_HEAD.items()}, source)
             values["projector"] = simclr_projector(*head.values())
         _check(cls, values, source)
-        return cls(**values | _input(values, source))
+        return cls(**values | _input(values, source) | _planes(values, source))
 
 
 def _projector(layers: Any, source: str) -> tuple[Dense, ...]:
@@ -119,6 +146,20 @@ def _input(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     return {"input_mean": tuple(mean), "input_deviation": tuple(deviation)}
 
 
+def _planes(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The fields of an encoder of colour planes, where it is one."""
+    if values.get("encoder", "resnet") == "resnet":
+        return {}
+    try:
+        if values["encoder"] != "lab":
+            raise UserError(f"An encoder is resnet or lab. Received: {values['encoder']}.")
+        groups = values.get("plane_groups", Architecture.plane_groups)
+        check_planes(values.get("color_space", Architecture.color_space), groups)
+    except UserError as error:
+        raise DamagedFileError(f"{source} is damaged or of another version: {error}") from None
+    return {"plane_groups": tuple(map(tuple, groups))}
+
+
 def _check(kind: type, values: Mapping[str, Any], source: str) -> None:
     """Refuse values that are no fields of a dataclass, or of another type."""
     fields = {field.name: field.type for field in dataclasses.fields(kind)}
@@ -130,6 +171,6 @@ def _check(kind: type, values: Mapping[str, Any], source: str) -> None:
     kinds = {
         name: typing.get_args(field) if isinstance(field, types.UnionType) else field
         for name, field in fields.items()
-        if name in values and name not in ("projector", "input_mean", "input_deviation")
+        if name in values and name not in _LISTS
     }
     check_entries(values, kinds, source)

@@ -9,6 +9,7 @@ from simclr_tf.errors import UserError
 from simclr_tf.models.architecture import Architecture
 from simclr_tf.models.heads import Head, SupervisedHead
 from simclr_tf.models.images import check_images
+from simclr_tf.models.lab import LabEncoder, SplitHead
 from simclr_tf.models.resnet import ResNet
 
 
@@ -17,8 +18,9 @@ class Network(keras.Model):
 
     Attributes:
       architecture: what the network was built from.
-      encoder: the ResNet.
-      projection_head: the Head; without layers when the architecture keeps none.
+      encoder: the ResNet, or the LabEncoder.
+      projection_head: the Head, or the SplitHead with one for each ResNet; without layers when the
+        architecture keeps none.
       supervised_head: the SupervisedHead, or None.
 
     Args:
@@ -45,22 +47,30 @@ class Network(keras.Model):
         self.encoder.recompute = recompute
 
     def _build(self, a: Architecture) -> None:
-        self.encoder = ResNet(
-            a.resnet_depth,
-            a.width_multiplier,
-            a.sk_ratio,
-            a.se_ratio,
-            a.cifar_stem,
-            a.batch_norm_decay,
-            a.global_bn,
-            a.input_mean,
-            a.input_deviation,
-            a.pool_padding,
-            name="encoder",
-        )
-        self.projection_head = Head(
-            a.kept_projector, a.batch_norm_decay, a.global_bn, name="projection_head"
-        )
+        resnet = {
+            "depth": a.resnet_depth,
+            "width_multiplier": a.width_multiplier,
+            "sk_ratio": a.sk_ratio,
+            "se_ratio": a.se_ratio,
+            "cifar_stem": a.cifar_stem,
+            "batch_norm_decay": a.batch_norm_decay,
+            "global_bn": a.global_bn,
+            "pool_padding": a.pool_padding,
+            "name": "encoder",
+        }
+        head = a.kept_projector, a.batch_norm_decay, a.global_bn
+        if a.encoder == "lab":
+            if a.input_mean is not None:
+                raise UserError(
+                    "An encoder of colour planes has a mean and a deviation of its own. Received: "
+                    f"input_mean {a.input_mean}."
+                )
+            self.encoder = LabEncoder(a.color_space, a.plane_groups, a.view_width, **resnet)
+            self.projection_head = SplitHead(len(a.plane_groups), *head, name="projection_head")
+        else:
+            scale = {"input_mean": a.input_mean, "input_deviation": a.input_deviation}
+            self.encoder = ResNet(**resnet, **scale)
+            self.projection_head = Head(*head, name="projection_head")
         widths = self.projection_head.widths(self.encoder.feature_dim)
         if not -len(widths) <= a.ft_proj_selector < len(widths):
             raise UserError(
