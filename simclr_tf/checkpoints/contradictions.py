@@ -2,13 +2,20 @@
 
 import dataclasses
 from collections.abc import Collection
+from typing import Any
 
 from simclr_tf.checkpoints.layout import encoder_variables
 from simclr_tf.models import Architecture, Dense
+from simclr_tf.models.colors import planes_in_words
 from simclr_tf.models.heads import in_words, simclr_flags, without_starts
 
-ENCODER_FLAGS = ("resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "cifar_stem")
+OF_PLANES = ("color_space", "planes", "view_width")
+ENCODER_FLAGS = (
+    *("resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "cifar_stem", "encoder"),
+    *OF_PLANES,
+)
 PROJECTION_FLAGS = ("proj_head_mode", "num_proj_layers", "proj_out_dim")
+_SEEN = {"resnet": "RGB images", "lab": "colour planes"}
 
 
 def contradictions(
@@ -24,9 +31,7 @@ def contradictions(
         that is not SimCLR's is compared as a whole if there is one of PROJECTION_FLAGS.
     """
     encoder = [
-        f"--cifar_stem={str(asked.cifar_stem).lower()}, but the checkpoint has {_stem(stored)}"
-        if name == "cifar_stem"
-        else f"--{name}={getattr(asked, name)}, but the checkpoint has {getattr(stored, name)}"
+        _difference(name, asked, stored)
         for name in ENCODER_FLAGS
         if name in flags and _differ(name, asked, stored)
     ]
@@ -34,6 +39,22 @@ def contradictions(
     if not (compared and stored.projector):
         return encoder
     return encoder + _of_projectors(asked, stored, compared)
+
+
+def _difference(name: str, asked: Architecture, stored: Architecture) -> str:
+    here, there = _value(name, asked), _value(name, stored)
+    if name == "cifar_stem":
+        return f"--cifar_stem={str(here).lower()}, but the checkpoint has {_stem(stored)}"
+    if name == "encoder":
+        return f"an encoder of {_SEEN[here]}, but the checkpoint has one of {_SEEN[there]}"
+    return f"--{name}={here}, but the checkpoint has {there}"
+
+
+def _value(name: str, architecture: Architecture) -> Any:
+    """What a flag says of an architecture."""
+    if name == "planes":
+        return planes_in_words(architecture.plane_groups)
+    return getattr(architecture, name)
 
 
 def _of_projectors(
@@ -67,8 +88,10 @@ def _stem(architecture: Architecture) -> str:
 
 
 def _differ(name: str, asked: Architecture, stored: Architecture) -> bool:
+    if name in OF_PLANES and "resnet" in (asked.encoder, stored.encoder):
+        return False
     if name not in ("sk_ratio", "se_ratio"):
-        return getattr(asked, name) != getattr(stored, name)
+        return _value(name, asked) != _value(name, stored)
     # A ratio that was inferred is known only as far as the widths of layers tell.
     as_asked = dataclasses.replace(stored, **{name: getattr(asked, name)})
     return list(encoder_variables(as_asked)) != list(encoder_variables(stored))

@@ -5,6 +5,8 @@ shape, its name in the original's TF1 checkpoints and its path in the object gra
 of the original's TF2 checkpoints. TF1 names count convolutions and batch norms in
 the order of construction, which is the order of this walk. The projection head has the
 original's names whatever its layers are; the original has a head of one layer as the linear one.
+Where there is a ResNet for each of several groups of planes, which the original has not, all are
+numbered on.
 """
 
 from collections.abc import Iterator
@@ -50,34 +52,38 @@ class Layer(NamedTuple):
 def network_variables(architecture: Architecture) -> list[Variable]:
     """Every variable of `Network(architecture)`; see the module's docstring."""
     variables = list(encoder_variables(architecture))
-    widths = [architecture.feature_dim]
-    scope = "l" if len(architecture.projector) == 1 else "nl"
-    for i, layer in enumerate(architecture.kept_projector):
-        widths.append(layer.units or widths[0])
-        ours, tf2 = f"projection_head/layers/{i}", f"_projection_head/linear_layers/{i}"
-        tf1 = f"head_contrastive/{scope}_{i}"
-        kernel = (widths[-2],)
-        dense = Layer(f"{ours}/dense", f"{tf2}/dense", widths[-1], kernel, layer.bias)
-        variables += dense.variables(f"{tf1}/dense")
-        if layer.norm:
-            norm = Layer(
-                f"{ours}/norm",
-                f"{tf2}/bn_relu/bn",
-                widths[-1],
-                gamma=layer.scale,
-                beta=layer.center,
-            )
-            variables += norm.variables(f"{tf1}/batch_normalization")
+    number = len(architecture.channels)
+    heads = [""] if architecture.encoder == "resnet" else [f"heads/{i}/" for i in range(number)]
+    width = architecture.feature_dim // number
+    widths = [width, *(layer.units or width for layer in architecture.kept_projector)]
+    for head in heads:
+        variables += _head_variables(architecture, head, widths)
     if architecture.num_classes is not None:
         head = Layer(
             "supervised_head",
             "supervised_head/linear_layer/dense",
             architecture.num_classes,
-            kernel=(widths[architecture.ft_proj_selector],),
+            kernel=(number * widths[architecture.ft_proj_selector],),
             bias=True,
         )
         variables += head.variables("head_supervised/linear_layer/dense")
     return variables
+
+
+def _head_variables(architecture: Architecture, head: str, widths: list[int]) -> Iterator[Variable]:
+    """The variables of a projection head, of the only one or of `heads/I/`."""
+    scope = "l" if len(architecture.projector) == 1 else "nl"
+    for i, layer in enumerate(architecture.kept_projector):
+        inputs, outputs = widths[i : i + 2]
+        ours, tf2 = f"projection_head/{head}layers/{i}", f"_projection_head/{head}linear_layers/{i}"
+        tf1 = f"head_contrastive/{head}{scope}_{i}"
+        dense = Layer(f"{ours}/dense", f"{tf2}/dense", outputs, (inputs,), layer.bias)
+        yield from dense.variables(f"{tf1}/dense")
+        if layer.norm:
+            norm = Layer(
+                f"{ours}/norm", f"{tf2}/bn_relu/bn", outputs, gamma=layer.scale, beta=layer.center
+            )
+            yield from norm.variables(f"{tf1}/batch_normalization")
 
 
 def encoder_variables(architecture: Architecture) -> Iterator[Variable]:
@@ -92,11 +98,22 @@ def encoder_variables(architecture: Architecture) -> Iterator[Variable]:
 
 def encoder_layers(architecture: Architecture) -> Iterator[Layer]:
     """The convolutions and batch norms of the encoder, in the order of construction."""
+    for i, channels in enumerate(architecture.channels):
+        for layer in _resnet_layers(architecture, channels):
+            if architecture.encoder == "resnet":
+                yield layer
+            else:
+                path = layer.path.replace("encoder/", f"encoder/streams/{i}/", 1)
+                yield layer._replace(path=path, tf2=f"streams/{i}/{layer.tf2}")
+
+
+def _resnet_layers(architecture: Architecture, channels: int) -> Iterator[Layer]:
+    """The layers of a ResNet that sees images of so many channels."""
     bottleneck, block_counts = DEPTHS[architecture.resnet_depth]
-    yield from _stem(architecture)
+    yield from _stem(architecture, channels)
     channels = 64 * architecture.width_multiplier
     for g, count in enumerate(block_counts):
-        filters = 64 * architecture.width_multiplier * 2**g
+        filters = architecture.block_filters * 2**g
         for b in range(count):
             layers = _block(architecture, filters, channels, first=b == 0, strided=b == 0 and g > 0)
             for layer in layers:
@@ -111,7 +128,7 @@ def _conv(path: str, tf2: str, size: int, inputs: int, outputs: int, bias: bool 
     return Layer(path, tf2, outputs, kernel=(size, size, inputs), bias=bias)
 
 
-def _stem(architecture: Architecture) -> Iterator[Layer]:
+def _stem(architecture: Architecture, inputs: int) -> Iterator[Layer]:
     width = 64 * architecture.width_multiplier
     if architecture.cifar_stem:
         sizes = [(3, width)]
@@ -119,7 +136,6 @@ def _stem(architecture: Architecture) -> Iterator[Layer]:
         sizes = [(3, width // 2), (3, width // 2), (3, width)]
     else:
         sizes = [(7, width)]
-    inputs = 3
     for i, (size, outputs) in enumerate(sizes):
         identity = i == len(sizes) - 1  # the original has a layer here that names its input
         tf2 = "resnet_model/initial_conv_relu_max_pool"

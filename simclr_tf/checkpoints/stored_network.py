@@ -10,6 +10,7 @@ from simclr_tf.checkpoints.description import TrainingData
 from simclr_tf.checkpoints.layout import Variable, network_variables
 from simclr_tf.checkpoints.rescale import V1_FROM, typical_convolution_norm
 from simclr_tf.models import Architecture
+from simclr_tf.models.colors import planes_in_words
 from simclr_tf.models.heads import in_words, simclr_flags
 
 CIFAR_SIZE = 32  # pixels; images of this size and below get the CIFAR stem
@@ -109,6 +110,12 @@ def description(architecture: Architecture) -> dict[str, str]:
     """The parts of an architecture in words."""
     a = architecture
     encoder = f"ResNet-{a.resnet_depth} {a.width_multiplier}x"
+    if a.encoder == "lab":
+        planes = planes_in_words(a.plane_groups)
+        encoder = (
+            f"{len(a.plane_groups)} encoders of planes {planes} of {a.color_space}, each {encoder} "
+            f"with blocks {a.view_width:g}x"
+        )
     if a.sk_ratio > 0:
         encoder += f", sk_ratio {a.sk_ratio:.4g}"
     if a.se_ratio > 0:

@@ -2,9 +2,11 @@
 
 Names are torchvision's where torchvision has the layer, and otherwise those of timm's
 ResNets (deep stems, pooled shortcuts, squeeze and excitation) or of the same style
-(selective kernels, projection head). docs/checkpoints.md lists them for users.
+(selective kernels, projection head). Of several ResNets each has these names under `streams.I.`,
+with its projection head. docs/checkpoints.md lists them for users.
 """
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
@@ -43,6 +45,7 @@ NORM = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
+STREAMS = "streams"
 # What BatchNorm2d has besides, and training in PyTorch counts up.
 COUNTER = "num_batches_tracked"
 
@@ -55,6 +58,9 @@ def torch_name(path: str, architecture: Architecture) -> str:
     *owner, last = path.split("/")
     leaf = (LAYER | NORM)[last]
     match owner:
+        case ["encoder" | "projection_head" as part, "streams" | "heads", number, *rest]:
+            own = torch_name("/".join([part, *rest, last]), architecture)
+            return f"{STREAMS}.{number}.{own}"
         case ["encoder", "stem", *rest]:
             return f"{stem['/'.join(rest)]}.{leaf}"
         case ["encoder", "groups", group, number, *rest]:
@@ -94,6 +100,30 @@ def from_torch(state: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], 
     Returns:
       (arrays by path; names that were not understood, as they are).
     """
+    of_stream: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in state.items():
+        stream = re.match(rf"{STREAMS}\.\d+\.|", name)[0]
+        of_stream.setdefault(stream, {})[name.removeprefix(stream)] = array
+    arrays, unknown = {}, []
+    for stream, own in of_stream.items():
+        found, others = _from_torch(own)
+        unknown += [stream + name for name in others]
+        for path, array in found.items():
+            arrays[_in_stream(path, stream)] = array
+    return arrays, unknown
+
+
+def _in_stream(path: str, stream: str) -> str:
+    """Where a variable of `streams.I.` is in our networks; of no stream, as it is."""
+    if not stream:
+        return path
+    part, rest = path.split("/", 1)
+    number = stream.split(".")[1]
+    return f"{part}/{'streams' if part == 'encoder' else 'heads'}/{number}/{rest}"
+
+
+def _from_torch(state: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """`from_torch` of a single ResNet with its heads."""
     stem = DEEP_STEM if "conv1.0.weight" in state else STEM
     pooled = any(".downsample.2." in name for name in state)
     block = BLOCK | (POOLED_SHORTCUT if pooled else SHORTCUT)

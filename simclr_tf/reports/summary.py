@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from simclr_tf.devices.strategies import emulates_bfloat16
 from simclr_tf.methods import Method
+from simclr_tf.models.colors import planes_in_words
 from simclr_tf.models.heads import in_words, simclr_flags
 from simclr_tf.training.plan import Plan
 
@@ -30,7 +31,12 @@ def run_summary(
     """
     network, a = method.network, method.network.architecture
     optimizer = method.optimizer
-    kind = [f"ResNet-{a.resnet_depth}", f"{a.width_multiplier}x"]
+    kind = []
+    if a.encoder == "lab":
+        planes = planes_in_words(a.plane_groups)
+        kind = [f"{len(a.plane_groups)} of planes {planes} of {a.color_space}"]
+        kind += [f"blocks {a.view_width:g}x"]
+    kind += [f"ResNet-{a.resnet_depth}", f"{a.width_multiplier}x"]
     kind += [f"SK {a.sk_ratio:g}"] if a.sk_ratio else []
     kind += [f"SE {a.se_ratio:g}"] if a.se_ratio else []
     kind += ["CIFAR stem" if a.cifar_stem else "ImageNet stem"]
