@@ -47,6 +47,7 @@ def architecture_of(
         input_mean=stored.input_mean,
         input_deviation=stored.input_deviation,
         pool_padding=stored.pool_padding,
+        **METHODS[config.train.method].encoder_fields(config.method),
     )
 
 

@@ -137,6 +137,11 @@ class Method(keras.Model):
         """The layers of the projection head that these flags describe, first to last."""
         raise NotImplementedError
 
+    @classmethod
+    def encoder_fields(cls, flags: Any) -> dict[str, Any]:
+        """Fields of `Architecture`, where the encoder is no ResNet of RGB images."""
+        return {}
+
     def embed(self, views: tuple[tf.Tensor, ...]) -> Embeddings:
         """What the objective needs of n images.
 
