@@ -9,6 +9,7 @@ from simclr_tf.methods.byol import BYOL
 from simclr_tf.methods.clsa import CLSA
 from simclr_tf.methods.clsa_byol import CLSABYOL
 from simclr_tf.methods.clsa_simclr import CLSASimCLR
+from simclr_tf.methods.instdisc import InstDisc
 from simclr_tf.methods.moco import MoCo
 from simclr_tf.methods.moco_v1 import MoCoV1
 from simclr_tf.methods.simclr import SimCLR
@@ -21,6 +22,7 @@ DEFAULT_METHOD = "simclr"
 METHODS: dict[str, type[Method]] = {
     "simclr": SimCLR,
     "simclr_memory": SimCLRMemory,
+    "instdisc": InstDisc,
     "moco_v1": MoCoV1,
     "moco": MoCo,
     "byol": BYOL,
@@ -41,6 +43,7 @@ __all__ = [
     "DEFAULT_METHOD",
     "METHODS",
     "BarlowTwins",
+    "InstDisc",
     "Method",
     "MoCo",
     "MoCoV1",

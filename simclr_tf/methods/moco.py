@@ -12,6 +12,7 @@ from simclr_tf.flag import flag
 from simclr_tf.losses import info_nce
 from simclr_tf.methods import shuffle
 from simclr_tf.methods.base import Method
+from simclr_tf.methods.instdisc import instdisc_view
 from simclr_tf.methods.measures import spread
 from simclr_tf.methods.small_crops import SmallCropFlags, small_views
 from simclr_tf.methods.twin import Queue, follow, twin, warn_of_old_positives
@@ -88,15 +89,8 @@ class MoCo(Method):
     @classmethod
     def large_view(cls, flags: MomentumFlags, view: ViewFlags) -> View:
         """A view of --image_size, as --aug_plus says."""
-        if flags.aug_plus:
-            return torchvision_view(view.image_size)
-        return torchvision_view(
-            view.image_size,
-            jitter_probability=1.0,
-            jitter=(0.4, 0.4, 0.4, 0.4),
-            blur_probability=0.0,
-            order=("grayscale", "jitter", "blur", "solarize"),
-        )
+        shown = torchvision_view if flags.aug_plus else instdisc_view
+        return shown(view.image_size)
 
     @classmethod
     def projector(cls, flags):

@@ -41,6 +41,7 @@ SMALL = {
     "small_crops": 1,
     "small_crop_size": 8,
     "crop_sizes": "12,8",
+    "negatives": 20,
 }
 
 
