@@ -32,6 +32,8 @@ PLANS = {
     "cifar10_barlow_twins": (CIFAR10, 19_532, 0, 0.24),
     "cifar10_byol": (CIFAR10, 195_313, 1_953, 2.0),
     "cifar10_clsa": (CIFAR10, 19_532, 0, 0.24),
+    "cifar10_cmc": (CIFAR10, 78_126, 0, 0.03),
+    "cifar10_instdisc": (CIFAR10, 78_126, 0, 0.03),
     "cifar10_moco": (CIFAR10, 19_532, 0, 0.24),
     "cifar10_moco_v1": (CIFAR10, 19_532, 0, 0.06),
     "cifar10_simclr_memory": (CIFAR10, 97_657, 976, 4.525483),
@@ -46,6 +48,9 @@ PLANS = {
     "imagenet_clsa_linear": (IMAGENET, 500_456, 0, 10.0),
     "imagenet_clsa_multi": (IMAGENET, 1_000_912, 0, 0.03),
     "imagenet_infomin": (IMAGENET, 1_000_912, 0, 0.03),
+    "imagenet_cmc": (IMAGENET, 2_402_189, 0, 0.03),
+    "imagenet_cmc_linear": (IMAGENET, 300_274, 0, 30.0),
+    "imagenet_instdisc": (IMAGENET, 1_000_912, 0, 0.03),
     "imagenet_moco": (IMAGENET, 1_000_912, 0, 0.03),
     "imagenet_moco_linear": (IMAGENET, 500_456, 0, 30.0),
     "imagenet_moco_v1": (IMAGENET, 1_000_912, 0, 0.03),
@@ -75,6 +80,7 @@ PLANS = {
 # Of no paper, so their rates and heads may be tuned; `test_recipe_on_digits` has what must hold.
 ON_DIGITS = {f"digits_{name}": name for name in METHODS if name != DEFAULT_METHOD}
 DIGITS_STEPS, DIGITS_BATCH = 250, 64
+OF_BANKS = {"digits_instdisc": 2000, "digits_cmc": 2000}  # a row is written once in an epoch
 
 # What the sources of the recipes say besides.
 V1 = dict(resnet_depth=50, num_proj_layers=2, proj_out_dim=128, temperature=0.1, weight_decay=1e-6)
@@ -122,6 +128,8 @@ CLSA |= dict(divergence_weight=1.0, divergence_temperature=0.2, strong_operation
 OUTSIDE = dict(optimizer="lars", lars_rate_outside=True, weight_decay=1e-6, final_rate=0.001)
 SWAV = dict(method="swav", optimizer="larc", weight_decay=1e-6, final_rate=0.001, small_crops=6)
 SWAV |= dict(prototypes=3000, temperature=0.1, epsilon=0.05, small_crop_size=96)
+BANKS = dict(optimizer="sgd", momentum=0.9, global_bn=False, schedule="steps", proj_out_dim=128)
+BANKS |= dict(bank_momentum=0.5, shared_negatives=False)
 PLAIN = dict(optimizer="sgd", weight_decay=5e-4, final_rate=0.0, use_blur=False)
 SETTINGS |= {
     "cifar10_barlow_twins": PLAIN | dict(method="barlow_twins", projector="2048-2048-2048"),
@@ -129,6 +137,11 @@ SETTINGS |= {
     | dict(target_decay=0.996, min_crop_area=0.2),
     "cifar10_clsa": dict(method="clsa", crop_sizes="", pick_weak="0", pick_strong="1")
     | dict(queue_size=8192, target_decay=0.99, temperature=0.1, weight_decay=5e-4),
+    "cifar10_cmc": BANKS
+    | dict(method="cmc", negatives=4096, softmax=True, view_width=0.5, weight_decay=5e-4)
+    | dict(temperature=0.1, planes="0-12", color_space="lab", min_crop_area=0.2),
+    "cifar10_instdisc": BANKS
+    | dict(method="instdisc", negatives=0, flip=False, weight_decay=5e-4, temperature=0.1),
     "cifar10_moco": MOCO_CIFAR10 | dict(method="moco", mlp=True, queue_size=8192),
     "cifar10_moco_v1": MOCO_CIFAR10
     | dict(method="moco_v1", mlp=False, aug_plus=True, queue_size=4096),
@@ -150,6 +163,14 @@ SETTINGS |= {
     "imagenet_infomin": MOCO_IMAGENET
     | dict(method="moco", temperature=0.15, mlp=True, infomin=True, schedule_by="epoch")
     | dict(final_rate=0.001),
+    "imagenet_cmc": BANKS
+    | dict(method="cmc", negatives=16_384, softmax=False, view_width=1.0, weight_decay=1e-4)
+    | dict(temperature=0.07, planes="0-12", color_space="lab", graph="full", train_epochs=240),
+    "imagenet_cmc_linear": FROZEN
+    | dict(optimizer="sgd", schedule="steps", schedule_milestones="30,40,50", schedule_gamma=0.2),
+    "imagenet_instdisc": BANKS
+    | dict(method="instdisc", negatives=4096, softmax=False, flip=True, weight_decay=1e-4)
+    | dict(temperature=0.07, schedule_milestones="120,160"),
     "imagenet_moco": MOCO_IMAGENET
     | dict(method="moco", temperature=0.2, mlp=True, aug_plus=True, schedule_by="epoch"),
     "imagenet_moco_linear": FROZEN
@@ -333,8 +354,9 @@ def test_recipe_on_digits(name):
     config = config_of_recipe(ROOT / "configs" / f"{name}.cfg")
     checks.check_flags(config)
     plan = parts.plan_of(config, DIGITS, num_replicas=1)
-    assert (plan.train_steps, plan.batch_size) == (DIGITS_STEPS, DIGITS_BATCH)
-    assert plan.warmup_steps < DIGITS_STEPS
+    steps = OF_BANKS.get(name, DIGITS_STEPS)
+    assert (plan.train_steps, plan.batch_size) == (steps, DIGITS_BATCH)
+    assert plan.warmup_steps < steps
     values = to_dict(config)
     assert (values["method"], values["dataset"]) == (ON_DIGITS[name], "digits")
     assert values.get("queue_size", 0) + DIGITS_BATCH < DIGITS
@@ -346,7 +368,8 @@ def test_header_of_a_recipe(path):
     header = re.match(r"(#.*\n)+", text)[0]
     assert f"python {program_of(path)} --flagfile=configs/{path.name}" in header
     assert "# Hardware: " in header and "# Expected" in header
-    steps = DIGITS_STEPS if path.stem in ON_DIGITS else PLANS[path.stem][1]
+    of_digits = OF_BANKS.get(path.stem, DIGITS_STEPS)
+    steps = of_digits if path.stem in ON_DIGITS else PLANS[path.stem][1]
     batch = config_of_recipe(path).train.train_batch_size
     assert f"{steps:,} steps of {batch:,} images" in header
 

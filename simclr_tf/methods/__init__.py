@@ -9,6 +9,7 @@ from simclr_tf.methods.byol import BYOL
 from simclr_tf.methods.clsa import CLSA
 from simclr_tf.methods.clsa_byol import CLSABYOL
 from simclr_tf.methods.clsa_simclr import CLSASimCLR
+from simclr_tf.methods.cmc import CMC
 from simclr_tf.methods.instdisc import InstDisc
 from simclr_tf.methods.moco import MoCo
 from simclr_tf.methods.moco_v1 import MoCoV1
@@ -23,6 +24,7 @@ METHODS: dict[str, type[Method]] = {
     "simclr": SimCLR,
     "simclr_memory": SimCLRMemory,
     "instdisc": InstDisc,
+    "cmc": CMC,
     "moco_v1": MoCoV1,
     "moco": MoCo,
     "byol": BYOL,
@@ -40,6 +42,7 @@ __all__ = [
     "CLSA",
     "CLSABYOL",
     "CLSASimCLR",
+    "CMC",
     "DEFAULT_METHOD",
     "METHODS",
     "BarlowTwins",

@@ -194,6 +194,7 @@ numpy.save(sys.argv[3], served(image_bytes=jpeg[tf.newaxis])["embedding"].numpy(
 """
 
 
+@pytest.mark.slow
 def test_an_exported_network_takes_a_jpeg_where_the_project_is_not_importable(tmp_path):
     made = Network(dataclasses.replace(PLANES, num_classes=None))
     arrays = recorded.random_arrays(layout.network_variables(made.architecture))
