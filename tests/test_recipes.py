@@ -36,6 +36,7 @@ PLANS = {
     "cifar10_instdisc": (CIFAR10, 78_126, 0, 0.03),
     "cifar10_moco": (CIFAR10, 19_532, 0, 0.24),
     "cifar10_moco_v1": (CIFAR10, 19_532, 0, 0.06),
+    "cifar10_predictive": (CIFAR10, 78_126, 0, 0.03),
     "cifar10_simclr_memory": (CIFAR10, 97_657, 976, 4.525483),
     "cifar10_simsiam": (CIFAR10, 78_126, 0, 0.06),
     "cifar10_swav": (CIFAR10, 195_313, 1_953, 0.6),
@@ -145,6 +146,8 @@ SETTINGS |= {
     "cifar10_moco": MOCO_CIFAR10 | dict(method="moco", mlp=True, queue_size=8192),
     "cifar10_moco_v1": MOCO_CIFAR10
     | dict(method="moco_v1", mlp=False, aug_plus=True, queue_size=4096),
+    "cifar10_predictive": dict(method="predictive", optimizer="sgd", weight_decay=5e-4)
+    | dict(planes="0-12", distance="l1", view_width=1.0, min_crop_area=0.2),
     "cifar10_simclr_memory": dict(method="simclr_memory", queue_size=4096, temperature=0.2),
     "cifar10_simsiam": dict(method="simsiam", num_proj_layers=2, optimizer="sgd", use_blur=False)
     | dict(weight_decay=5e-4, schedule_by="epoch", fix_pred_lr=True),

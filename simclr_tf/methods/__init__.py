@@ -13,6 +13,7 @@ from simclr_tf.methods.cmc import CMC
 from simclr_tf.methods.instdisc import InstDisc
 from simclr_tf.methods.moco import MoCo
 from simclr_tf.methods.moco_v1 import MoCoV1
+from simclr_tf.methods.predictive import Predictive
 from simclr_tf.methods.simclr import SimCLR
 from simclr_tf.methods.simclr_memory import SimCLRMemory
 from simclr_tf.methods.simsiam import SimSiam
@@ -25,6 +26,7 @@ METHODS: dict[str, type[Method]] = {
     "simclr_memory": SimCLRMemory,
     "instdisc": InstDisc,
     "cmc": CMC,
+    "predictive": Predictive,
     "moco_v1": MoCoV1,
     "moco": MoCo,
     "byol": BYOL,
@@ -50,6 +52,7 @@ __all__ = [
     "Method",
     "MoCo",
     "MoCoV1",
+    "Predictive",
     "SimCLR",
     "SimCLRMemory",
     "SimSiam",

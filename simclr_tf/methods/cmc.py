@@ -2,8 +2,9 @@
 
 import dataclasses
 import itertools
+from typing import Any
 
-from simclr_tf.data.recipe import torchvision_view
+from simclr_tf.data.recipe import View, torchvision_view
 from simclr_tf.errors import UserError
 from simclr_tf.flag import flag
 from simclr_tf.methods import instdisc
@@ -11,8 +12,63 @@ from simclr_tf.models.colors import SCALES, planes_of
 
 
 @dataclasses.dataclass(frozen=True)
-class Flags(instdisc.Flags):
-    """CMC: its views, its banks, its negatives and its loss."""
+class PlaneFlags:
+    """Views that are planes of one crop."""
+
+    color_space: str = flag("lab", "Colour space whose planes are the views.", choices=SCALES)
+    planes: str = flag(
+        "0-12",
+        "Planes of each view, 0 to 2, with dashes between: 0-12 are L and ab, 0-1-2 three views.",
+    )
+    view_width: float = flag(
+        1.0,
+        "Multiplies the channels of the blocks of each encoder, not of its stem; 0.5 is CMC's "
+        "narrow form.",
+        at_least=1 / 64,
+        at_most=64,
+    )
+
+
+def fields_of_planes(flags: PlaneFlags) -> dict[str, Any]:
+    """The fields of `Architecture` for an encoder of each view.
+
+    Raises:
+      UserError: there are no such planes, or they are one view.
+    """
+    groups = planes_of(flags.planes)
+    if len(groups) < 2:
+        raise UserError(
+            "--planes has two views or more, with dashes between, such as 0-12. "
+            f"Received: {flags.planes}."
+        )
+    return {
+        "encoder": "lab",
+        "color_space": flags.color_space,
+        "plane_groups": groups,
+        "view_width": flags.view_width,
+    }
+
+
+def plane_view(size: int, flip: bool = True) -> View:
+    """CMC's one crop, whose colours stay as they are.
+
+    Args:
+      size: height and width, in pixels.
+      flip: whether half of the views are flipped.
+    """
+    return torchvision_view(
+        size,
+        area=(0.08, 1.0),
+        flip_probability=0.5 if flip else 0.0,
+        jitter_probability=0.0,
+        grayscale_probability=0.0,
+        blur_probability=0.0,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags(PlaneFlags, instdisc.Flags):
+    """CMC: its views, each with an encoder and a bank, its negatives and its loss."""
 
     negatives: int = flag(
         16_384,
@@ -20,19 +76,6 @@ class Flags(instdisc.Flags):
         "compares with all images.",
         at_least=0,
         at_most=2**24,
-    )
-    color_space: str = flag("lab", "Colour space whose planes are the views.", choices=SCALES)
-    planes: str = flag(
-        "0-12",
-        "Planes of each view, with dashes between; each view has an encoder and a bank. 0-12 are L "
-        "and ab, 0-1-2 three views.",
-    )
-    view_width: float = flag(
-        1.0,
-        "Multiplies the channels of the blocks of each encoder, not of its stem; 0.5 is the "
-        "official narrow form.",
-        at_least=1 / 64,
-        at_most=64,
     )
     graph: str = flag(
         "full",
@@ -64,27 +107,11 @@ class CMC(instdisc.InstDisc):
 
     @classmethod
     def recipe(cls, flags, view):
-        shown = torchvision_view(
-            view.image_size,
-            area=(0.08, 1.0),
-            flip_probability=0.5 if flags.flip else 0.0,
-            jitter_probability=0.0,
-            grayscale_probability=0.0,
-            blur_probability=0.0,
-        )
-        return (shown,)
+        return (plane_view(view.image_size, flags.flip),)
 
     @classmethod
     def encoder_fields(cls, flags):
-        groups = planes_of(flags.planes)
-        if len(groups) < 2:
-            raise UserError(f"CMC compares two views or more. Received: --planes={flags.planes}.")
-        return {
-            "encoder": "lab",
-            "color_space": flags.color_space,
-            "plane_groups": groups,
-            "view_width": flags.view_width,
-        }
+        return fields_of_planes(flags)
 
     @property
     def comparisons(self):
