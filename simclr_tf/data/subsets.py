@@ -104,6 +104,17 @@ def labels_of(dataset: ImageDataset) -> np.ndarray:
     return np.concatenate([batch.numpy() for batch in labels.batch(4096)])
 
 
+def labels_by_number(dataset: ImageDataset) -> np.ndarray:
+    """The label (n,) int64 of every image, by the number that batches carry."""
+    if isinstance(dataset.source, IndexedSource):
+        return labels_of(dataset)
+    found = dataset.examples(transform=lambda example: (example["number"], example["label"]))
+    numbers, labels = zip(*(map(np.asarray, pair) for pair in found.batch(4096)), strict=True)
+    by_number = np.full(dataset.num_examples, UNLABELLED, np.int64)
+    by_number[np.concatenate(numbers)] = np.concatenate(labels)
+    return by_number
+
+
 def restrict(dataset: ImageDataset, indices: np.ndarray) -> ImageDataset:
     """The data set of the images with these indices alone, in the order of the indices.
 

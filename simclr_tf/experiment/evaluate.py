@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from simclr_tf import checkpoints, optimizers
@@ -21,6 +22,7 @@ from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import parts
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.flag import check_ranges, check_types
+from simclr_tf.methods import Method
 from simclr_tf.methods.decay import l2_variables
 from simclr_tf.models import Network
 
@@ -210,3 +212,34 @@ def evaluate_knn(
         temperature=config.eval.knn_temperature,
     )
     return {"knn_top_1_accuracy": accuracy}
+
+
+def evaluate_memory(
+    config: ExperimentConfig,
+    strategy: tf.distribute.Strategy,
+    method: Method,
+    labels: np.ndarray,
+    queries: ImageDataset,
+) -> dict[str, float]:
+    """Top-1 accuracy of kNN in the bank of a method, which needs no pass over the training images.
+
+    Args:
+      config: the flags.
+      strategy: spreads the batches.
+      method: one that has a `memory`.
+      labels: (images,) of the training images, by their numbers.
+      queries: the images to classify.
+    """
+    with naming_bad_images(queries):
+        batches = parts.evaluation_batches(config, queries, strategy)
+        projections, query_labels = extract_features(method.network, batches, strategy, layer=-1)
+    accuracy = knn_accuracy(
+        method.memory.numpy(),
+        labels,
+        method.compared_with_memory(projections).numpy(),
+        query_labels,
+        num_classes=queries.num_classes,
+        k=config.eval.knn_k,
+        temperature=config.eval.knn_temperature,
+    )
+    return {"bank_knn_top_1_accuracy": accuracy}

@@ -21,6 +21,7 @@ from simclr_tf.data.pipeline import threads_of_this_host
 from simclr_tf.data.recipe import Recipe, unchanged
 from simclr_tf.data.service import served_batches
 from simclr_tf.data.sources import ImageDataset
+from simclr_tf.data.subsets import labels_by_number
 from simclr_tf.devices import strategies
 from simclr_tf.devices.hosts import Hosts, name_lost_host
 from simclr_tf.errors import UserError
@@ -29,7 +30,7 @@ from simclr_tf.evaluation.trained import open_trained
 from simclr_tf.experiment import checks, finetuning, parts, pretraining
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment.config import ExperimentConfig
-from simclr_tf.experiment.evaluate import evaluate_knn, evaluate_run
+from simclr_tf.experiment.evaluate import evaluate_knn, evaluate_memory, evaluate_run
 from simclr_tf.experiment.inputs import (
     Inputs,
     open_eval_dataset,
@@ -223,8 +224,14 @@ def _fit(
     if config.data.data_service:
         make_batches = functools.partial(served_batches, make_part, config.data.data_service)
 
+    @functools.cache
+    def bank_labels() -> np.ndarray:
+        return labels_by_number(dataset)
+
     def record_knn(step: int) -> None:
         result = evaluate_knn(config, strategy, method.network, dataset, eval_dataset)
+        if method.memory is not None:
+            result |= evaluate_memory(config, strategy, method, bank_labels(), eval_dataset)
         append_row(own / "metrics.jsonl", {"step": step} | result)
         write_scalars(own / "eval", result, step)
 

@@ -47,6 +47,9 @@ class Method(keras.Model):
       untrained: layers or models that gradients do not update, although their variables are
         trainable: a frozen batch norm would not use the statistics of its batch. A property,
         where there are some.
+      memory: a row (images, d) of every training image by its number, which kNN can compare the
+        rows that `compared_with_memory` makes of projections with. A property, where a method has
+        a bank; None otherwise.
       rate_factor: a method of one variable, where some have another learning rate: a scalar that
         the variable's update is multiplied by, outside of the optimizer's slots, or None for 1.
         Where it is 0 the variable stays as it is, without decay and momentum.
@@ -72,6 +75,7 @@ class Method(keras.Model):
     zero_residuals = True
     wants_numbers = False
     untrained: Sequence[tf.Module] = ()
+    memory: tf.Tensor | None = None
     rate_factor: RateFactor | None = None
 
     def __init__(
@@ -174,6 +178,10 @@ class Method(keras.Model):
           embeddings: those that the update was computed from.
         """
         del embeddings
+
+    def compared_with_memory(self, projections: tf.Tensor) -> tf.Tensor:
+        """Rows (n, d) that can be compared with those of `memory`, of projections (n, width)."""
+        raise NotImplementedError
 
     def chance_levels(self, batch_size: int) -> Mapping[str, float]:
         """The metrics that are losses, as they are where the encoder tells no images apart."""

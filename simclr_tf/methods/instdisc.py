@@ -116,8 +116,12 @@ class InstDisc(Method):
 
     def embed(self, views):
         features, projections = self.project(views)
+        return {"features": features, "rows": self._rows(projections)}
+
+    def _rows(self, projections):
+        """A row of length 1 for each bank."""
         rows = tf.reshape(projections, [-1, len(self.banks), self.flags.proj_out_dim])
-        return {"features": features, "rows": tf.math.l2_normalize(rows, axis=-1)}
+        return tf.math.l2_normalize(rows, axis=-1)
 
     def objective(self, embeddings):
         rows, numbers = tf.unstack(embeddings["rows"], axis=1), embeddings["numbers"]
@@ -173,6 +177,13 @@ class InstDisc(Method):
         seed = tf.stack([tf.constant(0, tf.int64), self.step])
         shape = (number, self.flags.negatives)
         return tf.random.stateless_uniform(shape, seed, 0, self.plan.num_examples, tf.int32)
+
+    @property
+    def memory(self):
+        return tf.concat([bank.rows for bank in self.banks], axis=1)
+
+    def compared_with_memory(self, projections):
+        return tf.concat(tf.unstack(self._rows(projections), axis=1), axis=1)
 
     def after_update(self, embeddings):
         numbers = replicas.gather(embeddings["numbers"])

@@ -223,6 +223,14 @@ def test_the_number_of_an_image_is_its_own_in_every_epoch_and_on_every_host(data
         np.testing.assert_array_equal(numbers, whole)
 
 
+def test_labels_by_number_are_those_of_the_batches(dataset):
+    by_number = subsets.labels_by_number(dataset)
+    for _, labels, numbers in batches(
+        dataset, 4, recipe=recipes.finetuning(8, "none"), numbers=True
+    ):
+        np.testing.assert_array_equal(by_number[numbers], labels)
+
+
 def evaluated(dataset):
     """The images by their numbers, as evaluation shows them."""
     shown = {}
