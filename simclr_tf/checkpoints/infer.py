@@ -55,8 +55,13 @@ def infer_architecture(shapes: Mapping[str, tuple[int, ...]], naming: str) -> Ar
       naming: "tf1" or "tf2", the original's ways to make names, or "path", ours.
 
     Raises:
-      UserError: this is not an encoder of SimCLR.
+      UserError: this is not an encoder of SimCLR, or there are several.
     """
+    if any(name.startswith("encoder/streams/") for name in shapes):
+        raise UserError(
+            "There are several encoders, and their shapes do not tell what each sees. Put the JSON "
+            "file beside it that was written with it."
+        )
     scope = SCOPES[naming]["encoder"]
     encoder = {name: shape for name, shape in shapes.items() if name.startswith(scope)}
     scores = {a: _agreement(a, encoder, naming) for a in _candidates(encoder, naming)}

@@ -41,8 +41,9 @@ SMALL = {
     "small_crops": 1,
     "small_crop_size": 8,
     "crop_sizes": "12,8",
-    "negatives": 20,
 }
+# Likewise of one method, where another has a flag of that name.
+SMALL_OF = {"instdisc": {"negatives": 20}, "cmc": {"negatives": 20}}
 
 
 def register(name: str) -> None:
@@ -60,7 +61,7 @@ def recipe_file(name: str) -> pathlib.Path:
 
 def config_of(name: str, **flags) -> configuration.ExperimentConfig:
     """The flags of a small run, with the method's defaults."""
-    values = SMALL | {"method": name} | flags
+    values = SMALL | SMALL_OF.get(name, {}) | {"method": name} | flags
     config = configuration.from_dict(values)
     return configuration.with_defaults_of_method(config, values)
 

@@ -248,6 +248,12 @@ def test_two_replicas_equal_one(name, kind, of_replicas):
 
 RUN = {name: every_method.SMALL[name] for name in every_method.SMALL.keys() - {"warmup_epochs"}}
 RUN |= {"train_steps": 4, "checkpoint_steps": 2}
+
+
+def run_flags(name):
+    return RUN | every_method.SMALL_OF.get(name, {}) | {"method": name}
+
+
 FINE = {"protocol": "linear", "mode": "train", "image_size": None}
 FEW = np.random.default_rng(0).uniform(size=(2, 12, 12, 3)).astype(np.float32)
 
@@ -256,7 +262,7 @@ FEW = np.random.default_rng(0).uniform(size=(2, 12, 12, 3)).astype(np.float32)
 def finished(name, tmp_path_factory):
     """The directory of a run of four steps."""
     directory = tmp_path_factory.mktemp("runs") / name
-    assert training.run(directory, method=name, **RUN) == 0
+    assert training.run(directory, **run_flags(name)) == 0
     return directory
 
 
@@ -272,7 +278,7 @@ def test_a_run_that_goes_on_in_the_middle_is_the_same(name, finished, tmp_path):
     directory = shutil.copytree(finished, tmp_path / "run")
     for file in directory.glob("ckpt-4.*"):  # as after a kill at the step before
         file.unlink()
-    assert training.run(directory, method=name, **RUN) == 0
+    assert training.run(directory, **run_flags(name)) == 0
     again = checkpoint_of(directory)
     assert again.keys() == whole.keys()
     for key, array in whole.items():
@@ -285,7 +291,8 @@ def test_it_can_be_loaded(name, finished):
     features = network.features(FEW)
     assert features.shape == (2, network.encoder.feature_dim) and np.isfinite(features).all()
     projector = METHODS[name].projector(every_method.config_of(name).method)
-    assert network.projections(FEW)[-1].shape == (2, projector[-1].units)
+    width = len(network.architecture.channels) * projector[-1].units
+    assert network.projections(FEW)[-1].shape == (2, width)
     rows = training.rows(finished)
     assert set(METHODS[name].metrics_of) <= rows[-1].keys()
 
@@ -293,7 +300,7 @@ def test_it_can_be_loaded(name, finished):
 @simplest_and_example
 def test_it_is_exported(name, finished, tmp_path):
     directory = shutil.copytree(finished, tmp_path / "run")
-    assert training.run(directory, method=name, exported=True, **RUN) == 0  # nothing else to do
+    assert training.run(directory, exported=True, **run_flags(name)) == 0  # nothing else to do
     exported = simclr_tf.load(str(directory / "saved_model" / "4"))
     features = simclr_tf.load(str(directory)).features(FEW)
     np.testing.assert_allclose(exported.features(FEW), features, rtol=1e-5, atol=1e-6)

@@ -4,11 +4,13 @@ import dataclasses
 import json
 import subprocess
 import sys
+from unittest import mock
 
 import numpy as np
 import pytest
 import recorded
 import tensorflow as tf
+import toy
 
 import simclr_tf
 from simclr_tf import checkpoints
@@ -23,8 +25,15 @@ from simclr_tf.json_files import DamagedFileError
 from simclr_tf.models import Architecture, Dense, Network, ResNet
 from simclr_tf.models.colors import to_planes
 from simclr_tf.models.heads import Head
+from simclr_tf.models.resnet import DEPTHS
 
-pytestmark = pytest.mark.usefixtures("toy_encoder")
+
+@pytest.fixture(autouse=True, scope="module")
+def one_block():
+    """Networks of depth 18 have a block of full width, as `layout` knows it."""
+    with mock.patch.dict(DEPTHS, {18: toy.TOY}):
+        yield
+
 
 PLANES = Architecture(
     18,
@@ -165,6 +174,15 @@ def test_conversion_there_and_back_is_exact(to, name, network, tmp_path):
     assert stored.architecture == PLANES and not stored.missing() and not stored.unused
     for path, variable in restore.variable_paths(network).items():
         np.testing.assert_array_equal(stored.arrays[path], variable)
+
+
+def test_pytorch_weights_without_their_description_are_refused(network, tmp_path):
+    pytest.importorskip("safetensors")
+    path = tmp_path / "n.safetensors"
+    convert(network, "torch", str(path), Description(PLANES))
+    (tmp_path / "n.json").unlink()
+    with pytest.raises(UserError, match=r"n.safetensors: There are several encoders.* JSON file"):
+        checkpoints.read(path)
 
 
 def test_names_in_pytorch(network):
