@@ -38,7 +38,7 @@ class LabEncoder(keras.Model):
         name: str | None = None,
         **resnet: Any,
     ):
-        super().__init__(name=name)
+        super().__init__(name=name, autocast=False)  # colours are converted in float32
         check_planes(color_space, plane_groups)
         self.color_space = color_space
         self.plane_groups = tuple(map(tuple, plane_groups))

@@ -25,6 +25,7 @@ from simclr_tf.json_files import DamagedFileError
 from simclr_tf.models import Architecture, Dense, Network, ResNet
 from simclr_tf.models.colors import to_planes
 from simclr_tf.models.heads import Head
+from simclr_tf.models.lab import LabEncoder
 from simclr_tf.models.resnet import DEPTHS
 
 
@@ -113,6 +114,15 @@ def test_recomputing_and_freezing_reach_every_encoder(images):
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(made(images, training=True)["logits"])
     assert tape.gradient(loss, made.encoder.variables) == [None] * len(made.encoder.variables)
+
+
+def test_colours_are_converted_in_float32_whatever_the_activations(images):
+    made = Network(PLANES, activations="bfloat16")
+    shown = []
+    made.encoder.views = lambda seen: (
+        shown.append(seen.dtype) or LabEncoder.views(made.encoder, seen)
+    )
+    assert made.encoder(images).dtype == tf.bfloat16 and shown == [tf.float32]
 
 
 def test_it_comes_back_from_json_and_from_its_configuration(network, images):
