@@ -6,7 +6,8 @@ python benchmarks/strong_views.py IMAGES --image_size=224 [--batches 8]
 IMAGES is a folder of JPEG files; at most 2,000 are read, into memory. Weak views are those of MoCo
 v2, strong ones have CLSA's five draws of 14 operations besides. "RandAugment" is a crop, a flip
 and two of torchvision's 14 operations at its default magnitude, ours and torchvision's on PIL;
-torchvision runs in one process a core, its CPU time is that of all of them.
+torchvision runs in one process a core, its CPU time is that of all of them. All resize with
+antialiasing, as PIL does, unless they are said not to.
 """
 
 import argparse
@@ -51,6 +52,7 @@ def view_of(contestant: str, image_size: int):
     ranges = tuple((name, value, value) for name, value in AT_NINE.items())
     return torchvision_view(
         image_size,
+        antialias=contestant == "antialiased",
         jitter_probability=0.0,
         grayscale_probability=0.0,
         blur_probability=0.0,
@@ -155,7 +157,10 @@ def main() -> None:
         "batches": arguments.batches,
         "python": arguments.torch_python,
     }
-    contestants = {"ours, RandAugment": "rand_augment"}
+    contestants = {
+        "ours, RandAugment": "antialiased",
+        "ours, RandAugment without antialiasing": "aliased",
+    }
     if arguments.torch_python:
         contestants = {"torchvision, RandAugment, one process a core": "torchvision"} | contestants
     contestants |= {"ours, strong": "strong", "ours, weak": "weak"}

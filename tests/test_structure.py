@@ -68,6 +68,7 @@ FLOORS = (
         "simclr_tf.data.holdout",
         "simclr_tf.data.service",
         "simclr_tf.data.strong",
+        "simclr_tf.data.strong_plan",
         "simclr_tf.devices",
         "simclr_tf.models",
         "simclr_tf.optimizers",

@@ -7,7 +7,7 @@ recipe gives no chance is not compiled at all.
 
 A new operation needs a place in `ORDER` of `recipe`, its probability in a `View`, a column of
 `draw_further`, a part in `needs_further`, and a line in `_operations` and in `_plan`. A new strong
-operation needs none of these, see `strong`.
+operation needs none of these, see `rand_augment`.
 """
 
 import functools
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from simclr_tf.data import augment, strong
+from simclr_tf.data import augment, strong_plan
 from simclr_tf.data.recipe import Recipe, View
 
 BLUR_RADII = (3, 6, 9)
@@ -51,7 +51,8 @@ def draw_further(seed: tf.Tensor, number_of_views: int, strong_draws: int = 0) -
       strong_draws: the most strong operations that a view draws.
 
     Returns:
-      float32 (number_of_views, NUM_FURTHER + strong_draws * strong.NUM_DRAWS), uniform in [0, 1).
+      float32 (number_of_views, NUM_FURTHER + strong_draws * strong_plan.NUM_DRAWS), uniform in
+      [0, 1).
     """
 
     def uniform(stream, columns):
@@ -61,17 +62,14 @@ def draw_further(seed: tf.Tensor, number_of_views: int, strong_draws: int = 0) -
     further = uniform(_FURTHER_STREAM, NUM_FURTHER)
     if not strong_draws:
         return further
-    return tf.concat([further, uniform(_STRONG_STREAM, strong_draws * strong.NUM_DRAWS)], axis=1)
+    return tf.concat(
+        [further, uniform(_STRONG_STREAM, strong_draws * strong_plan.NUM_DRAWS)], axis=1
+    )
 
 
 def needs_further(recipe: Recipe) -> bool:
     """Whether a view may undergo something that is drawn by `draw_further`."""
     return any(view.solarize_probability or view.strong for view in recipe)
-
-
-def strong_draws(recipe: Recipe) -> int:
-    """The most strong operations that a view draws."""
-    return max(view.strong.draws if view.strong else 0 for view in recipe)
 
 
 def changes_anything(view: View) -> bool:
@@ -251,7 +249,7 @@ def _operations(view):
             found[f"blur across {radius}"] = blur(augment.blur_across, radius)
     if view.solarize_probability:
         found["solarize"] = lambda planes, *_: augment.solarize(planes)
-    for name, operation in strong.operations(view.strong).items() if view.strong else ():
+    for name, operation in strong_plan.operations(view.strong).items() if view.strong else ():
         found[f"strong {name}"] = with_own_numbers(operation)
     return found
 
@@ -261,13 +259,13 @@ def _plan(view, draws, further):
 
     Returns:
       The places of its operations in `_operations`, in their order, int32 (n, operations), the
-      number of them that were drawn (n,), each operation's own numbers (n, operations,
-      strong.NUM_ARGUMENTS, or 0 where no operation has some), the factors of its jitter (n, 4),
-      and the taps of its blur.
+      number of them that were drawn (n,), each one's own numbers (n, operations, NUM_ARGUMENTS of
+      `strong_plan`, or 0 without strong operations), the factors of its jitter (n, 4), and the taps
+      of its blur.
     """
     sigma, radii = blur_sigma(draws, view), blur_radii(view)
     places = {name: i for i, name in enumerate(_operations(view))}
-    none = tf.zeros((sigma.shape[0], strong.NUM_ARGUMENTS if view.strong else 0))
+    none = tf.zeros((sigma.shape[0], strong_plan.NUM_ARGUMENTS if view.strong else 0))
     planned = []
 
     def add(drawn, probability, *steps):
@@ -293,8 +291,9 @@ def _plan(view, draws, further):
         elif stage == "solarize":
             add(further[:, SOLARIZE], view.solarize_probability, places.get("solarize"))
         elif view.strong:
-            applied, steps, numbers = strong.plan(view.strong, further[:, NUM_FURTHER:], view.size)
-            steps += len(places) - len(strong.operations(view.strong))  # they are the last ones
+            uniform, known = further[:, NUM_FURTHER:], strong_plan.operations(view.strong)
+            applied, steps, numbers = strong_plan.plan(view.strong, uniform, view.size)
+            steps += len(places) - len(known)  # the last ones are theirs
             columns = (tf.unstack(column, axis=1) for column in (applied, steps, numbers))
             planned.extend(zip(*columns, strict=True))
     drawn, steps, numbers = (tf.stack(column, axis=1) for column in zip(*planned, strict=True))

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from simclr_tf.data import augment, crop_boxes, distort
+from simclr_tf.data import augment, crop_boxes, distort, strong_plan
 from simclr_tf.data.recipe import Recipe, View
 
 MAX_UNCROPPED_SIZE = 32  # evaluation crops only larger images
@@ -60,7 +60,7 @@ def draw_views(image_shape: tf.Tensor, seed: tf.Tensor, recipe: Recipe) -> tuple
     boxes = [_box(view, image_shape, crop_seed) for view, crop_seed in zip(recipe, crop_seeds)]
     further = tf.zeros((number, distort.NUM_FURTHER))
     if distort.needs_further(recipe):
-        further = distort.draw_further(draws_seed, number, distort.strong_draws(recipe))
+        further = distort.draw_further(draws_seed, number, strong_plan.number_of_draws(recipe))
     return tf.stack(boxes), (distort.draw(draws_seed, number), further)
 
 

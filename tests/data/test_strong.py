@@ -11,7 +11,7 @@ import scipy.stats
 import sklearn.datasets
 import tensorflow as tf
 
-from simclr_tf.data import augment, distort, pipeline, sources, strong, views
+from simclr_tf.data import augment, distort, pipeline, sources, strong, strong_plan, views
 from simclr_tf.data.rand_augment import (
     StrongOperations,
     clsa_operations,
@@ -49,11 +49,11 @@ def named(key):
 
 def row(drawn, name, level, sign):
     """The uniform numbers by which this is drawn."""
-    numbers = np.zeros(strong.NUM_DRAWS, np.float32)
-    numbers[strong.WHICH] = (drawn.names.index(name) + 0.5) / len(drawn.names)
-    numbers[strong.LEVEL] = (level - 0.5) / 9 if drawn.levels == (1, 9) else 0.5
-    numbers[strong.DEVIATION] = scipy.stats.norm.cdf((level - 10) / 0.5)
-    numbers[strong.SIGN] = 0.75 if sign > 0 else 0.25
+    numbers = np.zeros(strong_plan.NUM_DRAWS, np.float32)
+    numbers[strong_plan.WHICH] = (drawn.names.index(name) + 0.5) / len(drawn.names)
+    numbers[strong_plan.LEVEL] = (level - 0.5) / 9 if drawn.levels == (1, 9) else 0.5
+    numbers[strong_plan.DEVIATION] = scipy.stats.norm.cdf((level - 10) / 0.5)
+    numbers[strong_plan.SIGN] = 0.75 if sign > 0 else 0.25
     return numbers
 
 
@@ -63,8 +63,8 @@ def planned(family, shape):
     height, width, _ = shape
     keys = [key for key in RECORDED if key.startswith(family) and not key.endswith("image")]
     rows = tf.constant([row(drawn, *named(key)) for key in keys])
-    plans = {size: strong.plan(drawn, rows, size) for size in (height, width)}
-    operations = list(strong.operations(drawn).values())
+    plans = {size: strong_plan.plan(drawn, rows, size) for size in (height, width)}
+    operations = list(strong_plan.operations(drawn).values())
     for i, key in enumerate(keys):
         name, level, sign = named(key)
         applied, places, numbers = plans[height if name.endswith("y") else width]
@@ -138,7 +138,7 @@ def test_planes_of_one_level_stay_as_they_are():
 def test_translations_of_clsa_are_by_whole_pixels(size):
     drawn = FAMILIES["clsa"]
     rows = [row(drawn, "translate_x", level, 1) for level in range(1, 10)]
-    *_, numbers = strong.plan(drawn, tf.constant(rows), size)
+    *_, numbers = strong_plan.plan(drawn, tf.constant(rows), size)
     expected = [int(0.3 * level / 10 * size) for level in range(1, 10)]
     np.testing.assert_array_equal(numbers[:, 0, 2], expected)
 
@@ -160,19 +160,21 @@ def uniform_rows(view, number=2000):
 def test_operations_of_clsa_are_drawn_as_often_as_in_its_code():
     drawn = clsa_operations()
     rows = uniform_rows(torchvision_view(32, strong=drawn))
-    assert rows.shape == (2000, 5 * strong.NUM_DRAWS)
-    columns = rows.numpy().reshape(-1, strong.NUM_DRAWS).T
-    applied, places, numbers = (of.numpy() for of in strong.plan(drawn, rows, 32))
+    assert rows.shape == (2000, 5 * strong_plan.NUM_DRAWS)
+    columns = rows.numpy().reshape(-1, strong_plan.NUM_DRAWS).T
+    applied, places, numbers = (of.numpy() for of in strong_plan.plan(drawn, rows, 32))
     assert applied.shape == places.shape == (2000, 5) and numbers.shape == (2000, 5, 6)
-    operations = list(strong.operations(drawn))
-    which = (14 * columns[strong.WHICH]).astype(int)
+    operations = list(strong_plan.operations(drawn))
+    which = (14 * columns[strong_plan.WHICH]).astype(int)
     for i, name in enumerate(drawn.names):
         assert_share(which == i, 1 / 14)
         kind = "nearest" if name in MOVES else name
         shown = applied.ravel() & (which == i)
         assert_share(shown, 0.0 if name == "identity" else 1 / 28)
         assert {operations[place] for place in places.ravel()[shown]} <= {kind}
-    levels = strong.level_of(drawn, columns[strong.LEVEL], columns[strong.DEVIATION]).numpy()
+    levels = strong_plan.level_of(
+        drawn, columns[strong_plan.LEVEL], columns[strong_plan.DEVIATION]
+    ).numpy()
     for level in range(1, 10):
         assert_share(levels == level, 1 / 9)
     assert set(levels) == set(range(1, 10))
@@ -191,9 +193,9 @@ def assert_share(drawn, probability):
 def test_operations_of_infomin_have_levels_up_to_ten():
     drawn = infomin_operations()
     rows = uniform_rows(torchvision_view(32, strong=drawn))
-    applied, places, numbers = (of.numpy() for of in strong.plan(drawn, rows, 32))
+    applied, places, numbers = (of.numpy() for of in strong_plan.plan(drawn, rows, 32))
     assert_share(applied.ravel(), 0.5)
-    names = list(strong.operations(drawn))
+    names = list(strong_plan.operations(drawn))
     for name, share in [("invert", 1), ("bilinear", 2.5), ("bicubic", 2.5), ("color", 1)]:
         assert_share(places.ravel() == names.index(name), share / 15)
     factors = numbers[..., 0][places == names.index("color")]
@@ -221,7 +223,7 @@ def test_a_view_is_its_operations_one_after_the_other():
     again = pipeline.training_dataset(dataset, (view,), batch_size=16, seed=3, start_step=1)
     (((found,),),) = again.take(1)
     np.testing.assert_array_equal(found, second)
-    operations = list(strong.operations(drawn).values())
+    operations = list(strong_plan.operations(drawn).values())
     changed = 0
     for position, shown in enumerate(first):
         seed = tf.constant([3, position], tf.int64)
@@ -229,7 +231,7 @@ def test_a_view_is_its_operations_one_after_the_other():
         planes = augment.to_planes(tf.constant(image, tf.float32) / 255)
         if draws[0, distort.FLIP] < 0.5:
             planes = tf.reverse(planes, axis=[2])
-        plan = strong.plan(drawn, further[:, distort.NUM_FURTHER :], 16)
+        plan = strong_plan.plan(drawn, further[:, distort.NUM_FURTHER :], 16)
         for applied, place, numbers in zip(*(of[0] for of in plan), strict=True):
             if applied:
                 planes = operations[int(place)](planes, numbers)
@@ -255,7 +257,7 @@ def test_greyscale_comes_after_strong_operations_where_the_order_says_so(last):
 def test_strong_operations_leave_other_numbers_and_views_as_they_are():
     seed = tf.constant([4, 2])
     numbers, few = distort.draw_further(seed, 2, strong_draws=5), distort.draw_further(seed, 2)
-    assert numbers.shape == (2, 1 + 5 * strong.NUM_DRAWS)
+    assert numbers.shape == (2, 1 + 5 * strong_plan.NUM_DRAWS)
     np.testing.assert_array_equal(numbers[:, :1], few)
     assert len(np.unique(numbers)) == numbers.shape.num_elements()
     assert not np.isin(numbers, distort.draw(seed, 2)).any()
