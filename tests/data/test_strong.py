@@ -218,9 +218,9 @@ def test_a_view_is_its_operations_one_after_the_other():
     image = CHINA[100:116, 200:216]
     source = sources.indexed(tf.stack([tf.io.encode_png(image)]), None)
     dataset = sources.ImageDataset("x", "train", 1, None, None, source)
-    stream = pipeline.training_dataset(dataset, (view,), batch_size=16, seed=3)
+    stream = pipeline.training_dataset(dataset, (view,), batch_size=8, seed=3)
     (((first,),), ((second,),)) = stream.take(2)
-    again = pipeline.training_dataset(dataset, (view,), batch_size=16, seed=3, start_step=1)
+    again = pipeline.training_dataset(dataset, (view,), batch_size=8, seed=3, start_step=1)
     (((found,),),) = again.take(1)
     np.testing.assert_array_equal(found, second)
     operations = list(strong_plan.operations(drawn).values())
@@ -237,7 +237,7 @@ def test_a_view_is_its_operations_one_after_the_other():
                 planes = operations[int(place)](planes, numbers)
                 changed += 1
         np.testing.assert_allclose(shown, augment.from_planes(planes), rtol=0, atol=1e-5)
-    assert 16 < changed < 50  # 30 expected
+    assert 8 < changed < 25  # 15 expected
 
 
 @pytest.mark.parametrize("last", [True, False])
@@ -261,7 +261,7 @@ def test_strong_operations_leave_other_numbers_and_views_as_they_are():
     np.testing.assert_array_equal(numbers[:, :1], few)
     assert len(np.unique(numbers)) == numbers.shape.num_elements()
     assert not np.isin(numbers, distort.draw(seed, 2)).any()
-    weak = torchvision_view(16, blur_probability=0.0)
+    weak = torchvision_view(16, blur_probability=0.0, jitter_probability=0.0)
     moved = StrongOperations((("rotate", 30, 30),), draws=1, probability=1.0)
     both = (weak, dataclasses.replace(weak, strong=moved))
     alone = views.make_views(CHINA, seed, (weak, weak))
