@@ -3,7 +3,7 @@
 import sys
 
 # `python -m simclr_tf.NAME` of a part that is no program would do nothing, with status 0.
-_PROGRAMS = ("checkpoints", "export", "features", "predict", "probe")
+_PROGRAMS = ("checkpoints", "export", "features", "predict", "probe", "report")
 _PROGRAMS += ("data.service", "evaluation.summary")
 if sys.argv[:1] == ["-m"]:  # as long as Python looks for the module
     _asked = sys.orig_argv[sys.orig_argv.index("-m") + 1].removeprefix(f"{__name__}.")

@@ -30,18 +30,13 @@ from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.features import extract_features, labelled
 from simclr_tf.evaluation.knn import knn_accuracy
-from simclr_tf.evaluation.logistic_regression import (
-    ACCURACY_TOLERANCE,
-    fit_logistic_regression,
-)
+from simclr_tf.evaluation.linear_probe import fit_linear_probe
 from simclr_tf.evaluation.random_twin import IMAGES, random_twin
 from simclr_tf.experiment import parts
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.experiment.evaluate import completed
 from simclr_tf.flag import check_ranges
 from simclr_tf.models import Network
-
-L2 = 1e-4  # of features that are scaled to unit variance
 
 
 def open_splits(config: ExperimentConfig) -> tuple[ImageDataset, ImageDataset]:
@@ -75,16 +70,9 @@ def probe(
     """
     features, labels = _features(config, network, bank)
     unseen, unseen_labels = _features(config, network, queries)
-    mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
-    classifier = fit_logistic_regression(
-        (features - mean) / scale,
-        labels,
-        num_classes=bank.num_classes,
-        l2=L2,
-        tolerance=ACCURACY_TOLERANCE,
-    )
+    classifier = fit_linear_probe(features, labels, num_classes=bank.num_classes)
     return {
-        "linear_probe_top_1_accuracy": classifier.accuracy((unseen - mean) / scale, unseen_labels),
+        "linear_probe_top_1_accuracy": classifier.accuracy(unseen, unseen_labels),
         "knn_top_1_accuracy": knn_accuracy(
             features,
             labels,

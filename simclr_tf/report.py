@@ -1,0 +1,86 @@
+"""What was learned, in pictures: one HTML file about a run, or one that compares several.
+
+    python -m simclr_tf.report RUN_DIR... [--output=FILE.html]
+
+It shows images of the run's own data to the newest checkpoint: nearest neighbours, maps,
+confusions, and how much better the features are than those of random weights; and the curves of
+training. The file holds all of its pictures and needs no network. docs/report.md tells more.
+"""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+
+from absl import app
+
+from simclr_tf import cli
+from simclr_tf.errors import UserError
+from simclr_tf.flag import check_ranges, flag
+from simclr_tf.outputs import reason, require_writable, write_complete
+from simclr_tf.paths import as_path
+from simclr_tf.reports.page import report
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Where the report goes, and of how many images it tells."""
+
+    output: str | None = flag(
+        None,
+        "The HTML file; local, or a URL such as gs://. By default report.html in the run "
+        "directory, or where there are several, in the working directory.",
+    )
+    images: int = flag(
+        2000,
+        "How many images of each split are shown to the encoders, at most. Fewer are quicker.",
+        at_least=10,
+        at_most=10_000,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportConfig:
+    """The flags of this program."""
+
+    report: Report = Report()
+
+
+def write_report(runs: Sequence[str], flags: Report) -> str:
+    """Write the report, and return what there is to say about it.
+
+    Raises:
+      UserError: something that was given cannot work.
+    """
+    check_ranges(ReportConfig(flags))
+    directory = as_path(runs[0] if len(runs) == 1 else ".")
+    if not directory.is_dir():
+        raise UserError(f"There is no run directory {directory}.")
+    output = as_path(flags.output) if flags.output else directory / "report.html"
+    require_writable(output, f"--output={output}")
+    begun = time.monotonic()
+    page = report(runs, flags.images, lambda line: print(line, flush=True)).encode()
+    try:
+        write_complete(output, page)
+    except OSError as error:
+        raise UserError(f"--output={output} cannot be written: {reason(error)}.") from None
+    seconds = time.monotonic() - begun
+    return f"Wrote {output} ({len(page) / 2**20:.1f} MB) in {seconds:.0f} s. Open it in a browser."
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) < 2:
+        print("error: give run directories: python -m simclr_tf.report RUN_DIR...", file=sys.stderr)
+        sys.exit(2)
+    flags = cli.read_flags(ReportConfig).report
+
+    def program() -> int:
+        print(write_report(argv[1:], flags))
+        return 0
+
+    sys.exit(cli.exit_status(program))
+
+
+if __name__ == "__main__":
+    cli.define_flags(ReportConfig)
+    app.run(main, flags_parser=cli.parser(ReportConfig))

@@ -1,0 +1,91 @@
+"""Maps of the test images by what the encoder makes of them: t-SNE of h and of z."""
+
+import io
+
+import numpy as np
+
+from simclr_tf.reports import charts, html
+from simclr_tf.reports.measured import PRETRAINED, Measured
+
+_POINTS = 1000  # at most: t-SNE takes some seconds for so many
+_FEWEST = 10
+_NAMED = 20  # classes, at most, that are told apart
+_PERPLEXITY = 30
+_PICTURES = 12  # in a row, at most, where points have no class
+_LAYERS = {
+    "h": "what the encoder makes of an image",
+    "z": "what the projection head makes of that, and the loss sees",
+}
+
+
+def t_sne(embeddings: np.ndarray) -> np.ndarray:
+    """Places in the plane, (n, 2) float32; by cosine, and always the same.
+
+    Args:
+      embeddings: (n, d) float, of at least 4 images.
+    """
+    from sklearn.manifold import TSNE  # takes a second, and is needed only here
+
+    unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+    perplexity = min(_PERPLEXITY, (len(unit) - 1) / 3)
+    return TSNE(perplexity=perplexity, random_state=0).fit_transform(unit)
+
+
+def section(measured: Measured) -> str:
+    """The maps of h and z beside each other; a class has a colour, and its name at its middle."""
+    title = "Map of the test images"
+    labels = measured.queries.labels[:_POINTS]
+    if len(labels) < _FEWEST:
+        return html.section(title, html.paragraph(f"{len(labels)} test images are too few."))
+    intro = (
+        f"t-SNE of {len(labels):,} test images: those that are near each other are similar to the "
+        "encoder. Distances between groups, and their sizes, say nothing."
+    )
+    maps = (
+        _map(measured, name, embeddings[:_POINTS])
+        for name, embeddings in measured.encoders[PRETRAINED].queries.items()
+    )
+    return html.section(title, html.paragraph(intro), html.panels(maps))
+
+
+def _map(measured: Measured, name: str, embeddings: np.ndarray) -> str:
+    places, content = t_sne(embeddings), io.BytesIO()
+    with charts.dense_chart(content) as axes:
+        axes.set(xticks=[], yticks=[])
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        if measured.class_names:
+            _points(axes, places, measured.queries.labels[:_POINTS], measured.class_names)
+        else:
+            _pictures(axes, places, measured.queries.thumbnails[:_POINTS])
+    caption = f"<b>{name}</b>: {_LAYERS[name]}"
+    return html.figure(html.picture(content.getvalue(), "png", f"t-SNE of {name}."), caption)
+
+
+def _points(axes, places: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> None:
+    """Points with the colours of their classes; those of many classes beyond _NAMED are grey."""
+    known, counts = np.unique(labels[labels >= 0], return_counts=True)
+    named = np.sort(known[np.argsort(-counts, kind="stable")][:_NAMED])
+    rest = ~np.isin(labels, named)
+    axes.scatter(*places[rest].T, s=6, c="#bbbbbb")
+    for label, colour in zip(named, charts.colours(len(named)), strict=True):
+        of_class = places[labels == label]
+        axes.scatter(*of_class.T, s=8, color=colour)
+    for label in named:
+        middle = np.median(places[labels == label], axis=0)
+        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1}
+        axes.text(*middle, names[label][:20], ha="center", va="center", weight="bold", bbox=box)
+
+
+def _pictures(axes, places: np.ndarray, thumbnails: np.ndarray) -> None:
+    """Points, and over them the images of some that do not hide each other."""
+    axes.scatter(*places.T, s=4, c="#bbbbbb")
+    low, high = places.min(axis=0), places.max(axis=0)
+    side = (high - low).max() / _PICTURES
+    cells = np.floor((places - low) / side).astype(int)
+    _, firsts = np.unique(cells, axis=0, return_index=True)
+    for i in firsts:
+        left, bottom = low + cells[i] * side
+        extent = (left, left + 0.95 * side, bottom, bottom + 0.95 * side)
+        axes.imshow(thumbnails[i], extent=extent, zorder=2)
+    axes.set(xlim=(low[0], high[0] + side), ylim=(low[1], high[1] + side))
