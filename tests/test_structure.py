@@ -21,6 +21,7 @@ FLOORS = (
         "simclr_tf.probe",
         "simclr_tf.predict",
         "simclr_tf.features",
+        "simclr_tf.report",
         "simclr_tf.evaluation.summary",
     ),
     ("simclr_tf.experiment.method_flags",),

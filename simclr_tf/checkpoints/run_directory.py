@@ -13,6 +13,7 @@ views.png          what the encoder was shown
 result*.json       evaluations; flags.json, the flags they were made with
 saved_model/STEP/  exported models
 probe.json         a linear probe and kNN beside those of random weights
+report.html        what was learned, in pictures
 """
 
 import contextlib

@@ -13,6 +13,7 @@ from simclr_tf.checkpoints.run_directory import LENGTHS, RunDirectory, write_jso
 from simclr_tf.checkpoints.stored_network import StoredNetwork
 from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.sources import ImageDataset
+from simclr_tf.devices.machine import machine
 from simclr_tf.errors import UserError, printable
 from simclr_tf.experiment import finetuning, parts
 from simclr_tf.experiment.config import ExperimentConfig
@@ -192,6 +193,7 @@ def remembered(inputs: Inputs, planned_steps: int, command: str) -> dict[str, An
         "lengths": lengths,
         "fraction": 1.0 if dataset.labelled is None else float(dataset.labelled.mean()),
         "command": command,
+        "machine": machine(),
     }
 
 

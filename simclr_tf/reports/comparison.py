@@ -24,7 +24,7 @@ def section(records: Sequence[Record], found: Sequence[Worth | None]) -> str:
         html.paragraph(
             "Numbers in brackets are those of random weights. Accuracies are of frozen features."
         ),
-        html.table(header, rows),
+        html.table(header, rows, wide=True),
     )
 
 

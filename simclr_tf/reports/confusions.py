@@ -31,14 +31,13 @@ def section(measured: Measured, predictions: np.ndarray) -> str:
         f"A linear probe on h, fitted to {len(measured.bank.labels):,} training images, puts "
         f"{right:,} of {total:,} test images into their class."
     )
-    parts = [html.paragraph(intro)]
-    if len(names) <= _DRAWN:
-        parts.append(html.panels([_picture(matrix, names)]))
-    pairs = worst(matrix, _WORST)
-    if pairs:
-        parts.append(html.paragraph("The pairs that are confused most, with test images:"))
-        parts += [_pair(measured, predictions, matrix, *pair) for pair in pairs]
-    return html.section("Confusions", *parts)
+    parts = [_picture(matrix, names)] if len(names) <= _DRAWN else []
+    if pairs := worst(matrix, _WORST):
+        strips = [_pair(measured, predictions, matrix, *pair) for pair in pairs]
+        parts.append(
+            html.paragraph("The pairs that are confused most, with test images:") + "".join(strips)
+        )
+    return html.section("Confusions", html.paragraph(intro), html.panels(parts, "two"))
 
 
 def worst(matrix: np.ndarray, number: int) -> list[tuple[int, int]]:

@@ -25,10 +25,12 @@ def t_sne(embeddings: np.ndarray) -> np.ndarray:
       embeddings: (n, d) float, of at least 4 images.
     """
     from sklearn.manifold import TSNE  # takes a second, and is needed only here
+    from threadpoolctl import threadpool_limits
 
     unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
     perplexity = min(_PERPLEXITY, (len(unit) - 1) / 3)
-    return TSNE(perplexity=perplexity, random_state=0).fit_transform(unit)
+    with threadpool_limits(1):  # several wait for each other, for minutes where others work too
+        return TSNE(perplexity=perplexity, random_state=0).fit_transform(unit)
 
 
 def section(measured: Measured) -> str:
@@ -45,7 +47,7 @@ def section(measured: Measured) -> str:
         _map(measured, name, embeddings[:_POINTS])
         for name, embeddings in measured.encoders[PRETRAINED].queries.items()
     )
-    return html.section(title, html.paragraph(intro), html.panels(maps))
+    return html.section(title, html.paragraph(intro), html.panels(maps, "two"))
 
 
 def _map(measured: Measured, name: str, embeddings: np.ndarray) -> str:

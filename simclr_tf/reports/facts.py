@@ -25,8 +25,9 @@ def section(record: Record) -> str:
         ("batch", f"{flags['train_batch_size']} images"),
         (
             "optimizer",
-            f"{flags.get('optimizer')}, --learning_rate={flags.get('learning_rate')}, "
-            f"--weight_decay={flags.get('weight_decay')}",
+            f"{flags.get('optimizer')}, learning rate {flags.get('learning_rate')} "
+            f"({flags.get('learning_rate_scaling')} in the batch), weight decay "
+            f"{flags.get('weight_decay')}",
         ),
         ("speed", speed(record)),
         ("time in steps", duration(record.seconds)),
@@ -37,7 +38,7 @@ def section(record: Record) -> str:
     return html.section(
         "The run",
         html.facts(pairs),
-        f"<pre>{html.text(flags.get('command') or 'The command was not recorded.')}</pre>",
+        f"<pre>{html.text(_command(flags.get('command')))}</pre>",
         f"<details><summary>All settings</summary><pre>{markup.escape(settings)}</pre></details>",
     )
 
@@ -66,6 +67,11 @@ def duration(seconds: float | None) -> str:
     hours, minutes = divmod(minutes, 60)
     parts = [(hours, "h"), (minutes, "min"), (rest if not hours else 0, "s")]
     return " ".join(f"{number} {unit}" for number, unit in parts if number) or "less than 1 s"
+
+
+def _command(command: str | None) -> str:
+    """A command line with one flag in each line."""
+    return " \\\n  --".join((command or "The command was not recorded.").split(" --"))
 
 
 def _results(record: Record) -> list[tuple[str, str]]:

@@ -41,14 +41,20 @@ def thumbnail(image: np.ndarray, alt: str) -> str:
 
 
 def figure(inside: str, caption: str = "") -> str:
-    """A figure with a caption, which is text and not escaped here."""
-    below = f"<figcaption>{caption}</figcaption>" if caption else ""
-    return f"<figure>{inside}{below}</figure>"
+    """A figure with a caption above, which is HTML already."""
+    above = f"<figcaption>{caption}</figcaption>" if caption else ""
+    return f"<figure>{above}{inside}</figure>"
 
 
-def panels(figures: Iterable[str]) -> str:
-    """Figures beside each other, or one below the other where the page is narrow."""
-    return f'<div class="panels">{"".join(figures)}</div>'
+def panels(parts: Iterable[str], kind: str = "three") -> str:
+    """Parts beside each other, or one below the other where the page is narrow.
+
+    Args:
+      parts: HTML.
+      kind: how many beside each other where there is room: "two" or "three".
+    """
+    cells = "".join(f"<div>{part}</div>" for part in parts)
+    return f'<div class="panels {kind}">{cells}</div>'
 
 
 def strip(images: Sequence[str], label: str) -> str:
@@ -60,12 +66,14 @@ def strip(images: Sequence[str], label: str) -> str:
     )
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; on a narrow page each row is a block whose values are named by the header.
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], wide: bool = False) -> str:
+    """A table.
 
     Args:
       header: of the columns.
       rows: their cells; the first one names the row.
+      wide: whether it has so many columns that on a narrow page each row becomes a block, whose
+        values are named by the header.
     """
     head = "".join(f'<th scope="col">{text(name)}</th>' for name in header)
 
@@ -75,7 +83,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
             yield f'<td data-label="{text(name)}">{text(value)}</td>'
 
     body = "".join(f"<tr>{''.join(cells(row))}</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    kind = ' class="wide"' if wide else ""
+    return f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:

@@ -24,6 +24,7 @@ PAIRS = 500  # images whose views are embedded, at most
 PICTURED = 6  # images whose views are shown
 PRETRAINED, RANDOM = "pretrained", "random weights"
 _BATCH = 128
+_BATCHES_OF_TWIN = 4  # that its statistics are taken from; as in training, which is slow
 _PROGRESS_BAR_AFTER = 10  # seconds
 
 Layers = dict[str, np.ndarray]  # "h" (n, d) and, where there is a projection head, "z" (n, width)
@@ -154,7 +155,7 @@ def measure(record: Record, network: Network, splits: Splits, images: int) -> Me
     in_queries = sample(queries, start, query_count)
     in_pairs = sample(queries, start, pairs, (recipe * 2)[:2])
     with naming_bad_images(bank, queries):
-        of_twin = in_bank.map(lambda image, views, label: image)
+        of_twin = in_bank.take(_BATCHES_OF_TWIN).map(lambda image, views, label: image)
         networks = {
             PRETRAINED: network,
             RANDOM: random_twin(network.architecture, of_twin, seed=seed),

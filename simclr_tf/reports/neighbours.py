@@ -73,7 +73,7 @@ def _row(measured: Measured, i: int, neighbours: np.ndarray) -> str:
             mark = "right" if of_neighbour == label else "wrong"
         name = _name(measured, of_neighbour)
         cells.append(_cell(measured.bank.thumbnails[j], "neighbour", name, mark))
-    return "".join(cells)
+    return f'<div class="row">{"".join(cells)}</div>'
 
 
 def _name(measured: Measured, label: int) -> str:

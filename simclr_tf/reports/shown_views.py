@@ -9,7 +9,10 @@ def section(record: Record, measured: Measured | None) -> str:
     """The images and their views, drawn anew; where that cannot be done, views.png of the run."""
     title = "The image and its views"
     if measured is not None:
-        intro = "The first training images of the run. Views should share what you care about."
+        intro = (
+            "The first training images of the run. Beside the size of a view stands the share of "
+            "the image that its crop covers. Views of an image should share what you care about."
+        )
         rows = (
             html.strip(
                 [

@@ -17,25 +17,30 @@ p { max-width: 46rem; margin: 0.5rem 0; }
 .note { border-left: 4px solid #d29922; padding-left: 0.7rem; color: var(--faint); }
 .label { margin: 0.9rem 0 0.2rem; color: var(--faint); font-size: 0.9rem; }
 img { display: block; width: 100%; height: auto; }
-figure { margin: 0; }
+figure { margin: 0; display: flex; flex-direction: column; height: 100%; }
+figure img { margin-top: auto; }
 figure img { background: #fff; border-radius: 6px; }
-figcaption { color: var(--faint); font-size: 0.85rem; padding: 0.2rem 0.2rem 0.8rem; }
+figcaption { color: var(--faint); font-size: 0.85rem; padding: 0.6rem 0.2rem 0.3rem; }
 figcaption b { color: var(--ink); }
-.panels { display: grid; gap: 0.8rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); }
+.panels { display: grid; gap: 0.8rem 1.6rem; }
+.two { grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); }
+.three { grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); }
 .strip { display: grid; gap: 4px; grid-template-columns: repeat(var(--columns), minmax(0, 5rem)); }
 .strip img, .cell img { image-rendering: pixelated; border-radius: 3px; }
-.neighbours { display: grid; gap: 6px; max-width: 46rem; margin-top: 0.8rem;
-  grid-template-columns: repeat(7, minmax(0, 1fr)); }
+.neighbours { display: grid; gap: 0.8rem 2.4rem; margin-top: 0.8rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); }
+.row { display: grid; gap: 6px; grid-template-columns: repeat(7, minmax(0, 1fr)); }
 .cell img { border: 3px solid transparent; }
 .cell span { display: block; font-size: 0.75rem; line-height: 1.3; overflow: hidden;
   white-space: nowrap; text-overflow: ellipsis; text-align: center; }
-.query { padding-right: 4px; border-right: 2px solid var(--line); }
+.query img { border-color: var(--faint); }
 .right img { border-color: var(--right); } .right span { color: var(--right); }
 .wrong img { border-color: var(--wrong); } .wrong span { color: var(--wrong); }
-table { border-collapse: collapse; margin: 0.8rem 0; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; margin: 0.8rem 0; font-variant-numeric: tabular-nums;
+  overflow-wrap: normal; }
 th, td { text-align: right; padding: 0.25rem 0.9rem; border-bottom: 1px solid var(--line); }
 th:first-child { text-align: left; padding-left: 0; }
+tbody th { font-weight: normal; } .wide tbody th { font-weight: bold; }
 dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 0.2rem 1rem; }
 dt { color: var(--faint); } dd { margin: 0; }
 pre { background: var(--soft); border-radius: 6px; padding: 0.7rem; font-size: 0.8rem;
@@ -52,8 +57,8 @@ summary { cursor: pointer; color: var(--faint); }
   :root { color-scheme: light; --paper: #fff; --ink: #000; --faint: #444; --line: #bbb;
     --soft: #f3f4f6; --right: #1a7f37; --wrong: #cf222e; }
   main { max-width: none; padding: 0; }
-  figure, .strip, tr { break-inside: avoid; } h2, .label { break-after: avoid; }
-  .panels { grid-template-columns: repeat(2, 1fr); }
+  figure, .strip, .row, tr { break-inside: avoid; } h2, .label { break-after: avoid; }
+  .panels, .neighbours { grid-template-columns: repeat(2, 1fr); }
   img { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 """

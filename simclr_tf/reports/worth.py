@@ -36,7 +36,7 @@ def worth(record: Record, measured: Measured) -> Worth:
     numbers, predictions = {}, {}
     for name, encoder in measured.encoders.items():
         numbers[name] = {}
-        if measured.class_names:
+        if measured.class_names and (name == PRETRAINED or not record.probe):
             numbers[name], predictions[name] = _accuracies(record, measured, encoder)
         if record.probe:
             found = record.probe[name]
@@ -94,7 +94,7 @@ def section(record: Record, measured: Measured, found: Worth) -> str:
     ]
     return html.section(
         "What the features are worth",
-        *([_accuracy_in_words(record, measured)]),
+        html.paragraph(_accuracy_in_words(record, measured)),
         html.table(["", *names], rows),
         html.paragraph(_geometry_in_words(measured)),
     )
@@ -102,16 +102,16 @@ def section(record: Record, measured: Measured, found: Worth) -> str:
 
 def _accuracy_in_words(record: Record, measured: Measured) -> str:
     if not measured.class_names:
-        return html.paragraph(
-            "The images have no labels, so that no accuracy can be measured, and confusions are "
-            "left out; neighbours are not marked as right or wrong."
+        return (
+            "The images have no labels, so that no accuracy can be measured: linear probe, kNN and "
+            "confusions are left out, and neighbours are not marked as right or wrong."
         )
     bank, queries = measured.bank, measured.queries
     images = f"{len(bank.labels):,} of {bank.of:,} training images and measured on "
     images += f"{len(queries.labels):,} test images"
     if record.probe:
         images = "all training images and measured on all test images (probe.json)"
-    return html.paragraph(
+    return (
         f"Both encoders are frozen. Logistic regression and kNN on h are fitted to {images}. The "
         "random weights have the batch statistics of training images."
     )
@@ -120,10 +120,11 @@ def _accuracy_in_words(record: Record, measured: Measured) -> str:
 def _geometry_in_words(measured: Measured) -> str:
     pairs, bank = len(measured.encoders[PRETRAINED].views[0]["h"]), measured.bank
     return (
-        f"Alignment is the mean squared distance of two views of a test image on the unit sphere, "
-        f"from 0 (views are alike) to 4; uniformity is near 0 where all images lie together and "
-        f"near -4 where they are spread evenly (arXiv 2005.10242, {pairs:,} images). The effective "
-        f"rank says how many dimensions are in use (RankMe, arXiv 2210.02885, "
-        f"{len(bank.labels):,} training images). Alignment alone is no merit: random weights tell "
-        "images apart badly, and so views of one image hardly either."
+        "h is what the encoder makes of an image, z what the projection head makes of h. Alignment "
+        "is the mean squared distance of two views of a test image on the unit sphere, from 0 "
+        "(alike) to 4 (opposite); uniformity is 0 where all images lie at one place and about -4 "
+        f"where they are spread evenly (arXiv 2005.10242; {pairs:,} images). The effective rank is "
+        f"the number of dimensions in use (RankMe, arXiv 2210.02885; {len(bank.labels):,} training "
+        "images). No single one tells good features: they tell a collapse, which is an alignment "
+        "and a uniformity near 0 and an effective rank near 1, and what a training changed."
     )

@@ -100,6 +100,7 @@ def test_overwriting_removes_exactly_what_a_run_writes(tmp_path):
         "images.txt.gz", "features-0123456789abcdef.npz", "ckpt-12.index",
         "ckpt-12.data-00000-of-00001", "ckpt-14_temp/part-00000-of-00001.index", "result.json",
         "result_12.json", "flags.json", "probe.json", "run.json.part", "metrics.jsonl.part",
+        "report.html", "report.html.part",
         "events.out.tfevents.1700000000.host.1.0.v2", "eval/events.out.tfevents.17.host.1.0.v2",
         "eval_again/result.json", "eval_again/result_12.json", "eval_again/flags.json",
         "saved_model/12/saved_model.pb", "saved_model/.export-abc/model/saved_model.pb",
