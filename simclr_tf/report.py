@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+import tensorflow as tf
 from absl import app
 
 from simclr_tf import cli
@@ -58,6 +59,7 @@ def write_report(runs: Sequence[str], flags: Report) -> str:
         raise UserError(f"There is no run directory {directory}.")
     output = as_path(flags.output) if flags.output else directory / "report.html"
     require_writable(output, f"--output={output}")
+    tf.get_logger().setLevel("ERROR")  # it warns where networks are traced one after the other
     begun = time.monotonic()
     page = report(runs, flags.images, lambda line: print(line, flush=True)).encode()
     try:

@@ -1,0 +1,273 @@
+"""The report of a run directory: of one that is whole, goes on, lacks data or labels, is broken."""
+
+import dataclasses
+import json
+import pathlib
+from unittest import mock
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import training
+from report_parts import checked, made_up
+
+from simclr_tf import checkpoints
+from simclr_tf import report as program
+from simclr_tf.data.recipe import cropped
+from simclr_tf.errors import UserError
+from simclr_tf.evaluation.trained import open_trained
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment import parts, pretraining, train
+from simclr_tf.flag import to_dict
+from simclr_tf.methods import METHODS
+from simclr_tf.models import Architecture, Network, simclr_projector
+from simclr_tf.reports import page as page_module
+from simclr_tf.reports.measured import PRETRAINED, measure, open_splits
+from simclr_tf.reports.page import report
+from simclr_tf.reports.record import read_record
+
+pytestmark = pytest.mark.usefixtures("toy_encoder")
+CLASSES = [str(i) for i in range(10)]
+ROWS = [
+    {"step": 2, "contrast_loss": 5.0, "learning_rate": 0.5, "images_per_second": 16.0},
+    {"step": 4, "contrast_loss": 4.0, "learning_rate": 0.1, "images_per_second": 8.0},
+]
+TITLES = [
+    "What the features are worth",
+    "Curves",
+    "The image and its views",
+    "Nearest neighbours",
+    "Map of the test images",
+    "Confusions",
+    "The run",
+]
+
+
+def silent(line):
+    """Takes what the report tells, and does nothing."""
+
+
+def network(num_classes=10):
+    projector = simclr_projector(num_layers=2, out_dim=16)
+    tf.random.set_seed(0)
+    return Network(Architecture(18, cifar_stem=True, projector=projector, num_classes=num_classes))
+
+
+def write(path, num_classes=10, **values):
+    names = CLASSES if num_classes else None
+    facts = {"num_classes": num_classes, "class_names": names, "command": "python run.py --a --b"}
+    facts |= {"color_jitter_strength": 0.0}  # the views of the tests are cropped and flipped alone
+    training.write_run(path, network(num_classes), 4, **facts | values)
+    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, toy_encoder):
+    return write(tmp_path_factory.mktemp("runs") / "digits", machine="1 abacus")
+
+
+@pytest.fixture(scope="module")
+def measured(run):
+    record = read_record(str(run))
+    trained = open_trained(record.checkpoint)
+    return measure(record, trained.network, open_splits(record, trained), 40)
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    """With embeddings of few dimensions, whose probe is fitted at once."""
+    asked, embedded = [], made_up([0, 1, 2] * 6, [0, 1, 2] * 4)
+
+    def measure(record, network, splits, images):
+        asked.append((record.checkpoint, splits.queries.split, images))
+        return embedded
+
+    with mock.patch.object(page_module, "measure", measure):
+        text = report([str(run)], 60, silent)
+    assert asked == [(f"{run}/ckpt-4", "test", 60)]
+    return text
+
+
+def test_the_page_holds_all_it_shows(page):
+    parsed = checked(page)
+    assert parsed.titles == TITLES
+    assert len(page) < 1_000_000
+    assert {"lang", "viewport"} <= {w for w in ("lang", "viewport") if w in page}
+    assert "digits: simclr on digits" in parsed.words
+    assert "a linear probe on the features finds the class of 100.0%" in parsed.words
+
+
+def test_the_page_tells_what_was_run(page):
+    words = checked(page).words
+    assert "1 abacus" in words and "python run.py \\\n  --a \\\n  --b" in words
+    # 2 steps of 16 images at 16 a second, and 2 at 8.
+    assert "10.7 images a second" in words and "6 s" in words
+    assert "4 steps (0.0445 epochs)" in words and "not finished" not in words
+
+
+def test_the_features_are_those_of_images_of_both_splits(run, measured):
+    config = configuration.from_dict(read_record(str(run)).flags)
+    trained = checkpoints.load(run)
+    encoder = measured.encoders[PRETRAINED]
+    for shown, layers, split in (
+        (measured.bank, encoder.bank, "train"),
+        (measured.queries, encoder.queries, "test"),
+    ):
+        batches = parts.evaluation_batches(config, parts.open_dataset(config, split))
+        label_of = {
+            np.rint(image.numpy() * 255).astype(np.uint8).tobytes(): label.numpy()
+            for images, labels, _ in batches
+            for image, label in zip(images, labels, strict=True)
+        }
+        found = [label_of[image.tobytes()] for image in shown.thumbnails]
+        assert len(found) == 40 and np.array_equal(found, shown.labels)
+        assert len(set(map(bytes, shown.thumbnails))) == 40 and len(set(found)) == 10
+        images = tf.constant(shown.thumbnails, tf.float32) / 255  # 8 bits is all that digits have
+        h, *_, z = trained.projections(images)
+        np.testing.assert_allclose(layers["h"], h, atol=1e-4)
+        np.testing.assert_allclose(layers["z"], z, atol=1e-4)
+    assert [len(views["h"]) for views in encoder.views] == [40, 40]
+
+
+def test_the_views_are_those_of_the_first_step(run, measured):
+    config = configuration.from_dict(read_record(str(run)).flags)
+    dataset = parts.open_dataset(config, "train")
+    expected = train.first_views(config, dataset, pretraining.recipe_of(config))
+    assert list(measured.rows) == list(expected)
+    for name, images in measured.rows.items():
+        np.testing.assert_allclose(images, expected[name][:6], atol=1e-5)
+
+
+def test_a_run_without_checkpoint_shows_what_there_is(run, tmp_path):
+    path = tmp_path / "begun"
+    path.mkdir()
+    for name in ("run.json", "model.json"):
+        (path / name).write_bytes((run / name).read_bytes())
+    (path / "metrics.jsonl").write_text(json.dumps(ROWS[0]) + "\n" + '{"step": 4, "contr')
+    (path / "views.png").write_bytes(tf.io.encode_png(np.zeros((4, 4, 3), np.uint8)).numpy())
+    told = []
+    parsed = checked(report([str(path)], 60, told.append))
+    assert parsed.titles == ["Curves", "The image and its views", "The run"]
+    assert "no checkpoint yet" in parsed.words and "no checkpoint yet" in " ".join(told)
+    assert "2 steps (0.0223 epochs) of 4: the run is not finished" in parsed.words
+    (path / "views.png").unlink()
+    (path / "metrics.jsonl").unlink()
+    words = checked(report([str(path)], 60, silent)).words
+    assert "no row of metrics yet" in words and "no views.png" in words
+
+
+def test_data_that_are_gone_are_told_of(tmp_path):
+    path = write(tmp_path / "run", dataset="image_folder", data_dir=str(tmp_path / "gone"))
+    parsed = checked(report([str(path)], 60, silent))
+    assert parsed.titles == ["Curves", "The image and its views", "The run"]
+    assert "The images cannot be opened" in parsed.words and "gone" in parsed.words
+
+
+def test_images_without_labels_or_test_split(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i, image in enumerate(np.random.default_rng(0).integers(0, 256, (60, 10, 9, 3), np.uint8)):
+        (folder / f"{i}.png").write_bytes(tf.io.encode_png(image).numpy())
+    values = {"dataset": "image_folder", "data_dir": str(folder), "eval_split": "validation"}
+    path = write(tmp_path / "run", None, num_examples=60, **values)
+    parsed = checked(report([str(path)], 12, silent))
+    assert parsed.titles == [title for title in TITLES if title != "Confusions"]
+    assert "A fifth of the training images takes the place of test images" in parsed.words
+    assert "no labels" in parsed.words and "12 test images" in parsed.words
+    assert "12 training images" in parsed.words
+
+
+def test_several_runs_are_compared(run, tmp_path):
+    other, begun = tmp_path / "digits", tmp_path / "begun"
+    embedded = made_up([0, 1, 2] * 6, [0, 1, 2] * 4)
+    for path in (other, begun):
+        path.mkdir()
+        for file in run.iterdir():
+            if path == other or file.name in ("run.json", "model.json"):
+                (path / file.name).write_bytes(file.read_bytes())
+    numbers = {"linear_probe_top_1_accuracy": 0.5, "knn_top_1_accuracy": 0.25}
+    probe = {"step": 4, "pretrained": numbers, "random weights": numbers}
+    (other / "probe.json").write_text(json.dumps(probe))
+    with mock.patch.object(page_module, "measure", lambda *arguments: embedded):
+        parsed = checked(report([str(run), str(other), str(begun)], 40, silent))
+    assert parsed.titles == ["The runs", "Curves", "The run", "The run", "The run"]
+    header, first, second, third = parsed.rows[:4]
+    assert header[0] == "run" and header[5:7] == ["linear probe", "kNN"]
+    assert [first[0], second[0], third[0]] == [str(run), str(other), str(begun)]
+    assert second[5:7] == ["50.0% (50.0%)", "25.0% (25.0%)"] and first[7:] == second[7:]
+    assert third[5:] == ["-"] * 5
+    assert f"{begun}: The run has no checkpoint yet" in parsed.words
+
+
+def test_probe_json_of_another_checkpoint_is_not_shown(run):
+    (run / "probe.json").write_text(json.dumps({"step": 3, "pretrained": {}}))
+    assert read_record(str(run)).probe is None
+    (run / "probe.json").unlink()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_its_views_and_metrics(name, run, tmp_path):
+    config = configuration.from_dict({"method": name, "image_size": 12, "use_blur": False})
+    stored = json.loads((run / "run.json").read_text()) | to_dict(config)
+    (tmp_path / "run.json").write_text(json.dumps(stored))
+    (tmp_path / "model.json").write_bytes((run / "model.json").read_bytes())
+    record = read_record(str(tmp_path))
+    assert record.recipe() == pretraining.recipe_of(config)
+    assert record.metrics_of == METHODS[name].metrics_of and record.method == name
+
+
+def test_a_finetuned_run_has_its_own_views(run):
+    record = read_record(str(run))
+    flags = record.flags | {"train_mode": "finetune"}
+    record = dataclasses.replace(record, flags=flags)
+    assert record.recipe() == cropped(8) and record.method == "fine-tuning"
+
+
+def test_what_is_no_run_is_refused(run, tmp_path):
+    with pytest.raises(UserError, match="is not a run directory: it has no run.json"):
+        report([str(tmp_path)], 60, silent)
+    for name in ("model.json", "run.json"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    stored = json.loads((run / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(stored | {"method": "telepathy"}))
+    with pytest.raises(UserError, match="--method=telepathy, which this version does not know"):
+        report([str(tmp_path)], 60, silent)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(UserError, match=r"run.json is damaged"):
+        report([str(tmp_path)], 60, silent)
+
+
+def test_a_damaged_checkpoint_is_an_error(tmp_path):
+    path = write(tmp_path / "run")
+    data = next(path.glob("ckpt-4.data*"))
+    data.write_bytes(data.read_bytes()[:1000])
+    with pytest.raises(UserError, match="ckpt-4"):
+        report([str(path)], 60, silent)
+
+
+def test_the_program_writes_the_file_into_the_run(run, tmp_path, monkeypatch):
+    calls = []
+
+    def fake(paths, images, tell):
+        calls.append((paths, images))
+        return "<p>é</p>"
+
+    monkeypatch.setattr(program, "report", fake)
+    told = program.write_report([str(run)], program.Report(images=50))
+    assert calls == [([str(run)], 50)] and f"Wrote {run}/report.html (0.0 MB)" in told
+    assert (run / "report.html").read_bytes() == "<p>é</p>".encode()
+    monkeypatch.chdir(tmp_path)
+    program.write_report([str(run), str(run)], program.Report())
+    assert pathlib.Path("report.html").is_file()
+    program.write_report([str(run)], program.Report(output=str(tmp_path / "other.html")))
+    assert (tmp_path / "other.html").is_file()
+    with pytest.raises(UserError, match="no run directory"):
+        program.write_report([str(tmp_path / "none")], program.Report())
+    with pytest.raises(UserError, match="--images"):
+        program.write_report([str(run)], program.Report(images=1))
+    with pytest.raises(UserError, match="cannot be written"):
+        program.write_report([str(run)], program.Report(output=str(run)))
+    with pytest.raises(SystemExit) as stopped:
+        program.main(["report"])
+    assert stopped.value.code == 2
