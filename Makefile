@@ -30,6 +30,7 @@ RUN := TF_CPP_MIN_LOG_LEVEL=2 $(VENV)/bin/python
 demo: $(READY)
 	$(RUN) run.py --flagfile=configs/digits.cfg --model_dir=runs/digits
 	$(RUN) -m simclr_tf.probe runs/digits
+	$(RUN) -m simclr_tf.report runs/digits
 
 test: $(READY)
 	$(RUN) -m pytest -n 2 --dist loadfile

@@ -56,15 +56,18 @@ def curves(lines: Mapping[str, tuple[Sequence[int], Sequence[float]]], percent: 
     """A chart of values by training steps, as SVG.
 
     Args:
-      lines: by their labels, steps and values. A legend is drawn where there are several.
+      lines: by their labels, steps and values, both empty where a label has no line. Labels have
+        colours by their order, and a legend where there are several.
       percent: whether the values are shares.
     """
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     content = io.BytesIO()
     with chart(content) as axes:
-        for label, (steps, values) in lines.items():
-            axes.plot(steps, values, marker="." if len(steps) < 40 else None, label=label)
+        for i, (label, (steps, values)) in enumerate(lines.items()):
+            if steps:
+                marker = "." if len(steps) < 40 else None
+                axes.plot(steps, values, marker=marker, label=label, color=f"C{i}")
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if percent:

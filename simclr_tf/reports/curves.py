@@ -57,13 +57,13 @@ def _finite(value: Any) -> bool:
 
 def _panel(name: str, records: Sequence[Record]) -> str:
     lines = {record.name: line(record, name) for record in records}
-    lines = {label: found for label, found in lines.items() if found[0]}
     meanings = dict.fromkeys(r.metrics_of[name] for r in records if name in r.metrics_of)
     meaning = next(iter(meanings)) if len(meanings) == 1 else SHARED.get(name, "")
     share = name.endswith(("acc", "accuracy", "agreement"))
     ends = "; ".join(
         f"{label} {'ends' if len(values) > 1 else 'is'} at {_shown(values[-1], share)}"
         for label, (_, values) in lines.items()
+        if values
     )
     content = charts.curves(lines, share)
     alt = f"Curve of {name} by training step: {ends or 'no finite value'}."

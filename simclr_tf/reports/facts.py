@@ -8,7 +8,7 @@ from simclr_tf.reports import html
 from simclr_tf.reports.record import Record
 
 
-def section(record: Record) -> str:
+def section(record: Record, title: str = "The run") -> str:
     """The facts of a run, its command, and all of its settings."""
     flags = record.flags
     classes = f", {flags['num_classes']} classes" if flags["num_classes"] else ", no labels"
@@ -36,7 +36,7 @@ def section(record: Record) -> str:
     ]
     settings = "\n".join(f"--{name}={value}" for name, value in _settings(record).items())
     return html.section(
-        "The run",
+        title,
         html.facts(pairs),
         f"<pre>{html.text(_command(flags.get('command')))}</pre>",
         f"<details><summary>All settings</summary><pre>{markup.escape(settings)}</pre></details>",

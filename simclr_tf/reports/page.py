@@ -95,7 +95,7 @@ def _of_several(
 ) -> str:
     notes = [f"{r.name}: {reason}" for r, reason in zip(records, reasons, strict=True) if reason]
     sections = [comparison.section(records, numbers), curves.section(records)]
-    sections += [facts.section(record) for record in records]
+    sections += [facts.section(record, record.name) for record in records]
     return _page(f"{len(records)} runs", ", ".join(r.name for r in records), notes, sections)
 
 

@@ -40,18 +40,20 @@ table { border-collapse: collapse; margin: 0.8rem 0; font-variant-numeric: tabul
   overflow-wrap: normal; }
 th, td { text-align: right; padding: 0.25rem 0.9rem; border-bottom: 1px solid var(--line); }
 th:first-child { text-align: left; padding-left: 0; }
-tbody th { font-weight: normal; } .wide tbody th { font-weight: bold; }
+tbody th { font-weight: normal; } .wide tbody th { font-weight: bold; overflow-wrap: anywhere;
+  min-width: 6.5rem; }
+.wide th, .wide td { padding: 0.3rem 0.4rem; font-size: 0.9rem; vertical-align: top; }
 dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 0.2rem 1rem; }
 dt { color: var(--faint); } dd { margin: 0; }
 pre { background: var(--soft); border-radius: 6px; padding: 0.7rem; font-size: 0.8rem;
   white-space: pre-wrap; }
 summary { cursor: pointer; color: var(--faint); }
-@media (max-width: 40rem) {
+@media (max-width: 40rem) { th, td { padding: 0.25rem 0.5rem; } }
+@media (max-width: 62rem) {
   table.wide, .wide tbody, .wide tr, .wide td, .wide th { display: block; text-align: left; }
   .wide thead { display: none; }
   .wide tr { margin-bottom: 0.9rem; } .wide td { padding: 0.1rem 0; border: 0; }
   .wide td::before { content: attr(data-label) ": "; color: var(--faint); }
-  th, td { padding: 0.25rem 0.5rem; }
 }
 @media print {
   :root { color-scheme: light; --paper: #fff; --ink: #000; --faint: #444; --line: #bbb;

@@ -1,14 +1,26 @@
 """What tests of the report share: a page taken apart, and images with embeddings made up."""
 
 import html.parser
+import json
+import pathlib
 
 import numpy as np
+import tensorflow as tf
+import training
 
+from simclr_tf.models import Architecture, Network, simclr_projector
 from simclr_tf.reports.measured import PRETRAINED, RANDOM, Embedded, Measured, Shown
 
 # Attributes by which a page asks for something that does not lie in it.
 _REFERENCES = ("src", "href", "srcset", "data", "action", "poster", "background")
 _EMPTY = ("meta", "img", "link", "br", "hr", "input")
+
+CLASSES = [str(i) for i in range(10)]
+# Of metrics, 4 steps of 16 images.
+ROWS = [
+    {"step": 2, "contrast_loss": 5.0, "learning_rate": 0.5, "images_per_second": 16.0},
+    {"step": 4, "contrast_loss": 4.0, "learning_rate": 0.1, "images_per_second": 8.0},
+]
 
 
 class Page(html.parser.HTMLParser):
@@ -70,8 +82,35 @@ def checked(text: str) -> Page:
     return page
 
 
-def made_up(labels: list[int] | None, queries: list[int] | None, classes: int = 3) -> Measured:
-    """Images that are embedded beside those of their class; None are images without labels."""
+def write_run(path: pathlib.Path, num_classes: int | None = 10, **values) -> pathlib.Path:
+    """Write a run directory that is finished at step 4, with random weights.
+
+    Args:
+      path: of the directory.
+      num_classes: of its data; None are data without labels.
+      values: what else run.json has.
+    """
+    tf.random.set_seed(0)
+    projector = simclr_projector(num_layers=2, out_dim=16)
+    architecture = Architecture(18, cifar_stem=True, projector=projector, num_classes=num_classes)
+    names = CLASSES if num_classes else None
+    facts = {"num_classes": num_classes, "class_names": names, "command": "python run.py --a --b"}
+    facts |= {"color_jitter_strength": 0.0}  # the views of the tests are cropped and flipped alone
+    training.write_run(path, Network(architecture), 4, **facts | values)
+    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return path
+
+
+def made_up(
+    labels: list[int] | None, queries: list[int] | None, classes: int = 3, name: str = "class"
+) -> Measured:
+    """Images that are embedded beside those of their class.
+
+    Args:
+      labels, queries: of the training and the test images; None are images without labels.
+      classes: number of classes.
+      name: what the names of classes begin with.
+    """
     random = np.random.default_rng(0)
 
     def shown(name, labels):
@@ -96,7 +135,7 @@ def made_up(labels: list[int] | None, queries: list[int] | None, classes: int = 
     return Measured(
         bank,
         tested,
-        None if labels is None else tuple(f"class {i}" for i in range(classes)),
+        None if labels is None else tuple(f"{name} {i}" for i in range(classes)),
         {PRETRAINED: embedded(0.1), RANDOM: embedded(10.0)},
         {"image": np.zeros((6, 8, 8, 3)), "view 1: 8 px": np.ones((6, 8, 8, 3))},
         None,

@@ -8,8 +8,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import tensorflow as tf
-import training
-from report_parts import checked, made_up
+from report_parts import ROWS, checked, made_up, write_run
 
 from simclr_tf import checkpoints
 from simclr_tf import report as program
@@ -20,18 +19,12 @@ from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import parts, pretraining, train
 from simclr_tf.flag import to_dict
 from simclr_tf.methods import METHODS
-from simclr_tf.models import Architecture, Network, simclr_projector
 from simclr_tf.reports import page as page_module
 from simclr_tf.reports.measured import PRETRAINED, measure, open_splits
 from simclr_tf.reports.page import report
 from simclr_tf.reports.record import read_record
 
 pytestmark = pytest.mark.usefixtures("toy_encoder")
-CLASSES = [str(i) for i in range(10)]
-ROWS = [
-    {"step": 2, "contrast_loss": 5.0, "learning_rate": 0.5, "images_per_second": 16.0},
-    {"step": 4, "contrast_loss": 4.0, "learning_rate": 0.1, "images_per_second": 8.0},
-]
 TITLES = [
     "What the features are worth",
     "Curves",
@@ -47,24 +40,9 @@ def silent(line):
     """Takes what the report tells, and does nothing."""
 
 
-def network(num_classes=10):
-    projector = simclr_projector(num_layers=2, out_dim=16)
-    tf.random.set_seed(0)
-    return Network(Architecture(18, cifar_stem=True, projector=projector, num_classes=num_classes))
-
-
-def write(path, num_classes=10, **values):
-    names = CLASSES if num_classes else None
-    facts = {"num_classes": num_classes, "class_names": names, "command": "python run.py --a --b"}
-    facts |= {"color_jitter_strength": 0.0}  # the views of the tests are cropped and flipped alone
-    training.write_run(path, network(num_classes), 4, **facts | values)
-    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    return path
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, toy_encoder):
-    return write(tmp_path_factory.mktemp("runs") / "digits", machine="1 abacus")
+    return write_run(tmp_path_factory.mktemp("runs") / "digits", machine="1 abacus")
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +136,7 @@ def test_a_run_without_checkpoint_shows_what_there_is(run, tmp_path):
 
 
 def test_data_that_are_gone_are_told_of(tmp_path):
-    path = write(tmp_path / "run", dataset="image_folder", data_dir=str(tmp_path / "gone"))
+    path = write_run(tmp_path / "run", dataset="image_folder", data_dir=str(tmp_path / "gone"))
     parsed = checked(report([str(path)], 60, silent))
     assert parsed.titles == ["Curves", "The image and its views", "The run"]
     assert "The images cannot be opened" in parsed.words and "gone" in parsed.words
@@ -170,7 +148,7 @@ def test_images_without_labels_or_test_split(tmp_path):
     for i, image in enumerate(np.random.default_rng(0).integers(0, 256, (60, 10, 9, 3), np.uint8)):
         (folder / f"{i}.png").write_bytes(tf.io.encode_png(image).numpy())
     values = {"dataset": "image_folder", "data_dir": str(folder), "eval_split": "validation"}
-    path = write(tmp_path / "run", None, num_examples=60, **values)
+    path = write_run(tmp_path / "run", None, num_examples=60, **values)
     parsed = checked(report([str(path)], 12, silent))
     assert parsed.titles == [title for title in TITLES if title != "Confusions"]
     assert "A fifth of the training images takes the place of test images" in parsed.words
@@ -191,7 +169,7 @@ def test_several_runs_are_compared(run, tmp_path):
     (other / "probe.json").write_text(json.dumps(probe))
     with mock.patch.object(page_module, "measure", lambda *arguments: embedded):
         parsed = checked(report([str(run), str(other), str(begun)], 40, silent))
-    assert parsed.titles == ["The runs", "Curves", "The run", "The run", "The run"]
+    assert parsed.titles == ["The runs", "Curves", str(run), str(other), str(begun)]
     header, first, second, third = parsed.rows[:4]
     assert header[0] == "run" and header[5:7] == ["linear probe", "kNN"]
     assert [first[0], second[0], third[0]] == [str(run), str(other), str(begun)]
@@ -239,7 +217,7 @@ def test_what_is_no_run_is_refused(run, tmp_path):
 
 
 def test_a_damaged_checkpoint_is_an_error(tmp_path):
-    path = write(tmp_path / "run")
+    path = write_run(tmp_path / "run")
     data = next(path.glob("ckpt-4.data*"))
     data.write_bytes(data.read_bytes()[:1000])
     with pytest.raises(UserError, match="ckpt-4"):

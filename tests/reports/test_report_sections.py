@@ -206,6 +206,14 @@ def test_curves_of_several_runs_are_in_one_picture():
     assert "There is no row of metrics yet." in Page(curves.section([record()])).words
 
 
+def test_a_run_has_one_colour_in_all_charts():
+    alone = charts.curves({"a": ([], []), "b": ([1, 2], [0.5, 1.0])}, False).decode()
+    both = charts.curves({"a": ([1], [0.5]), "b": ([1, 2], [0.5, 1.0])}, False).decode()
+    first, second = "#1f77b4", "#ff7f0e"
+    assert first in both and second in both and second in alone and first not in alone
+    assert "legend" in alone  # there are several runs, although one line
+
+
 def test_charts_are_svg_that_is_always_the_same():
     first, second = (charts.curves({"a": ([1, 2], [0.5, 1.0])}, True) for _ in range(2))
     assert first == second and b"<svg" in first
