@@ -14,7 +14,7 @@ _PERPLEXITY = 30
 _PICTURES = 12  # in a row, at most, where points have no class
 _LAYERS = {
     "h": "what the encoder makes of an image",
-    "z": "what the projection head makes of that, and the loss sees",
+    "z": "what the projection head makes of h, and the loss sees",
 }
 
 

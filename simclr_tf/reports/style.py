@@ -17,8 +17,9 @@ p { max-width: 46rem; margin: 0.5rem 0; }
 .note { border-left: 4px solid #d29922; padding-left: 0.7rem; color: var(--faint); }
 .label { margin: 0.9rem 0 0.2rem; color: var(--faint); font-size: 0.9rem; }
 img { display: block; width: 100%; height: auto; }
-figure { margin: 0; display: flex; flex-direction: column; height: 100%; }
-figure img { margin-top: auto; }
+figure { margin: 0; }
+.three figure { display: flex; flex-direction: column; height: 100%; }
+.three figure img { margin-top: auto; }
 figure img { background: #fff; border-radius: 6px; }
 figcaption { color: var(--faint); font-size: 0.85rem; padding: 0.6rem 0.2rem 0.3rem; }
 figcaption b { color: var(--ink); }
