@@ -2,9 +2,8 @@
 
     python -m simclr_tf.report RUN_DIR... [--output=FILE.html]
 
-It shows images of the run's own data to the newest checkpoint: nearest neighbours, maps,
-confusions, and how much better the features are than those of random weights; and the curves of
-training. The file holds all of its pictures and needs no network. docs/report.md tells more.
+It has curves, views, nearest neighbours, maps and confusions, and says how much better the features
+are than those of random weights. It needs no network. docs/report.md tells more.
 """
 
 import dataclasses
@@ -29,14 +28,11 @@ class Report:
 
     output: str | None = flag(
         None,
-        "The HTML file; local, or a URL such as gs://. By default report.html in the run "
-        "directory, or where there are several, in the working directory.",
+        "The HTML file; local, or a URL. By default report.html in the run directory, or where "
+        "there are several, in the working directory.",
     )
     images: int = flag(
-        2000,
-        "How many images of each split are shown to the encoders, at most. Fewer are quicker.",
-        at_least=10,
-        at_most=10_000,
+        2000, "Images of each split that are looked at, at most.", at_least=10, at_most=10_000
     )
 
 

@@ -15,6 +15,7 @@ from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.checkpoints.stored_network import StoredNetwork
 from simclr_tf.data import datasets
+from simclr_tf.devices.machine import machine
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.trained import Trained
 from simclr_tf.experiment import config as configuration
@@ -287,6 +288,7 @@ class TestLongerRuns:
         model_dir, _, _, _ = longer
         stored = json.loads((model_dir / "run.json").read_text())
         assert stored["train_epochs"] == 2 and stored["planned_steps"] == 12
+        assert stored["machine"] == machine()
         assert stored["lengths"] == [
             {"train_epochs": 1, "train_steps": 0, "planned_steps": 6, "from_step": 0},
             {"train_epochs": 2, "train_steps": 0, "planned_steps": 12, "from_step": 6},

@@ -1,6 +1,6 @@
 """A run directory: what a run leaves behind, and who may go on with it.
 
-run.json           all flags of the run, the size of its data set, and every length it had
+run.json           all flags of the run, the size of its data set, every length, and the machine
 run.lock           locked by the process that trains
 images.txt.gz      the files of an image folder that the run trains on
 model.json         the architecture of the network

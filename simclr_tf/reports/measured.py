@@ -1,7 +1,7 @@
 """What a checkpoint makes of some images of its run, and what random weights make of them."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -160,9 +160,9 @@ def measure(record: Record, network: Network, splits: Splits, images: int) -> Me
             PRETRAINED: network,
             RANDOM: random_twin(network.architecture, of_twin, seed=seed),
         }
-        shown, of_bank = _embed(networks, in_bank, count, "training images", _one)
-        shown_queries, of_queries = _embed(networks, in_queries, query_count, "test images", _one)
-        _, of_views = _embed(networks, in_pairs, pairs, "views", _two)
+        shown, of_bank = _embed(networks, in_bank, count, "training images")
+        shown_queries, of_queries = _embed(networks, in_queries, query_count, "test images")
+        _, of_views = _embed(networks, in_pairs, pairs, "views")
         rows = _rows(sample(bank, 0, PICTURED, recipe), recipe)
     labelled = bank.num_classes is not None and queries.num_classes is not None
     names = bank.class_names or tuple(map(str, range(bank.num_classes or 0)))
@@ -197,22 +197,13 @@ def _sample(
     return examples.take(count).batch(_BATCH).prefetch(tf.data.AUTOTUNE)
 
 
-def _one(image: tf.Tensor, views: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
-    return (image,)
-
-
-def _two(image: tf.Tensor, views: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
-    return views
-
-
 def _embed(
     networks: dict[str, Network],
     batches: tf.data.Dataset,
     count: int,
     what: str,
-    choose: Callable[..., tuple[tf.Tensor, ...]],
 ) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, list[Layers]]]:
-    """Thumbnails and labels, and the layers of each network for each chosen kind of image.
+    """Thumbnails and labels, and the layers that each network makes of the images or their views.
 
     Raises:
       UserError: features are not finite.
@@ -223,7 +214,7 @@ def _embed(
             thumbnails.append(_thumbnails(image))
             labels.append(label.numpy())
             for name, network in networks.items():
-                parts[name].append([_layers(network, rows) for rows in choose(image, views)])
+                parts[name].append([_layers(network, rows) for rows in views or (image,)])
             progress.update(len(label))
     found = {name: list(_joined(of_network)) for name, of_network in parts.items()}
     if not all(np.isfinite(layers["h"]).all() for layers in found[PRETRAINED]):

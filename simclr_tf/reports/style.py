@@ -60,7 +60,7 @@ summary { cursor: pointer; color: var(--faint); }
   :root { color-scheme: light; --paper: #fff; --ink: #000; --faint: #444; --line: #bbb;
     --soft: #f3f4f6; --right: #1a7f37; --wrong: #cf222e; }
   main { max-width: none; padding: 0; }
-  figure, .strip, .row, tr { break-inside: avoid; } h2, .label { break-after: avoid; }
+  figure, .strip, .row, tr { break-inside: avoid; } h2, .label, section > p { break-after: avoid; }
   .panels, .neighbours { grid-template-columns: repeat(2, 1fr); }
   img { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }

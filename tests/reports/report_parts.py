@@ -82,16 +82,19 @@ def checked(text: str) -> Page:
     return page
 
 
-def write_run(path: pathlib.Path, num_classes: int | None = 10, **values) -> pathlib.Path:
+def write_run(
+    path: pathlib.Path, num_classes: int | None = 10, head: str = "nonlinear", **values
+) -> pathlib.Path:
     """Write a run directory that is finished at step 4, with random weights.
 
     Args:
       path: of the directory.
       num_classes: of its data; None are data without labels.
+      head: kind of projection head.
       values: what else run.json has.
     """
     tf.random.set_seed(0)
-    projector = simclr_projector(num_layers=2, out_dim=16)
+    projector = simclr_projector(head, num_layers=2, out_dim=16)
     architecture = Architecture(18, cifar_stem=True, projector=projector, num_classes=num_classes)
     names = CLASSES if num_classes else None
     facts = {"num_classes": num_classes, "class_names": names, "command": "python run.py --a --b"}
