@@ -7,6 +7,8 @@ import pytest
 import toy
 from tensorflow.python.framework import ops
 
+from simclr_tf.models.blocks import BasicBlock
+
 REGISTERED = set(ops.gradient_registry.list())
 
 
@@ -35,4 +37,11 @@ def memory_is_released():
 def toy_encoder():
     """Networks of depth 18 are toys in this module, see toy.py."""
     with toy.in_place_of_resnet_18():
+        yield
+
+
+@pytest.fixture(scope="module")
+def wide_toy_encoder():
+    """They are toys that formats of checkpoints hold."""
+    with toy.in_place_of_resnet_18(BasicBlock):
         yield

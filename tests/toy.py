@@ -2,9 +2,10 @@
 
     python toy.py run.py FLAGS    runs run.py with the toy in ResNet-18's place
 
-It is the ResNet of the package with a single block, in group 4, so that h has 512 numbers, formats
-of checkpoints hold it, and freezing works. The fixture `toy_encoder` of conftest.py puts it there
-for a module of tests, and `training.start` then starts programs with it too.
+It is the ResNet of the package with a single block, in group 4, so that h has 512 numbers and
+freezing works. The fixture `toy_encoder` of conftest.py puts it there for a module of tests, and
+`training.start` then starts programs with it too. The block has few channels inside; formats of
+checkpoints, which know how many there are, hold the toy of `wide_toy_encoder`.
 """
 
 import contextlib
@@ -32,10 +33,10 @@ class NarrowBlock(BasicBlock):
 
 
 @contextlib.contextmanager
-def in_place_of_resnet_18() -> Iterator[None]:
+def in_place_of_resnet_18(block: type[BasicBlock] = NarrowBlock) -> Iterator[None]:
     """Networks of depth 18 are toys in this context."""
     module = sys.modules[ResNet.__module__]
-    with mock.patch.dict(DEPTHS, {18: TOY}), mock.patch.object(module, "BasicBlock", NarrowBlock):
+    with mock.patch.dict(DEPTHS, {18: TOY}), mock.patch.object(module, "BasicBlock", block):
         yield
 
 

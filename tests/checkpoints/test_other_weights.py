@@ -259,7 +259,7 @@ def test_a_plain_backbone_is_what_the_user_says(shallow, tmp_path, capsys):
             np.testing.assert_array_equal(stored.arrays[path], array, err_msg=path)
 
 
-def test_an_export_takes_images_in_0_to_1(toy_encoder, tmp_path):
+def test_an_export_takes_images_in_0_to_1(wide_toy_encoder, tmp_path):
     architecture = Architecture(
         18, projector=(), input_mean=MEAN, input_deviation=DEVIATION, pool_padding="symmetric"
     )
@@ -446,7 +446,7 @@ def test_pickles_that_would_run_code_are_refused(tmp_path, capsys):
     assert not os.path.exists(mark)
 
 
-def test_training_goes_on_from_them_with_their_input(toy_encoder, tmp_path, capsys):
+def test_training_goes_on_from_them_with_their_input(wide_toy_encoder, tmp_path, capsys):
     """Weights of others become a part of runs: pretraining, going on, fine-tuning."""
     own = Architecture(18, cifar_stem=True, projector=(Dense(16, relu=False, norm=False),))
     state = torch_names.to_torch(recorded.random_arrays(layout.network_variables(own)), own)
