@@ -96,13 +96,8 @@ def why_not_to_read(path: str) -> str | None:
 
 def _look_at(images: tf.data.Dataset, count: int) -> tuple[set[int], int, tuple[int, ...]]:
     """The numbers of images that can be decoded, and the rest of what `Findings` says of them."""
-
-    def look(number: tf.Tensor, image: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        size = tf.size(decode_image(image))
-        return number, size, exif.orientation(image) != 1, _largest_of_16_bits(image)
-
     seen = (
-        images.map(look, num_parallel_calls=tf.data.AUTOTUNE)
+        images.map(_look, num_parallel_calls=tf.data.AUTOTUNE)
         .ignore_errors()
         .batch(_CHECKED_AT_ONCE)
     )
@@ -116,6 +111,13 @@ def _look_at(images: tf.data.Dataset, count: int) -> tuple[set[int], int, tuple[
             deep += largest.numpy()[largest.numpy() >= 0].tolist()
             progress.update(len(numbers))
     return good, turned, tuple(deep)
+
+
+@tf.function(input_signature=[tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.string)])
+def _look(number: tf.Tensor, image: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """What there is to see in one image; traced once, however many data sets are checked."""
+    size = tf.size(decode_image(image))
+    return number, size, exif.orientation(image) != 1, _largest_of_16_bits(image)
 
 
 def _largest_of_16_bits(encoded: tf.Tensor) -> tf.Tensor:
