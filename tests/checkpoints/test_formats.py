@@ -1,9 +1,7 @@
 """Everything that is read and written besides the original's files, and `load_into`."""
 
-import contextlib
 import dataclasses
 import json
-import resource
 import subprocess
 import sys
 
@@ -486,17 +484,6 @@ def test_what_cannot_be_written_is_said_in_one_line(written, tmp_path, capsys, m
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_run_py_refuses_a_flag_against_the_file_with_status_2(written, tmp_path):
-    process = training.start(
-        tmp_path / "run", checkpoint=written["run directory"], resnet_depth=34, proj_out_dim=16
-    )
-    output = process.communicate(timeout=300)[0]
-    assert process.returncode == 2
-    last = output.strip().splitlines()[-1]
-    assert last.startswith("error: ") and "--resnet_depth=34, but the checkpoint has 18" in last
-    assert not (tmp_path / "run").exists()
-
-
 def test_commands_of_the_document_parse():
     lines = commands.shell_lines((commands.ROOT / "docs" / "checkpoints.md").read_text())
     of_run = [words[2:] for words in lines if words[:2] == ["python", "run.py"]]
@@ -510,43 +497,6 @@ def test_the_tool_runs_as_a_program(tmp_path):
     done = subprocess.run(command, cwd=commands.ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].startswith("error: There is no checkpoint in")
-
-
-@pytest.mark.parametrize("to, name", [("torch", "n.safetensors"), ("keras", "n.weights.h5")])
-def test_a_conversion_that_was_killed_before_its_weights_goes_on(
-    written, network, tmp_path, to, name, monkeypatch, capsys
-):
-    pytest.importorskip("safetensors")
-    command = [str(written["run directory"]), "--to", to, str(tmp_path / name)]
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("simclr_tf.checkpoints.convert.publish", killed)
-        with pytest.raises(KeyboardInterrupt):
-            main(command)
-    assert [path.name for path in tmp_path.iterdir()] == ["n.json"]
-    other = json.loads((tmp_path / "n.json").read_text())
-    assert main(command) == 0
-    same(values(checkpoints.load(tmp_path / name)), values(network))
-    # A description of other weights, or anything else of that name, is left alone.
-    (tmp_path / name).unlink()
-    for content in (json.dumps(other | {"step": 8}), "[1]", "mine"):
-        (tmp_path / "n.json").write_text(content)
-        assert main(command) == 2
-        assert "describes something else" in capsys.readouterr().err
-        assert (tmp_path / "n.json").read_text() == content and not (tmp_path / name).exists()
-
-
-def test_what_killed_processes_left_is_removed(written, tmp_path):
-    for name in (".convert-0123abcd", ".export-0123abcd"):
-        (tmp_path / name / "model").mkdir(parents=True)
-    (tmp_path / ".convert-of-mine").mkdir()
-    run = str(written["run directory"])
-    assert main([run, "--to", "simclr_tf", str(tmp_path / "own")]) == 0
-    assert export_main([run, str(tmp_path / "5")]) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {".convert-of-mine", "own", "5"}
 
 
 @pytest.mark.parametrize(
@@ -576,38 +526,3 @@ def test_destinations_are_checked_before_anything_is_read(
     printed = capsys.readouterr().err
     assert message in printed and "absent" not in printed and printed.count("\n") == 1
     assert {path.name for path in tmp_path.iterdir()} == {"file", "old", "links"}
-
-
-@contextlib.contextmanager
-def limited(size):
-    """Files of this process cannot become larger than this, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@pytest.mark.parametrize(
-    "program, name",
-    [
-        (lambda run, to: main([run, "--to", "simclr_tf", to]), "own"),
-        (lambda run, to: main([run, "--to", "torch", to]), "t.safetensors"),
-        (lambda run, to: main([run, "--to", "keras", to]), "k.weights.h5"),
-        (lambda run, to: export_main([run, to]), "7"),
-    ],
-    ids=["simclr_tf", "torch", "keras", "export"],
-)
-def test_a_full_disk_is_one_line_and_the_command_starts_again(
-    written, network, tmp_path, capsys, program, name
-):
-    pytest.importorskip("safetensors")
-    run = str(written["run directory"])
-    with limited(2**20):
-        assert program(run, str(tmp_path / name)) == 2
-    printed = capsys.readouterr().err
-    assert printed.count("\n") == 1 and "File too large" in printed and "unharmed" in printed
-    assert list(tmp_path.iterdir()) == []
-    assert program(run, str(tmp_path / name)) == 0
-    same(values(checkpoints.load(tmp_path / name)), values(network))
