@@ -11,6 +11,9 @@ import training
 from simclr_tf import checkpoints
 from simclr_tf.checkpoints.restore import variable_paths
 
+# Time enough, between two checkpoints, for a kill; the first comes in the middle of a row.
+FLAGS = {"train_steps": 80, "checkpoint_steps": 31, "knn_every_epochs": 1}
+
 
 def weights(path):
     return {name: v.numpy() for name, v in variable_paths(checkpoints.load(path)).items()}
@@ -26,18 +29,18 @@ def encoder(request):
 @pytest.mark.usefixtures("encoder")
 def test_a_run_killed_at_any_moment_goes_on_to_the_same_weights(tmp_path):
     whole, run = tmp_path / "whole", tmp_path / "run"
-    assert training.run(whole, mode="train_then_eval", knn_every_epochs=1) == 0
-    process = training.start(run, knn_every_epochs=1)
-    while not (run / "ckpt-3.index").exists():
+    assert training.run(whole, mode="train_then_eval", **FLAGS) == 0
+    process = training.start(run, **FLAGS)
+    while not (run / "ckpt-31.index").exists():
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.05)
     process.kill()
     process.wait()
-    assert not (run / "ckpt-6.index").exists(), "killed too late to show anything"
-    assert training.run(run, knn_every_epochs=1) == 0
+    assert not (run / "ckpt-62.index").exists(), "killed too late to show anything"
+    assert training.run(run, **FLAGS) == 0
     expected, found = weights(whole), weights(run)
     assert all(np.array_equal(expected[name], found[name]) for name in expected)
-    # The row of steps 3 and 4 begins before the kill and ends after it.
+    # The row of steps 31 and 32 begins before the kill and ends after it.
     for row, again in zip(training.rows(whole), training.rows(run), strict=True):
         row.pop("images_per_second", None), again.pop("images_per_second", None)
         assert again == row
