@@ -1,5 +1,10 @@
 """Recipes of views by the flags that make them."""
 
+import contextlib
+from collections.abc import Iterator
+
+import tensorflow as tf
+
 from simclr_tf.data.recipe import (
     Recipe,
     ViewFlags,
@@ -18,3 +23,13 @@ def simclr(image_size: int, number: int = 2, **flags) -> Recipe:
 def finetuning(image_size: int, augmentation: str = "crop_flip") -> Recipe:
     """The view of fine-tuning with --finetune_augmentation."""
     return finetuning_recipe(ViewFlags(image_size, finetune_augmentation=augmentation))
+
+
+@contextlib.contextmanager
+def not_compiled() -> Iterator[None]:
+    """Views of one image are made operation by operation, which XLA takes seconds to compile."""
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
