@@ -77,14 +77,30 @@ def test_form_without_labels(tmp_path):
     assert labels.numpy().tolist() == [-1] * 4 and weights.numpy().tolist() == [1] * 4
 
 
-@pytest.fixture(params=[(0, "image"), (4, "batch"), (6, "image")], ids=str)
+# Views of 20 pixels are finished one by one, 4 at a time, or a batch of 6.
+finished_in_parts = pytest.mark.parametrize(
+    ("dataset", "blur_sigma"),
+    [
+        ("folder", (0, "image")),
+        ("folder", (4, "batch")),
+        ("folder", (6, "image")),
+        pytest.param("tfds", (0, "image"), marks=pytest.mark.slow),
+        ("tfds", (4, "batch")),
+        pytest.param("tfds", (6, "image"), marks=pytest.mark.slow),
+    ],
+    ids=str,
+    indirect=True,
+)
+
+
+@pytest.fixture
 def blur_sigma(request, monkeypatch):
-    """Views of 20 pixels are finished one by one, 4 at a time, or a batch of 6."""
     at_once, sigma = request.param
     monkeypatch.setattr(pipeline, "_PIXELS_AT_ONCE", at_once * 20 * 20)
     return sigma
 
 
+@finished_in_parts
 def test_resumed_stream_is_the_tail_of_the_whole(dataset, blur_sigma):
     whole = batches(dataset, 9, blur_sigma=blur_sigma, image_size=20)
     for step in (3, 7):  # in the first and in the second epoch
@@ -92,8 +108,9 @@ def test_resumed_stream_is_the_tail_of_the_whole(dataset, blur_sigma):
         assert_equal(tail, whole[step:])
 
 
+@finished_in_parts
 def test_hosts_together_see_the_global_batch(dataset, blur_sigma):
-    options = {"color_jitter_strength": 0.5, "image_size": 20, "blur_sigma": blur_sigma}
+    options = {"image_size": 20, "blur_sigma": blur_sigma}
     whole = batches(dataset, 5, **options)
     hosts = [batches(dataset, 5, host_index=h, num_hosts=3, **options) for h in range(3)]
     assert hosts[0][0][0].shape == (2, 20, 20, 3)
@@ -102,15 +119,18 @@ def test_hosts_together_see_the_global_batch(dataset, blur_sigma):
 
 
 def test_views_finished_one_by_one_are_those_finished_together(dataset, monkeypatch):
-    together = batches(dataset, 2, image_size=20, number=3)
+    together = batches(dataset, 2, image_size=20)
     monkeypatch.setattr(pipeline, "_PIXELS_AT_ONCE", 0)
-    alone = batches(dataset, 2, image_size=20, number=3)
+    alone = batches(dataset, 2, image_size=20)
     for a, b in zip(together, alone, strict=True):
-        assert len(a) == len(b) == 4
+        assert len(a) == len(b) == 3
         for x, y in zip(a, b, strict=True):
             np.testing.assert_allclose(x, y, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "dataset", ["folder", pytest.param("tfds", marks=pytest.mark.slow)], indirect=True
+)
 def test_views_of_224_pixels(dataset):
     ((first, second, labels),) = batches(dataset, 1, image_size=224, batch_size=4)
     assert first.shape == second.shape == (4, 224, 224, 3) and labels.shape == (4,)
