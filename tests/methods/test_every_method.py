@@ -178,7 +178,7 @@ def test_one_slice_equals_the_plain_step(name, untrained):
     for key, value in values.items():
         assert float(others[1][key]) == pytest.approx(float(value), rel=1e-5, abs=1e-6), key
     for gradient, other in zip(gradients, others[2], strict=True):
-        scale = max(np.abs(gradient).max(), 1e-3)
+        scale = max(np.abs(gradient).max(), 1e-2)  # some are 0 but for rounding
         np.testing.assert_allclose(other, gradient, rtol=0, atol=1e-4 * scale)
     for a, b in zip(moved, arrays(sliced.non_trainable_variables), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
@@ -242,7 +242,7 @@ def test_two_replicas_equal_one(name, kind, of_replicas):
     assert set(one) == set(two) and len(one) > 10
     ordered = () if every_method.is_global(name, kind) else ("rows", "next_row")  # by the images
     for key in [key for key in one if not key.partition(" ")[2].startswith(ordered or "-")]:
-        scale = max(np.abs(one[key]).max(), 5e-3)
+        scale = max(np.abs(one[key]).max(), 1e-2)  # small ones are sums of larger ones
         np.testing.assert_allclose(two[key], one[key], rtol=0, atol=5e-4 * scale, err_msg=key)
 
 
