@@ -23,7 +23,7 @@ INSTALL = $(VENV)/bin/pip install -r constraints/newest.txt && \
 endif
 
 READY := $(VENV)/ready
-RUN := TF_CPP_MIN_LOG_LEVEL=2 $(VENV)/bin/python
+RUN := $(VENV)/bin/python
 
 .PHONY: demo test test-slow lint format clean
 

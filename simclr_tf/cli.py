@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
-from absl import flags
+from absl import app, flags
 
 from simclr_tf.errors import LostHostError, UserError, require_utf8
 from simclr_tf.flag import flag_fields, from_dict
+from simclr_tf.flag_files import with_paths_of_recipes
 from simclr_tf.flag_help import help_text
 from simclr_tf.training.callbacks import NonFiniteLossError
 
@@ -88,14 +89,47 @@ def value_of(name: str, argv: list[str], boolean: bool = False) -> Any:
     define = flags.DEFINE_boolean if boolean else flags.DEFINE_string
     define(name, None, "", flag_values=alone)
     try:
-        alone(argv, known_only=True)
-    except (flags.Error, UnicodeDecodeError, RecursionError, OSError):
+        alone(with_paths_of_recipes(argv), known_only=True)
+    except (UserError, flags.Error, UnicodeDecodeError, RecursionError, OSError):
         return None  # what is wrong is said when all flags are parsed
     return alone[name].value
 
 
+def run(
+    program: Callable[..., int],
+    config_class: type,
+    *,
+    about: str,
+    others: Mapping[str, str] | None = None,
+    argument: str | None = None,
+) -> None:
+    """Parse the command line, run a program, and end with its exit status.
+
+    Args:
+      program: takes the argument, where the program has one, the configuration, and the names of
+        the flags that were given; it returns the exit status.
+      config_class: its flags.
+      about: what it is for; --help shows the first line.
+      others: see `parser`.
+      argument: what the one word that is no flag stands for, such as "RUN_DIR"; None: there is
+        no such word.
+    """
+
+    def main(argv: list[str]) -> None:
+        if argument is None:
+            refuse_arguments(argv)
+        elif len(argv) != 2:
+            print(f"error: give one {argument}, and flags. See --help.", file=sys.stderr)
+            sys.exit(2)
+        config, given = read_flags(config_class), given_flags(config_class)
+        sys.exit(exit_status(lambda: program(*argv[1:], config, given)))
+
+    define_flags(config_class)
+    app.run(main, flags_parser=parser(config_class, others, about))
+
+
 def parser(
-    config_class: type, others: Mapping[str, str] | None = None
+    config_class: type, others: Mapping[str, str] | None = None, about: str = ""
 ) -> Callable[[list[str]], list[str]]:
     """What parses the command line of a program, for `app.run`.
 
@@ -105,18 +139,19 @@ def parser(
     Args:
       config_class: the flags of the program.
       others: flags that are refused, and what they belong to, such as "--method=moco".
+      about: what the program is for; --help shows the first line.
     """
-    return functools.partial(_parse, config_class=config_class, others=others or {})
+    return functools.partial(_parse, config_class=config_class, others=others or {}, about=about)
 
 
-def _parse(argv: list[str], config_class: type, others: Mapping[str, str]) -> list[str]:
+def _parse(argv: list[str], config_class: type, others: Mapping[str, str], about: str) -> list[str]:
     try:
         for word in argv:
             require_utf8(word, "What is given on the command line")
         if {"--help", "-help", "-h", "--helpshort"}.intersection(argv[1:]):
-            print(help_text(config_class, sys.modules["__main__"].__doc__ or ""))
+            print(help_text(config_class, about))
             sys.exit(0)
-        return flags.FLAGS(argv)
+        return flags.FLAGS(with_paths_of_recipes(argv))
     except flags.UnrecognizedFlagError as error:
         owner = others.get(error.flagname) or others.get(error.flagname.removeprefix("no"))
         reason = f"--{error.flagname} is a flag of {owner}." if owner else str(error)

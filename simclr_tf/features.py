@@ -8,10 +8,7 @@ files in it. The same command goes on after it was killed. docs/checkpoints.md t
 """
 
 import dataclasses
-import sys
 import zlib
-
-from absl import app
 
 from simclr_tf import cli
 from simclr_tf.checkpoints.restore import variable_paths
@@ -85,19 +82,15 @@ def _checksum(network: Network) -> str:
     return f"{value:08x}"
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) != 2:
-        print("error: give one SOURCE: python -m simclr_tf.features SOURCE", file=sys.stderr)
-        sys.exit(2)
-    config = cli.read_flags(FeaturesConfig)
+def program(source: str, config: FeaturesConfig, given: frozenset[str]) -> int:
+    """Write the embeddings and say so; returns the exit status."""
+    print(extract(source, config.features))
+    return 0
 
-    def program() -> int:
-        print(extract(argv[1], config.features))
-        return 0
 
-    sys.exit(cli.exit_status(program))
+def main() -> None:
+    cli.run(program, FeaturesConfig, about=__doc__, argument="SOURCE")
 
 
 if __name__ == "__main__":
-    cli.define_flags(FeaturesConfig)
-    app.run(main, flags_parser=cli.parser(FeaturesConfig))
+    main()

@@ -10,12 +10,10 @@ number, its path where images are files, and its --top_k classes with their prob
 import csv
 import dataclasses
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
 import tensorflow as tf
-from absl import app
 
 from simclr_tf import cli
 from simclr_tf.data import pipeline
@@ -157,19 +155,16 @@ def _json_writer(file: TextIO) -> Write:
 WRITERS = {".csv": _csv_writer, ".jsonl": _json_writer}
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) != 2:
-        print("error: give one SOURCE: python -m simclr_tf.predict SOURCE", file=sys.stderr)
-        sys.exit(2)
-    flags = cli.read_flags(PredictConfig).predictions
+def program(source: str, config: PredictConfig, given: frozenset[str]) -> int:
+    """Write the predictions and say how many; returns the exit status."""
+    flags = config.predictions
+    print(f"Wrote {predict(source, flags):,} predictions to {flags.output}.")
+    return 0
 
-    def program() -> int:
-        print(f"Wrote {predict(argv[1], flags):,} predictions to {flags.output}.")
-        return 0
 
-    sys.exit(cli.exit_status(program))
+def main() -> None:
+    cli.run(program, PredictConfig, about=__doc__, argument="SOURCE")
 
 
 if __name__ == "__main__":
-    cli.define_flags(PredictConfig)
-    app.run(main, flags_parser=cli.parser(PredictConfig))
+    main()

@@ -14,11 +14,8 @@ images, an encoder is no more than its stem and shortcuts. Its weights depend on
 `random weights` what `probe` returns for each encoder.
 """
 
-import sys
-
 import numpy as np
 import tensorflow as tf
-from absl import app
 
 from simclr_tf import checkpoints, cli
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step, write_json
@@ -148,20 +145,15 @@ def compare(run_dir: str, config: ExperimentConfig, given: frozenset[str]) -> st
     return "\n".join(lines)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) != 2:
-        print("error: give one run directory: python -m simclr_tf.probe RUN_DIR", file=sys.stderr)
-        sys.exit(2)
-    config = cli.read_flags(ExperimentConfig)
-    given = cli.given_flags(ExperimentConfig)
+def program(run_dir: str, config: ExperimentConfig, given: frozenset[str]) -> int:
+    """Print the comparison of a run with random weights; returns the exit status."""
+    print(compare(run_dir, config, given))
+    return 0
 
-    def program() -> int:
-        print(compare(argv[1], config, given))
-        return 0
 
-    sys.exit(cli.exit_status(program))
+def main() -> None:
+    cli.run(program, ExperimentConfig, about=__doc__, argument="RUN_DIR")
 
 
 if __name__ == "__main__":
-    cli.define_flags(ExperimentConfig)
-    app.run(main, flags_parser=cli.parser(ExperimentConfig))
+    main()

@@ -10,6 +10,7 @@ from absl import flags
 from simclr_tf import cli
 from simclr_tf.experiment import method_flags
 from simclr_tf.experiment.config import ExperimentConfig
+from simclr_tf.flag_files import with_paths_of_recipes
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -19,7 +20,7 @@ def parsed(
 ) -> tuple[ExperimentConfig, frozenset[str]]:
     """The configuration of a command line, and the names of the flags that it gives."""
     values = flags.FlagValues()
-    argv = ["run.py", *arguments]
+    argv = with_paths_of_recipes(["run.py", *arguments])
     if issubclass(config_class, ExperimentConfig):
         config_class = method_flags.asked_for(argv, config_class)
     cli.define_flags(config_class, values)

@@ -11,11 +11,12 @@ import tensorflow as tf
 from absl import flags
 from commands import ROOT, parsed
 
-from simclr_tf import cli
+from simclr_tf import cli, start
 from simclr_tf.errors import UserError
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment.config import ExperimentConfig, FinetuneConfig
 from simclr_tf.flag import flag_fields, to_dict
+from simclr_tf.flag_files import with_paths_of_recipes
 from simclr_tf.training.callbacks import NonFiniteLossError
 from simclr_tf.transfer.program import TransferConfig
 
@@ -157,13 +158,60 @@ def test_flags_can_be_defined_again_as_a_notebook_does():
     assert cli.read_flags(ExperimentConfig, values).train.seed == 5
 
 
-def test_a_program_runs_twice_in_one_process(capsys):
-    for _ in range(2):
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+@pytest.mark.parametrize(
+    ("name", "arguments", "answer"),
+    [
+        ("pretrain", ["--dataset=digits"], "--model_dir is missing"),
+        ("finetune", ["--protocol=linear"], "--protocol=linear needs --checkpoint"),
+        ("finetune", ["--protocol=transfer"], "--model_dir is missing: give the directory of the"),
+        ("transfer", [], "--model_dir is missing: give the directory of the sweep"),
+        ("probe", [], "give one RUN_DIR, and flags"),
+        ("features", ["one", "two"], "give one SOURCE, and flags"),
+        ("predict", ["runs/nothing", "--output=x.txt"], "--output is FILE.csv or FILE.jsonl"),
+    ],
+)
+def test_a_program_as_console_command_as_module_and_by_path(capsys, name, arguments, answer):
+    """Each runs twice in one process, as in a notebook."""
+    by_path = {"pretrain": "run.py", "finetune": "finetune.py"}.get(name)
+    for run in (
+        getattr(start, name),
+        getattr(start, name),
+        lambda: runpy.run_module(f"simclr_tf.{name}", run_name="__main__", alter_sys=True),
+        *([lambda: runpy.run_path(str(ROOT / by_path), run_name="__main__")] if by_path else []),
+    ):
         with pytest.raises(SystemExit) as stopped, pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["run.py", "--dataset=digits"])
-            runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
+            patch.setattr(sys, "argv", [name, *arguments])
+            run()
         assert stopped.value.code == 2
-        assert capsys.readouterr().err.startswith("error: --model_dir is missing")
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ") and answer in line
+
+
+def test_recipes_of_the_package_have_names(command_line, capsys, tmp_path):
+    name = "--flagfile=recipe:cifar10"
+    for arguments in ([name], ["-flagfile=recipe:cifar10"], ["--flagfile", "recipe:cifar10"]):
+        assert parsed(*with_paths_of_recipes(arguments)) == parsed(
+            f"--flagfile={ROOT}/configs/cifar10.cfg"
+        )
+        assert command_line(*arguments, "--train_epochs=7") == ["run.py"]
+        assert (cli.flags.FLAGS.train_batch_size, cli.flags.FLAGS.train_epochs) == (512, 7)
+    assert cli.value_of("method", ["run.py", "--flagfile=recipe:cifar10_moco"]) == "moco"
+    assert with_paths_of_recipes(["--", name]) == ["--", name]
+    assert with_paths_of_recipes(["recipe:cifar10"]) == ["recipe:cifar10"]
+
+
+@pytest.mark.parametrize(
+    ("given", "answer"),
+    [("cifar_10", "Did you mean: cifar10"), ("zzzzzz", "There are cifar10, "), ("", "There are ")],
+)
+def test_an_unknown_recipe_names_the_nearest(command_line, capsys, given, answer):
+    with pytest.raises(SystemExit) as stopped:
+        command_line(f"--flagfile=recipe:{given}")
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"recipe:{given}" in line and answer in line
+    assert cli.value_of("method", ["run.py", f"--flagfile=recipe:{given}"]) is None
 
 
 @pytest.mark.parametrize(
@@ -238,7 +286,7 @@ def test_other_errors_are_not_hidden(error):
         cli.exit_status(raising(error))
 
 
-@pytest.mark.parametrize("module", ["pretrain", "finetune", "transfer.program", "nothing"])
+@pytest.mark.parametrize("module", ["transfer.program", "nothing"])
 def test_a_part_that_is_no_program_does_not_end_with_status_0(module):
     done = subprocess.run(
         [sys.executable, "-m", f"simclr_tf.{module}"], cwd=ROOT, capture_output=True, text=True

@@ -398,6 +398,7 @@ def test_commands_of_the_readme(monkeypatch):
     commands = shell_lines((ROOT / "README.md").read_text())
     of_run = [words[2:] for words in commands if words[:2] == ["python", "run.py"]]
     assert len(of_run) >= 5
+    of_run += [words[1:] for words in commands if words[0] == "simclr-pretrain"]
     for words in of_run:
         checks.check_flags(config_of(*words))
     of_finetune = [words[2:] for words in commands if words[:2] == ["python", "finetune.py"]]

@@ -15,9 +15,10 @@ PACKAGE = "simclr_tf"
 # From the top floor to the ground. A name stands for the module and, if it is a package, all
 # that is in it and not named elsewhere. Modules called __main__ are programs too.
 FLOORS = (
+    ("run", "finetune"),
     (
-        "run",
-        "finetune",
+        "simclr_tf.pretrain",
+        "simclr_tf.finetune",
         "simclr_tf.probe",
         "simclr_tf.predict",
         "simclr_tf.features",
@@ -78,8 +79,14 @@ FLOORS = (
     ("simclr_tf.paths",),
     ("simclr_tf.remote",),
     ("simclr_tf.data.rand_augment", "simclr_tf.data.recipe", "simclr_tf.flag_help"),
-    ("simclr_tf.backend", "simclr_tf.flag", "simclr_tf.json_files", "simclr_tf.unfinished"),
-    ("simclr_tf.errors",),
+    (
+        "simclr_tf.backend",
+        "simclr_tf.flag",
+        "simclr_tf.flag_files",
+        "simclr_tf.json_files",
+        "simclr_tf.unfinished",
+    ),
+    ("simclr_tf.errors", "simclr_tf.start"),
 )
 # The faces of packages: they only hand on names from below, so they stand on no floor.
 FACES = {"simclr_tf", "simclr_tf.data", "simclr_tf.experiment"}

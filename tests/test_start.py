@@ -1,0 +1,95 @@
+"""What a program prints before its work, and what it keeps others from printing."""
+
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+from absl import logging as absl_logging
+from commands import ROOT
+
+from simclr_tf import start
+
+LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+LOADING = "TensorFlow is loading, which takes some seconds."
+
+
+@pytest.fixture
+def prepared(monkeypatch):
+    """`start.prepare` for a command line; what it changes is as before afterwards."""
+    loggers = [logging.getLogger(name) for name in ("tensorflow", "matplotlib.font_manager")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    handler = absl_logging.get_absl_handler()
+    filters = list(handler.filters)
+    handler.filters.clear()
+    monkeypatch.delenv(LEVEL, raising=False)
+
+    def prepare(*arguments):
+        monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
+        start.prepare()
+        return os.environ[LEVEL], [logger.level for logger in loggers], handler.filters
+
+    yield prepare
+    handler.filters[:] = filters
+    for logger, level in zip(loggers, levels):
+        logger.setLevel(level)
+
+
+def run(*command):
+    """A finished process without a level of TensorFlow's log in its environment."""
+    clean = {key: value for key, value in os.environ.items() if key != LEVEL}
+    return subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True)
+
+
+def test_the_first_line_comes_before_tensorflow_is_imported():
+    code = "import sys; from simclr_tf import start; start.prepare(); "
+    done = run(sys.executable, "-c", code + "print('tensorflow' in sys.modules)")
+    assert (done.stderr, done.stdout) == (f"{LOADING}\n", "False\n")
+
+
+def test_help_is_all_that_is_printed():
+    done = run(sys.executable, "-m", "simclr_tf.pretrain", "--help")
+    assert (done.returncode, done.stderr) == (0, f"{LOADING}\n")
+    assert done.stdout.startswith("Pretrain, fine-tune and evaluate; --help lists the flags.\n\n")
+
+
+def test_others_are_silent_where_nothing_asks_for_them(prepared):
+    assert prepared("--seed=1") == ("3", [logging.ERROR] * 2, [start._concerns_people])
+    assert prepared("--seed=1")[2] == [start._concerns_people]  # once, also in a notebook
+
+
+@pytest.mark.parametrize(
+    ("arguments", "level"),
+    [
+        (["--verbosity=0"], "0"),
+        (["--verbosity", "1"], "0"),
+        (["-v=-1"], "1"),
+        (["--verbosity=1", "--seed=1", "--verbosity=-2"], "2"),
+        (["--verbosity=-9"], "3"),
+    ],
+)
+def test_verbosity_shows_what_others_say(prepared, arguments, level):
+    assert prepared(*arguments) == (level, [logging.WARNING] * 2, [])
+
+
+def test_a_level_in_the_environment_counts_first(prepared, monkeypatch):
+    monkeypatch.setenv(LEVEL, "1")
+    assert prepared()[0] == "1"
+    assert prepared("--verbosity=0")[0] == "1"
+
+
+@pytest.mark.parametrize(
+    ("path", "level", "shown"),
+    [
+        (start.__file__, logging.INFO, True),
+        ("/elsewhere/functional_saver.py", logging.INFO, False),
+        ("/elsewhere/functional_saver.py", logging.WARNING, True),
+        ("/elsewhere/functional_saver.py", logging.ERROR, True),
+    ],
+)
+def test_the_log_has_our_lines_and_warnings(path, level, shown):
+    record = logging.LogRecord("absl", level, path, 1, "text", (), None)
+    assert start._concerns_people(record) is shown
