@@ -10,6 +10,8 @@ from absl import logging
 from simclr_tf.errors import UserError, printable
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
+# Of images that TensorFlow cannot decode, and what people call them.
+OTHER_FORMATS = {".tif": "TIFF", ".tiff": "TIFF", ".heic": "HEIC", ".heif": "HEIC"}
 DEEPEST = 3  # parts of an image's name
 
 
@@ -18,11 +20,23 @@ class Entries:
     """What is below the data directory, relative to it and sorted.
 
     `files` are named like images; the `irregular` ones of them are no regular files.
+    `unread` are named like images of OTHER_FORMATS, which are left out.
     """
 
     files: list[str]
     folders: list[str]
     irregular: frozenset[str]
+    unread: list[str]
+
+    def about_unread(self) -> str:
+        """Of which formats the `unread` images are, with some of their names, and what to do."""
+        formats = sorted({OTHER_FORMATS[PurePath(name).suffix.lower()] for name in self.unread})
+        names = ", ".join(map(printable, self.unread[:3]))
+        more = f", and {len(self.unread) - 3:,} more" if len(self.unread) > 3 else ""
+        return (
+            f"{' and '.join(formats)} images cannot be read: {names}{more}. Convert them to PNG or "
+            "JPEG."
+        )
 
 
 def scan(data_dir: str) -> Entries:
@@ -31,7 +45,7 @@ def scan(data_dir: str) -> Entries:
     Raises:
       UserError: a folder cannot be read.
     """
-    files, folders, irregular, others = [], [], [], 0
+    files, folders, irregular, unread, others = [], [], [], [], 0
     waiting = ["."]
     while waiting:
         here = waiting.pop()
@@ -44,6 +58,8 @@ def scan(data_dir: str) -> Entries:
             elif _is_named_like_an_image(name):
                 files.append(name)
                 irregular += [] if _holds(entry.is_file) else [name]
+            elif PurePath(name).suffix.lower() in OTHER_FORMATS:
+                unread.append(name)
             else:
                 others += 1
     if others:
@@ -52,7 +68,7 @@ def scan(data_dir: str) -> Entries:
         )
     empty = _empty_folders_among_images(files, folders)
     folders = sorted(set(folders).difference(empty))
-    return Entries(sorted(files + empty), folders, frozenset(irregular + empty))
+    return Entries(sorted(files + empty), folders, frozenset(irregular + empty), sorted(unread))
 
 
 def _entries_of(folder: str) -> list[os.DirEntry]:

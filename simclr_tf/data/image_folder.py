@@ -95,6 +95,8 @@ def load(
         )
     files, labels = found[split].files, found[split].labels
     if known_bad is None:
+        if entries.unread:
+            logging.warning("Below %s, %s", printable(data_dir), entries.about_unread())
         known_bad = _check(data_dir, files, max_bad_images, upright)
     good = ~np.isin(files, list(known_bad))
     if not good.any():
@@ -129,6 +131,7 @@ def _splits(
     if not files:
         raise UserError(
             f"Found no images below {printable(data_dir)}; looked for {' '.join(IMAGE_EXTENSIONS)}."
+            + (f" {entries.about_unread()}" if entries.unread else "")
         )
     parts = [PurePath(file).parts for file in files]
     depths = {len(p): file for p, file in zip(parts, files)}

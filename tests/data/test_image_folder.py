@@ -106,6 +106,24 @@ def test_other_and_hidden_files_are_ignored(class_folder):
     assert load(class_folder).skipped_files == ()
 
 
+def test_formats_that_cannot_be_read_are_named_and_left_out(class_folder, caplog):
+    names = ["cat/b.TIF", "cat/a.heic", "dog/c.tiff", "dog/d.heif"]
+    for name in names:
+        (class_folder / name).write_bytes(b"image")
+    with caplog.at_level(logging.WARNING):
+        assert load(class_folder, "all").num_examples == 15
+    assert (
+        f"Below {class_folder}, HEIC and TIFF images cannot be read: cat/a.heic, cat/b.TIF, "
+        "dog/c.tiff, and 1 more. Convert them to PNG or JPEG." in caplog.text
+    )
+
+
+def test_a_folder_of_tiff_says_so(tmp_path):
+    (tmp_path / "a.tif").write_bytes(b"image")
+    with pytest.raises(UserError, match="no images.* TIFF images cannot be read: a.tif. Convert"):
+        load(tmp_path)
+
+
 def test_links_are_followed(class_folder, tmp_path_factory):
     linked = tmp_path_factory.mktemp("linked")
     os.symlink(class_folder / "cat", linked / "cat")
