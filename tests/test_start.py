@@ -50,6 +50,23 @@ def test_the_first_line_comes_before_tensorflow_is_imported():
     assert (done.stderr, done.stdout) == (f"{LOADING}\n", "False\n")
 
 
+def test_compiling_and_warning_are_not_announced():
+    code = """if True:
+        import logging, sys
+        from simclr_tf import start
+        start.prepare()
+        import tensorflow as tf
+        start.announce_compiler()
+        tf.function(lambda x: x + 1, jit_compile=True)(tf.zeros(3))
+        tf.get_logger().warning("of others")
+        tf.get_logger().error("an error is shown")
+        print("so is what comes after", file=sys.stderr)
+    """
+    first, error, after = run(sys.executable, "-c", code).stderr.splitlines()
+    assert (first, after) == (LOADING, "so is what comes after")
+    assert error.endswith("an error is shown")
+
+
 def test_help_is_all_that_is_printed():
     done = run(sys.executable, "-m", "simclr_tf.pretrain", "--help")
     assert (done.returncode, done.stderr) == (0, f"{LOADING}\n")

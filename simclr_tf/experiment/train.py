@@ -42,6 +42,7 @@ from simclr_tf.export import export_saved_model, keep_newest
 from simclr_tf.methods import Method
 from simclr_tf.reports.summary import run_summary
 from simclr_tf.reports.views_picture import save_views
+from simclr_tf.start import announce_compiler
 from simclr_tf.training import callbacks
 from simclr_tf.training.metrics_log import MetricsLog, ProgressBar, append_row
 from simclr_tf.training.plan import Plan
@@ -68,8 +69,8 @@ def run(config: ExperimentConfig, given: frozenset[str] = frozenset()) -> int:
     """
     config = configuration.with_defaults_of_method(config, given)
     checks.check_flags(config)
-    tf.get_logger().setLevel("WARNING")  # strategies tell of each collective
     strategy = parts.make_strategy(config)
+    announce_compiler()
     with name_lost_host(strategy):
         if config.train.mode == "eval":
             evaluate_run(config, strategy, given)
