@@ -7,12 +7,10 @@ are than those of random weights. It needs no network. docs/report.md tells more
 """
 
 import dataclasses
-import sys
 import time
 from collections.abc import Sequence
 
 import tensorflow as tf
-from absl import app
 
 from simclr_tf import cli
 from simclr_tf.errors import UserError
@@ -66,19 +64,16 @@ def write_report(runs: Sequence[str], flags: Report) -> str:
     return f"Wrote {output} ({len(page) / 2**20:.1f} MB) in {seconds:.0f} s. Open it in a browser."
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) < 2:
-        print("error: give run directories: python -m simclr_tf.report RUN_DIR...", file=sys.stderr)
-        sys.exit(2)
-    flags = cli.read_flags(ReportConfig).report
+def program(runs: list[str], config: ReportConfig, given: frozenset[str]) -> int:
+    """Write the report, say where it is; returns the exit status."""
+    del given
+    print(write_report(runs, config.report))
+    return 0
 
-    def program() -> int:
-        print(write_report(argv[1:], flags))
-        return 0
 
-    sys.exit(cli.exit_status(program))
+def main() -> None:
+    cli.run(program, ReportConfig, about=__doc__, argument="RUN_DIR...")
 
 
 if __name__ == "__main__":
-    cli.define_flags(ReportConfig)
-    app.run(main, flags_parser=cli.parser(ReportConfig))
+    main()

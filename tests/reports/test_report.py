@@ -248,6 +248,3 @@ def test_the_program_writes_the_file_into_the_run(run, tmp_path, monkeypatch):
         program.write_report([str(run)], program.Report(images=1))
     with pytest.raises(UserError, match="cannot be written"):
         program.write_report([str(run)], program.Report(output=str(run)))
-    with pytest.raises(SystemExit) as stopped:
-        program.main(["report"])
-    assert stopped.value.code == 2
