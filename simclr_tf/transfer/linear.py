@@ -15,7 +15,7 @@ from simclr_tf.evaluation.logistic_regression import (
     principal_axes,
 )
 from simclr_tf.models import Network
-from simclr_tf.transfer.sweep import read_arrays, write_arrays
+from simclr_tf.studies.sweep import read_arrays, write_arrays
 from simclr_tf.transfer.tasks import shown_batches
 
 _PROGRESS_BAR_AFTER = 5  # seconds

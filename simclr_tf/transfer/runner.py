@@ -19,12 +19,12 @@ from simclr_tf.evaluation.logistic_regression import (
     principal_axes,
 )
 from simclr_tf.models import Architecture, Network
+from simclr_tf.studies.sweep import IMAGES, Sweep, read_arrays, write_arrays
 from simclr_tf.transfer import finetuning, linear
 from simclr_tf.transfer.images import choose_left_out
 from simclr_tf.transfer.plan import FINETUNE, LINEAR, RANDOM_INIT, Fit, grid
 from simclr_tf.transfer.progress import Progress, duration
 from simclr_tf.transfer.scoring import score, shares
-from simclr_tf.transfer.sweep import IMAGES, Sweep, read_arrays, write_arrays
 from simclr_tf.transfer.tasks import Task
 
 _POLL_SECONDS = 2.0

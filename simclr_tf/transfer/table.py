@@ -13,9 +13,9 @@ from simclr_tf.data.transfer.registry import REGISTRY
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.metrics import permutation_p_value
 from simclr_tf.models import Architecture
+from simclr_tf.studies.sweep import Sweep, read_arrays
 from simclr_tf.transfer.paper import reported
 from simclr_tf.transfer.plan import Fit
-from simclr_tf.transfer.sweep import Sweep, read_arrays
 
 OURS = "this sweep"
 SIGNIFICANT = 0.05

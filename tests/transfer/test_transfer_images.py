@@ -8,9 +8,9 @@ import official_archives
 import pytest
 
 from simclr_tf.errors import UserError
+from simclr_tf.studies.sweep import Sweep
 from simclr_tf.transfer import images, plan
 from simclr_tf.transfer.runner import Runner, Settings
-from simclr_tf.transfer.sweep import Sweep
 from simclr_tf.transfer.tasks import Task
 
 pytestmark = pytest.mark.usefixtures("toy_encoder")

@@ -11,10 +11,10 @@ import training
 
 from simclr_tf import checkpoints
 from simclr_tf.experiment import train
+from simclr_tf.studies.sweep import Sweep
 from simclr_tf.transfer import linear, plan, runner
 from simclr_tf.transfer.program import Transfer, transfer
 from simclr_tf.transfer.runner import Runner, Settings
-from simclr_tf.transfer.sweep import Sweep
 from simclr_tf.transfer.tasks import Task
 
 pytestmark = pytest.mark.usefixtures("toy_encoder")

@@ -14,10 +14,10 @@ from damage import damaged
 from simclr_tf import checkpoints
 from simclr_tf.errors import UserError
 from simclr_tf.models import Network
+from simclr_tf.studies.sweep import Sweep, read_arrays
 from simclr_tf.transfer import finetuning, linear, plan, runner, table
 from simclr_tf.transfer.program import Transfer, transfer
 from simclr_tf.transfer.runner import Runner, Settings
-from simclr_tf.transfer.sweep import Sweep, read_arrays
 from simclr_tf.transfer.tasks import Task
 
 pytestmark = pytest.mark.usefixtures("toy_encoder")

@@ -15,10 +15,10 @@ import pytest
 
 from simclr_tf.errors import UserError
 from simclr_tf.models import Architecture
+from simclr_tf.studies.sweep import Sweep
 from simclr_tf.transfer import paper, plan, table
 from simclr_tf.transfer.program import Transfer, transfer
 from simclr_tf.transfer.runner import Runner, Settings
-from simclr_tf.transfer.sweep import Sweep
 
 pytestmark = pytest.mark.usefixtures("toy_encoder")
 

@@ -1,0 +1,1 @@
+"""Many trainings or fits that belong together, shared by several processes."""
