@@ -43,6 +43,7 @@ FLOORS = (
         "simclr_tf.evaluation",
         "simclr_tf.export",
         "simclr_tf.reports",
+        "simclr_tf.studies.sharing",
         "simclr_tf.studies.sweep",
     ),
     ("simclr_tf.checkpoints",),

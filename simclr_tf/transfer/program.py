@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from simclr_tf.data.transfer.registry import REGISTRY
 from simclr_tf.errors import UserError
 from simclr_tf.flag import LARGEST_SEED, check_ranges, flag
+from simclr_tf.studies.sharing import duration
 from simclr_tf.studies.sweep import Sweep
 from simclr_tf.transfer import plan, table
 from simclr_tf.transfer.plan import FINETUNE, LINEAR, PROTOCOLS, RANDOM_INIT
-from simclr_tf.transfer.progress import Progress, duration
+from simclr_tf.transfer.progress import Progress
 from simclr_tf.transfer.runner import Runner, Settings
 from simclr_tf.transfer.tasks import Task
 

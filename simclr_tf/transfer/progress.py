@@ -74,12 +74,3 @@ class Progress:
         if name not in self._sizes:
             self._sizes[name] = self._tasks[name].sizes()
         return self._sizes[name]
-
-
-def duration(seconds: float | None) -> str:
-    """A time in words, such as `12 min`; that which is None is not known yet."""
-    if seconds is None:
-        return "not known yet"
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6_000 else f"{seconds / 3600:.1f} h"

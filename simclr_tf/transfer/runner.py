@@ -19,15 +19,14 @@ from simclr_tf.evaluation.logistic_regression import (
     principal_axes,
 )
 from simclr_tf.models import Architecture, Network
+from simclr_tf.studies.sharing import duration, make_all
 from simclr_tf.studies.sweep import IMAGES, Sweep, read_arrays, write_arrays
 from simclr_tf.transfer import finetuning, linear
 from simclr_tf.transfer.images import choose_left_out
 from simclr_tf.transfer.plan import FINETUNE, LINEAR, RANDOM_INIT, Fit, grid
-from simclr_tf.transfer.progress import Progress, duration
+from simclr_tf.transfer.progress import Progress
 from simclr_tf.transfer.scoring import score, shares
 from simclr_tf.transfer.tasks import Task
-
-_POLL_SECONDS = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +118,14 @@ class Runner:
             self._first_path = of_sweep.get("checkpoint")
             for name in dict.fromkeys(fit.dataset for fit in left):
                 self.tasks[name] = self._checked(name, report)
-            self._make_all(fits, report)
+            make_all(
+                self.sweep,
+                fits,
+                make=self._make,
+                finished=self._count,
+                seconds_left=self._progress.seconds_left,
+                report=report,
+            )
 
     def _open_all(self, left: Sequence[Fit], report: Callable[[str], None]) -> None:
         """Open the data and build the network that fits need, to hear what is wrong with them."""
@@ -135,24 +141,12 @@ class Runner:
                     f"{name} several times."
                 )
 
-    def _make_all(self, fits: Sequence[Fit], report: Callable[[str], None]) -> None:
-        finished: set[str] = set()
-        while len(finished) < len(fits):
-            made = False
-            for fit in fits:
-                if fit.id in finished or not finished.issuperset(fit.after):
-                    continue
-                line = self._make(fit)
-                if (result := self._finished(fit)) is not None:
-                    finished.add(fit.id)
-                    self._progress.finish(fit, result["seconds"])
-                if line:
-                    made = True
-                    left = [other for other in fits if other.id not in finished]
-                    time_left = duration(self._progress.seconds_left(left))
-                    report(f"[{len(finished)}/{len(fits)}] {line}; time left: {time_left}")
-            if not made and len(finished) < len(fits):
-                time.sleep(_POLL_SECONDS)
+    def _count(self, fit: Fit) -> bool:
+        """Whether a fit is finished; if it is, its time counts for that of the others."""
+        result = self._finished(fit)
+        if result is not None:
+            self._progress.finish(fit, result["seconds"])
+        return result is not None
 
     def _checked(self, name: str, report: Callable[[str], None]) -> Task:
         """The data set without its bad images, which one process of the sweep finds once."""
@@ -171,19 +165,14 @@ class Runner:
         return self.sweep.result(fit.id, [score_name, "seconds"])
 
     def _make(self, fit: Fit) -> str:
-        """Make a fit unless it is finished or another process is at it; a line about it."""
-        if self.sweep.result(fit.id) is not None:
-            return ""
-        with self.sweep.claim(fit.id) as claimed:
-            if not claimed or self.sweep.result(fit.id) is not None:
-                return ""
-            began, of_features = time.monotonic(), self._progress.image_seconds
-            result = self._result(fit)
-            of_features = self._progress.image_seconds - of_features
-            result["seconds"] = round(time.monotonic() - began - of_features, 3)
-            self.sweep.finish(fit.id, result)
-            if fit.protocol == LINEAR and fit.point is not None and fit.after:
-                self.sweep.arrays(fit.after[0]).unlink(missing_ok=True)
+        """Make a fit and write its result; a line about it."""
+        began, of_features = time.monotonic(), self._progress.image_seconds
+        result = self._result(fit)
+        of_features = self._progress.image_seconds - of_features
+        result["seconds"] = round(time.monotonic() - began - of_features, 3)
+        self.sweep.finish(fit.id, result)
+        if fit.protocol == LINEAR and fit.point is not None and fit.after:
+            self.sweep.arrays(fit.after[0]).unlink(missing_ok=True)
         scores = ", ".join(f"{k} {result[k]:.4f}" for k in ("validation", "test") if k in result)
         return f"{fit.id}: {scores} ({duration(result['seconds'])})"
 

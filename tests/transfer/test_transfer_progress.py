@@ -2,8 +2,9 @@
 
 import pytest
 
+from simclr_tf.studies.sharing import duration
 from simclr_tf.transfer import plan
-from simclr_tf.transfer.progress import Progress, duration
+from simclr_tf.transfer.progress import Progress
 from simclr_tf.transfer.tasks import Task
 
 

@@ -11,6 +11,7 @@ import training
 
 from simclr_tf import checkpoints
 from simclr_tf.experiment import train
+from simclr_tf.studies import sharing
 from simclr_tf.studies.sweep import Sweep
 from simclr_tf.transfer import linear, plan, runner
 from simclr_tf.transfer.program import Transfer, transfer
@@ -41,8 +42,7 @@ def test_a_fit_that_another_process_makes_is_waited_for(
             other.finish(point.id, theirs)
         claim.__exit__(None, None, None)
 
-    clock = types.SimpleNamespace(sleep=other_ends, monotonic=lambda: 0.0)
-    monkeypatch.setattr(runner, "time", clock)
+    monkeypatch.setattr(sharing, "time", types.SimpleNamespace(sleep=other_ends))
     assert claim.__enter__()
     Runner(sweep, Settings(checkpoint, image_size=8), {"dtd": dtd}).run([point, last], lines.append)
     assert (sweep.result(point.id) == theirs) == it_finishes
