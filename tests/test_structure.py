@@ -35,6 +35,7 @@ FLOORS = (
         "simclr_tf.experiment.evaluate",
         "simclr_tf.experiment.finetuning",
         "simclr_tf.experiment.pretraining",
+        "simclr_tf.experiment.probing",
         "simclr_tf.transfer",
     ),
     ("simclr_tf.experiment.parts", "simclr_tf.experiment.checks"),

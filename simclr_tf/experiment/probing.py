@@ -1,0 +1,68 @@
+"""A linear probe and kNN on the frozen features of a network, exactly and without augmentation."""
+
+import numpy as np
+
+from simclr_tf.data.broken import naming_bad_images
+from simclr_tf.data.classes import with_classes_of
+from simclr_tf.data.sources import ImageDataset
+from simclr_tf.errors import UserError
+from simclr_tf.evaluation.features import extract_features, labelled
+from simclr_tf.evaluation.knn import knn_accuracy
+from simclr_tf.evaluation.linear_probe import fit_linear_probe
+from simclr_tf.experiment import parts
+from simclr_tf.experiment.config import ExperimentConfig
+from simclr_tf.models import Network
+
+
+def open_splits(config: ExperimentConfig) -> tuple[ImageDataset, ImageDataset]:
+    """--train_split and --eval_split, with the same classes; image files are checked once here.
+
+    Raises:
+      UserError: the data have no labels, or the splits other classes.
+    """
+    bank = parts.open_dataset(config, config.data.train_split)
+    queries = parts.open_dataset(config, config.data.eval_split)
+    for dataset in (bank, queries):
+        if dataset.num_classes is None:
+            raise UserError(
+                f"A probe needs labels, and split {dataset.split!r} of {dataset.name} has none "
+                "that can be used."
+            )
+    queries = with_classes_of(queries, bank.class_names, bank.num_classes, "the training data")
+    return bank, queries
+
+
+def probe(
+    config: ExperimentConfig, network: Network, bank: ImageDataset, queries: ImageDataset
+) -> dict[str, float]:
+    """Accuracy of a linear probe and of kNN on the features of a network.
+
+    Args:
+      config: the flags.
+      network: in inference mode.
+      bank: what both are fitted to, with labels.
+      queries: what they are measured on, with the labels of the same classes.
+    """
+    features, labels = _features(config, network, bank)
+    unseen, unseen_labels = _features(config, network, queries)
+    classifier = fit_linear_probe(features, labels, num_classes=bank.num_classes)
+    return {
+        "linear_probe_top_1_accuracy": classifier.accuracy(unseen, unseen_labels),
+        "knn_top_1_accuracy": knn_accuracy(
+            features,
+            labels,
+            unseen,
+            unseen_labels,
+            num_classes=bank.num_classes,
+            k=config.eval.knn_k,
+            temperature=config.eval.knn_temperature,
+        ),
+    }
+
+
+def _features(
+    config: ExperimentConfig, network: Network, dataset: ImageDataset
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features and labels of the images that have a label."""
+    with naming_bad_images(dataset):
+        return labelled(*extract_features(network, parts.evaluation_batches(config, dataset)))
