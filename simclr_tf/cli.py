@@ -14,7 +14,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from simclr_tf.errors import LostHostError, UserError, require_utf8
-from simclr_tf.flag import flag_fields, from_dict
+from simclr_tf.flag import flag_fields, from_dict, to_dict
 from simclr_tf.flag_files import with_paths_of_recipes
 from simclr_tf.flag_help import help_text
 from simclr_tf.training.callbacks import NonFiniteLossError
@@ -129,6 +129,30 @@ def run(
 
     define_flags(config_class)
     app.run(main, flags_parser=parser(config_class, others, about))
+
+
+def flags_of_file(path: str, config_class: type) -> dict[str, Any]:
+    """The flags that a flag file gives, by their names.
+
+    Args:
+      path: of the file.
+      config_class: the flags that it may give.
+
+    Raises:
+      UserError: the file cannot be read, or gives others.
+    """
+    alone = flags.FlagValues()
+    define_flags(config_class, alone)
+    try:
+        rest = alone(["", f"--flagfile={path}"])
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+    except (flags.Error, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"{path} is no recipe: {error}") from None
+    if rest[1:]:
+        raise UserError(f"{path} is no recipe: {rest[1]!r} is not a flag.")
+    values = to_dict(read_flags(config_class, alone))
+    return {name: values[name] for name in given_flags(config_class, alone)}
 
 
 def parser(

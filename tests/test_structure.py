@@ -23,6 +23,7 @@ FLOORS = (
         "simclr_tf.predict",
         "simclr_tf.features",
         "simclr_tf.report",
+        "simclr_tf.study",
         "simclr_tf.evaluation.summary",
     ),
     ("simclr_tf.experiment.method_flags", "simclr_tf.studies"),

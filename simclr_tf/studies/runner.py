@@ -1,0 +1,252 @@
+"""Making the cells of a study, together with other processes that do the same."""
+
+import contextlib
+import gc
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from simclr_tf import checkpoints
+from simclr_tf import flag as flags
+from simclr_tf.backend import keras
+from simclr_tf.checkpoints.run_directory import RunDirectory
+from simclr_tf.data.sources import ImageDataset
+from simclr_tf.errors import UserError
+from simclr_tf.experiment import checks, parts, probing, train
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment.config import DataConfig, ExperimentConfig
+from simclr_tf.experiment.evaluate import completed
+from simclr_tf.studies.grid import MEASURES, Cell
+from simclr_tf.studies.sharing import duration, make_all
+from simclr_tf.studies.sweep import Sweep
+from simclr_tf.training.callbacks import NonFiniteLossError
+from simclr_tf.training.metrics_log import read_rows
+from simclr_tf.training.plan import Plan
+
+_SHOWN_PER_STEP = 3  # a training step costs about three times what showing its images does
+_OF_RESULTS = ("eval_split", "knn_k", "knn_temperature")  # no matter of training, but of results
+_NOT_OF_CELLS = ("model_dir", "mode", "overwrite", "resume", "eval_name")
+
+Recipes = Callable[[str], Mapping[str, Any]]
+
+
+class Stopped(Exception):
+    """SIGTERM ended the training of a cell, which has saved itself."""
+
+
+class Runner:
+    """Makes cells: a training in a run directory of its own, then a linear probe and kNN.
+
+    Args:
+      sweep: where results go.
+      facts: what the cells have in common besides their flags, such as the name of the study.
+      cells: see `grid.cells_of`.
+      chosen: the flags that all cells share, by name; those of a cell are stronger.
+      recipes: gives the flags of a method's own recipe, weaker than both; None if there are none.
+
+    Raises:
+      UserError: a flag is none of a study's, or a cell cannot work with these flags.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        facts: Mapping[str, Any],
+        cells: Sequence[Cell],
+        chosen: Mapping[str, Any],
+        recipes: Recipes | None = None,
+    ):
+        for flag in _NOT_OF_CELLS:
+            if flag in chosen:
+                raise UserError(
+                    f"--{flag} is not for a study, each cell of which trains in a directory of "
+                    "its own. Leave it out."
+                )
+        self.sweep = sweep
+        self.cells = list(cells)
+        self._configs = {cell.id: self._config_of(cell, chosen, recipes) for cell in cells}
+        self._settings = self._settings_of(facts, chosen)
+        self._splits: dict[DataConfig, tuple[ImageDataset, ImageDataset]] = {}
+        self._rates: dict[str, tuple[float, float]] = {}  # work and seconds of finished cells
+        self.plans = {cell.id: self._plan_of(cell) for cell in cells}
+
+    def run(self, report: Callable[[str], None] = print) -> None:
+        """Make all cells that are not finished, or wait until other processes have made them.
+
+        Args:
+          report: is told about each cell that is finished here, and how much is left.
+
+        Raises:
+          UserError: the directory holds a study with other settings, or a cell cannot work.
+          Stopped: SIGTERM came while a cell was trained.
+        """
+        with self.sweep.take_part(self._settings):
+            make_all(
+                self.sweep,
+                self.cells,
+                make=self._make,
+                finished=lambda cell: self.result(cell) is not None,
+                seconds_left=self.seconds_left,
+                report=report,
+            )
+
+    def compare(self) -> None:
+        """Refuse the directory of a study with other settings; nothing is written.
+
+        Raises:
+          UserError: it is one.
+        """
+        self.sweep.compare(self._settings)
+
+    def result(self, cell: Cell) -> dict[str, Any] | None:
+        """The result of a cell, or None as long as it is not finished.
+
+        Raises:
+          UserError: it is damaged.
+        """
+        found = self.sweep.result(cell.id, ["steps", "steps_made", "seconds"])
+        if found is None:
+            return None
+        if not found.get("diverged"):
+            self.sweep.result(cell.id, [measure.key for measure in MEASURES])
+            if found["steps_made"]:
+                work = self.images_shown(cell) * self._size(cell)
+                self._rates[cell.id] = work * found["steps_made"] / found["steps"], found["seconds"]
+        return found
+
+    def images_shown(self, cell: Cell) -> int:
+        """How many images the network of a cell is shown forwards, a measure of cost.
+
+        Each view counts, and a step of training for three times its images.
+        """
+        (config, _), plan = self._configs[cell.id], self.plans[cell.id]
+        views = len(train.BUILDERS[config.train.train_mode].recipe_of(config))
+        probed = sum(split.num_examples for split in self._splits_of(config))
+        return _SHOWN_PER_STEP * plan.train_steps * plan.batch_size * views + probed
+
+    def seconds_left(self, left: Sequence[Cell]) -> float | None:
+        """How long cells will take one process, by those that are finished; None before the first.
+
+        The time of a cell goes with its images, and roughly with depth times the square of the
+        width of its encoder.
+        """
+        work = sum(work for work, _ in self._rates.values())
+        if not left:
+            return 0.0
+        if not work:
+            return None
+        seconds = sum(seconds for _, seconds in self._rates.values())
+        return seconds / work * sum(self.images_shown(cell) * self._size(cell) for cell in left)
+
+    def describe(self) -> str:
+        """The plan: steps of each cell, whether it is finished, and what the cells cost."""
+        width = max(len(cell.name) for cell in self.cells) + 2
+        lines = [f"{'cell':<{width}}{'steps':>9}{'batch':>7}{'images':>16}  time left"]
+        left = [cell for cell in self.cells if self.result(cell) is None]
+        total = 0
+        for cell in self.cells:
+            plan, images = self.plans[cell.id], self.images_shown(cell)
+            total += images
+            time_left = duration(self.seconds_left([cell])) if cell in left else "finished"
+            lines.append(
+                f"{cell.name:<{width}}{plan.train_steps:>9,}{plan.batch_size:>7,}{images:>16,}"
+                f"  {time_left}"
+            )
+        time_left = duration(self.seconds_left(left))
+        lines.append(
+            f"{len(self.cells):,} cells, {len(self.cells) - len(left):,} finished, {total:,} "
+            f"images shown in all; time left: {time_left}."
+        )
+        return "\n".join(lines)
+
+    def _config_of(
+        self, cell: Cell, chosen: Mapping[str, Any], recipes: Recipes | None
+    ) -> tuple[ExperimentConfig, frozenset[str]]:
+        """The flags of the training of a cell, and the names of those that are given."""
+        own = cell.flags
+        recipe = recipes(own["method"]) if recipes and "method" in own else {}
+        values = {**recipe, **chosen, **own, "mode": "train"}
+        values["model_dir"] = str(self.sweep.path / cell.folder / "run")
+        config = configuration.from_dict(values)
+        if lost := sorted(values.keys() - flags.to_dict(config).keys()):
+            raise UserError(
+                f"The cell {cell.name} has --{lost[0]}, which --method={config.train.method} does "
+                "not have. Leave one of them out, or choose other cells with --cells."
+            )
+        given = frozenset(values)
+        config = configuration.with_defaults_of_method(config, given)
+        with _naming(cell):
+            checks.check_flags(config)
+        return config, given
+
+    def _plan_of(self, cell: Cell) -> Plan:
+        config, given = self._configs[cell.id]
+        with _naming(cell):
+            return parts.plan_of(config, self._splits_of(config)[0].num_examples, 1, given)
+
+    def _splits_of(self, config: ExperimentConfig) -> tuple[ImageDataset, ImageDataset]:
+        """What the probe is fitted to, which is what is trained on, and what it is measured on."""
+        if config.data not in self._splits:
+            self._splits[config.data] = probing.open_splits(config)
+        return self._splits[config.data]
+
+    def _settings_of(self, facts: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """What all cells share and results depend on.
+
+        Flags at their defaults that the study does not know are of a later version.
+        """
+        config = configuration.from_dict(chosen)
+        default = flags.to_dict(type(config)())
+        values = flags.to_dict(config)
+        decisive = {name: values[name] for name in (*flags.identity(config), *_OF_RESULTS)}
+        stored = self.sweep.settings() or decisive
+        return {
+            **facts,
+            **{k: v for k, v in decisive.items() if k in stored or v != default[k]},
+        }
+
+    def _size(self, cell: Cell) -> int:
+        """What an image costs its encoder, roughly, beside one of others."""
+        model = self._configs[cell.id][0].model
+        return model.resnet_depth * model.width_multiplier**2
+
+    def _make(self, cell: Cell) -> str:
+        """Make a cell and write its result; a line about it."""
+        config, given = self._configs[cell.id]
+        directory, steps = RunDirectory(config.run.model_dir), self.plans[cell.id].train_steps
+        before, began = directory.latest_step, time.monotonic()
+        result = {"labels": dict(cell.labels), "flags": dict(cell.flags), "steps": steps}
+        try:
+            if train.run(config, given):
+                raise Stopped
+            result |= self._measured(config, given, directory)
+            shown = ", ".join(f"{m.title.split(',')[0]} {result[m.key]:.1%}" for m in MEASURES)
+        except NonFiniteLossError as error:
+            result["diverged"], shown = True, f"diverged ({error})"
+        finally:
+            keras.backend.clear_session()
+            gc.collect()
+        result["steps_made"] = steps - before
+        result["seconds"] = round(time.monotonic() - began, 3)
+        self.sweep.finish(cell.id, result)
+        return f"{cell.name}: {shown} ({duration(result['seconds'])})"
+
+    def _measured(
+        self, config: ExperimentConfig, given: frozenset[str], directory: RunDirectory
+    ) -> dict[str, Any]:
+        """The measures of a finished training, and the last of its metrics."""
+        metrics: dict[str, Any] = {}
+        for row in read_rows(directory / "metrics.jsonl"):
+            metrics |= row
+        network = checkpoints.load(directory.path)
+        config = completed(config, directory.config(), given)
+        return {"metrics": metrics} | probing.probe(config, network, *self._splits_of(config))
+
+
+@contextlib.contextmanager
+def _naming(cell: Cell) -> Iterator[None]:
+    """Name the cell in what is wrong with its flags."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"The cell {cell.name} cannot be made. {error}") from error

@@ -1,0 +1,180 @@
+"""The table of a study, with the paper's values beside: Markdown, CSV and a picture."""
+
+import csv
+import math
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from simclr_tf.outputs import complete_file, write_complete
+from simclr_tf.studies.grid import LINEAR_PROBE, Cell, Measure, Study
+
+Results = Mapping[str, Mapping[str, Any]]  # by the id of a cell, of those that are finished
+_DIVERGED = "diverged"
+
+
+def value_of(measure: Measure, result: Mapping[str, Any]) -> float:
+    """A measure of a finished cell, in percent where it is a share; NaN where there is none."""
+    value = result.get(measure.key, result.get("metrics", {}).get(measure.key))
+    return math.nan if value is None else float(value) * (100 if measure.percent else 1)
+
+
+def best_cells(study: Study, cells: Sequence[Cell], results: Results) -> dict[tuple, Cell]:
+    """For each point of the axes that are shown, the finished cell with the best linear probe.
+
+    Args:
+      study: see `Study`.
+      cells: all cells, in order.
+      results: of the finished ones.
+
+    Returns:
+      Cells by labels, in the order of the axes.
+    """
+    best: dict[tuple, Cell] = {}
+
+    def rank(cell: Cell) -> float:
+        value = value_of(LINEAR_PROBE, results[cell.id])
+        return -1.0 if math.isnan(value) else value
+
+    for cell in cells:
+        key = tuple(cell.labels[axis] for axis in study.shown)
+        if cell.id in results and (key not in best or rank(cell) > rank(best[key])):
+            best[key] = cell
+    return best
+
+
+def write(folder: pathlib.Path, study: Study, cells: Sequence[Cell], results: Results) -> str:
+    """Write table.md, table.csv and table.png; returns the Markdown.
+
+    Args:
+      folder: where to.
+      study: see `Study`.
+      cells: all cells, in order.
+      results: of the finished ones.
+    """
+    text = markdown(study, cells, results)
+    with complete_file(folder / "table.png") as part:
+        _draw(part, study, cells, results)
+    with (
+        complete_file(folder / "table.csv") as part,
+        open(part, "w", encoding="utf-8", newline="") as sheet,
+    ):
+        csv.writer(sheet).writerows(_rows(study, cells, results))
+    write_complete(folder / "table.md", text.encode())
+    return text
+
+
+def markdown(study: Study, cells: Sequence[Cell], results: Results) -> str:
+    """The table: one row for each point of the first axis.
+
+    With one axis its columns are the measures; with more there is a table for each measure.
+    The paper's value stands in brackets.
+    """
+    best = best_cells(study, cells, results)
+    rows, columns = _points(study, cells)
+    blocks = []
+    if columns == [()]:
+        titles = [measure.title for measure in study.measures]
+        lines = [
+            [row, *(_text(study, m, (row,), best, results) for m in study.measures)] for row in rows
+        ]
+        blocks.append(_block(study.shown[0], titles, lines))
+    else:
+        for measure in study.measures:
+            titles = [", ".join(column) for column in columns]
+            lines = [
+                [row, *(_text(study, measure, (row, *c), best, results) for c in columns)]
+                for row in rows
+            ]
+            head = f"{study.shown[0]} \\ {', '.join(study.shown[1:])}"
+            blocks.append(f"{measure.title}\n\n" + _block(head, titles, lines))
+    return "\n".join(blocks)
+
+
+def _block(head: str, titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    marks = ["---", *["---:"] * len(titles)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [[head, *titles], marks, *lines])
+
+
+def _points(study: Study, cells: Sequence[Cell]) -> tuple[list[str], list[tuple[str, ...]]]:
+    """The labels of the first axis, and those of the others together."""
+    keys = [tuple(cell.labels[axis] for axis in study.shown) for cell in cells]
+    return list(dict.fromkeys(key[0] for key in keys)), list(dict.fromkeys(key[1:] for key in keys))
+
+
+def _text(
+    study: Study, measure: Measure, key: tuple[str, ...], best: Mapping, results: Results
+) -> str:
+    """Our value, or nothing as long as there is none, and in brackets the paper's."""
+    words = []
+    if key in best:
+        result = results[best[key].id]
+        value = value_of(measure, result)
+        words.append(_DIVERGED if result.get("diverged") else f"{value:.1f}".replace("nan", ""))
+    if (published := study.published.get(measure.key, {}).get(key)) is not None:
+        words.append(f"({published:.1f})")
+    return " ".join(word for word in words if word)
+
+
+def _rows(study: Study, cells: Sequence[Cell], results: Results) -> Iterator[list[Any]]:
+    """A line for each cell: its labels, its measures with the paper's, and what it cost."""
+    axes = list(dict.fromkeys(axis for cell in cells for axis in cell.labels))
+    keys = [measure.key for measure in study.measures]
+    yield [*axes, *keys, *(f"paper_{key}" for key in keys), "state", "steps", "seconds"]
+    for cell in cells:
+        result = results.get(cell.id, {})
+        key = tuple(cell.labels[axis] for axis in study.shown)
+        values = [value_of(measure, result) for measure in study.measures]
+        papers = [study.published.get(m.key, {}).get(key, "") for m in study.measures]
+        state = _DIVERGED if result.get("diverged") else "finished" if result else "left"
+        yield [
+            *(cell.labels.get(axis, "") for axis in axes),
+            *("" if math.isnan(value) else round(value, 4) for value in values),
+            *papers,
+            state,
+            result.get("steps", ""),
+            result.get("seconds", ""),
+        ]
+
+
+def _draw(file: pathlib.Path, study: Study, cells: Sequence[Cell], results: Results) -> None:
+    """The linear probe: bars for one axis, with the paper's beside; else a heat map."""
+    from matplotlib.figure import Figure
+
+    best = best_cells(study, cells, results)
+    rows, columns = _points(study, cells)
+    published = study.published.get(LINEAR_PROBE.key, {})
+
+    def ours(key: tuple[str, ...]) -> float:
+        return value_of(LINEAR_PROBE, results[best[key].id]) if key in best else math.nan
+
+    figure = Figure(
+        figsize=(max(6, len(columns if columns != [()] else rows) + 2), max(3, len(rows) * 0.8)),
+        layout="constrained",
+    )
+    axes = figure.subplots()
+    if columns == [()]:
+        bars = {"here": [ours((row,)) for row in rows]}
+        if published:
+            bars["paper"] = [published.get((row,), math.nan) for row in rows]
+        width = 0.8 / len(bars)
+        for i, (label, heights) in enumerate(bars.items()):
+            places = [place + (i - (len(bars) - 1) / 2) * width for place in range(len(rows))]
+            axes.bar(places, heights, width, label=label)
+        axes.set_xticks(range(len(rows)), rows, rotation=30, ha="right")
+        axes.set_ylabel(LINEAR_PROBE.title)
+        axes.legend(fontsize="small")
+    else:
+        picture = axes.imshow([[ours((row, *c)) for c in columns] for row in rows], aspect="auto")
+        for y, row in enumerate(rows):
+            for x, column in enumerate(columns):
+                text = _text(study, LINEAR_PROBE, (row, *column), best, results)
+                box = {"facecolor": "white", "alpha": 0.7, "linewidth": 0}
+                axes.text(x, y, text, ha="center", va="center", fontsize="small", bbox=box)
+        titles = ["\n".join(column) for column in columns]
+        axes.set_xticks(range(len(columns)), titles)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.set_ylabel(study.shown[0])
+        figure.colorbar(picture, label=LINEAR_PROBE.title)
+    axes.set_title(f"{study.about} ({study.source})", fontsize="small", wrap=True)
+    figure.savefig(file, format="png", dpi=120)

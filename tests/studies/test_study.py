@@ -1,0 +1,305 @@
+"""A study from its command line to its table: planned, killed and gone on with, shared, refused."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import time
+import types
+
+import pytest
+import toy
+import training
+from commands import ROOT, parsed
+
+from simclr_tf import study as program
+from simclr_tf.errors import UserError
+from simclr_tf.experiment import train
+from simclr_tf.flag import to_dict
+from simclr_tf.studies import sharing
+from simclr_tf.studies.grid import REDUCED, cells_of
+from simclr_tf.studies.paper import STUDIES
+from simclr_tf.studies.program import StudyFlags, listing, study
+from simclr_tf.studies.sweep import Sweep
+from simclr_tf.training.callbacks import NonFiniteLossError
+
+pytestmark = pytest.mark.usefixtures("toy_encoder")
+
+CELLS = "temperature=0.1,temperature=1"
+FLAGS = training.SMALL | {"train_steps": 4, "checkpoint_steps": 2}
+
+
+def run(study_dir, *, cells=CELLS, dry_run=False, lines=None, **flags):
+    """The study of two temperatures with the smallest runs there are; what it says."""
+    said = [] if lines is None else lines
+    given = StudyFlags(study_dir=str(study_dir), cells=cells, axes=REDUCED, dry_run=dry_run)
+    with training._exporting(False), training._picturing(False):
+        status = study("temperature", given, FLAGS | flags, report=said.append)
+    return status, said
+
+
+def results(study_dir):
+    """The results by cell, without what is of the machine."""
+    found = {}
+    for file in sorted(pathlib.Path(study_dir).glob("cells/*/result.json")):
+        values = json.loads(file.read_text())
+        values["metrics"].pop("images_per_second", None)
+        found[file.parent.name] = {
+            k: v for k, v in values.items() if k not in ("seconds", "steps_made")
+        }
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The study as one process makes it."""
+    path = tmp_path_factory.mktemp("studies") / "whole"
+    status, said = run(path)
+    assert status == 0
+    return path, said
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The names of the cells that are trained in this process, in order."""
+    names, run_of_train = [], train.run
+
+    def counted(config, given):
+        names.append(pathlib.Path(config.run.model_dir).parent.name)
+        return run_of_train(config, given)
+
+    monkeypatch.setattr(train, "run", counted)
+    return names
+
+
+def test_a_study_of_two_cells(whole):
+    path, said = whole
+    found = results(path)
+    assert list(found) == ["temperature_0.1", "temperature_1"]
+    for name, values in found.items():
+        assert values["steps"] == values["metrics"]["step"] == 4
+        assert values["labels"] == {"temperature": name.removeprefix("temperature_")}
+        assert values["linear_probe_top_1_accuracy"] > 0.5  # random features do well, chance is 0.1
+        assert json.loads((path / "cells" / name / "run" / "run.json").read_text())[
+            "temperature"
+        ] == float(values["labels"]["temperature"])
+    values = found["temperature_0.1"]
+    shown = f"{values['linear_probe_top_1_accuracy']:.1%}, kNN {values['knn_top_1_accuracy']:.1%}"
+    assert said[0].startswith(f"[1/2] temperature_0.1: linear probe {shown} (")
+    assert said[1].startswith("[2/2] temperature_1: ") and said[1].endswith("time left: 0.0 s")
+    lines = said[2].splitlines()
+    assert lines[0] == (
+        "| temperature | linear probe, % | kNN, % | entropy | contrastive accuracy, % |"
+    )
+    assert len(lines) == 8 and lines[2] == "| 0.05 | (59.7) |  | (1.0) | (90.5) |"
+    numbers = [100 * values["linear_probe_top_1_accuracy"], 100 * values["knn_top_1_accuracy"]]
+    numbers += [values["metrics"]["contrast_entropy"], 100 * values["metrics"]["contrast_acc"]]
+    assert lines[3] == "| 0.1 | {:.1f} (64.4) | {:.1f} | {:.1f} (4.5) | {:.1f} (87.8) |".format(
+        *numbers
+    )
+    assert (path / "table.md").read_text() == said[2]
+    assert {"table.csv", "table.png"} <= {file.name for file in path.iterdir()}
+
+
+def start(study_dir):
+    """Start the program."""
+    given = [f"--{name}={value}" for name, value in FLAGS.items()]
+    words = ["temperature", f"--study_dir={study_dir}", "--axes=reduced", f"--cells={CELLS}"]
+    return subprocess.Popen(
+        [*toy.command("simclr_tf/study.py"), *words, *given],
+        cwd=ROOT,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_are_killed_and_two_go_on(whole, tmp_path):
+    path, said = whole
+    both = [start(tmp_path) for _ in range(2)]
+    while not list(tmp_path.glob("cells/*/run/ckpt-2.index")):
+        assert all(process.poll() is None for process in both)
+        time.sleep(0.02)
+    for process in both:
+        process.kill()
+        process.communicate()
+    kept = results(tmp_path)
+    assert len(kept) < 2, "killed too late to show anything"
+    both = [start(tmp_path) for _ in range(2)]
+    outputs = [process.communicate(timeout=600)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    made = [
+        line.split()[1] for text in outputs for line in text.splitlines() if line.startswith("[")
+    ]
+    assert len(made) == len(set(made)) == 2 - len(kept)  # no cell twice
+    assert results(tmp_path) == results(path)
+    assert (tmp_path / "table.md").read_text() == said[-1]
+
+
+def test_a_study_goes_on_beside_another_process(whole, tmp_path, trained, monkeypatch):
+    """It was killed after the training of the first cell, and another process is at the second."""
+    path, said = whole
+    shutil.copytree(path, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "cells/temperature_0.1/result.json").unlink()
+    shutil.rmtree(tmp_path / "cells/temperature_1")
+    held, lines = Sweep(tmp_path).claim("cells/temperature_1/result"), []
+    assert held.__enter__()
+
+    def other_ends(_):
+        assert trained == ["temperature_0.1"] and len(lines) == 1
+        held.__exit__(None, None, None)  # without a result
+
+    monkeypatch.setattr(sharing, "time", types.SimpleNamespace(sleep=other_ends))
+    assert run(tmp_path, lines=lines) == (0, lines)
+    assert trained == ["temperature_0.1", "temperature_1"]
+    made = [json.loads(f.read_text()) for f in sorted(tmp_path.glob("cells/*/result.json"))]
+    assert [result["steps_made"] for result in made] == [0, 4]
+    assert results(tmp_path) == results(path)
+    assert lines[-1] == said[-1]
+
+
+def test_a_finished_study_trains_nothing(whole, trained):
+    path, said = whole
+    assert run(path) == (0, said[-1:])
+    assert trained == []
+
+
+def test_more_cells_of_the_same_study(whole, trained, monkeypatch):
+    """The paper's temperature of 0.5 diverges here, and is not made again."""
+    path, said = whole
+
+    def diverges(config, given):
+        raise NonFiniteLossError("the loss is NaN at step 3")
+
+    monkeypatch.setattr(train, "run", diverges)
+    status, lines = run(path, cells="temperature=0.5")
+    assert status == 0
+    assert lines[0].startswith("[1/1] temperature_0.5: diverged (the loss is NaN at step 3) (")
+    expected = said[-1].replace(
+        "| 0.5 | (60.7) |  | (8.2) | (68.2) |",
+        "| 0.5 | diverged (60.7) | diverged | diverged (8.2) | diverged (68.2) |",
+    )
+    assert lines[-1] == expected != said[-1]
+    (path / "cells" / "temperature_0.5" / "result.json").unlink()
+
+
+def test_other_settings_are_refused(whole, trained):
+    path, _ = whole
+    with pytest.raises(UserError, match="other settings: learning_rate was 1.0, now 2.0. Give the"):
+        run(path, learning_rate=2.0)
+    with pytest.raises(UserError, match="other settings: seed was 0, now 1"):
+        run(path, seed=1, dry_run=True)
+    with pytest.raises(UserError, match="other settings: study was 'temperature', now 'head'"):
+        study("head", StudyFlags(study_dir=str(path), axes=REDUCED), FLAGS)
+    assert trained == []
+
+
+def test_settings_of_a_later_version_are_no_others(whole, trained):
+    """A flag that an earlier version did not have counts as having its default."""
+    path, said = whole
+    stored = (path / "sweep.json").read_text()
+    values = json.loads(stored)
+    del values["warmup_start"]
+    (path / "sweep.json").write_text(json.dumps(values))
+    assert run(path) == (0, said[-1:])
+    (path / "sweep.json").write_text(stored)
+
+
+def test_sigterm_ends_the_study(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "run", lambda config, given: train.TERMINATED)
+    assert run(tmp_path) == (143, [])
+    assert results(tmp_path) == {}
+
+
+def test_the_time_that_is_left_follows_what_is_finished(whole):
+    path, _ = whole
+    files = [path / "cells" / f"temperature_{t}" / "result.json" for t in ("0.1", "1")]
+    before = [file.read_text() for file in files]
+    for file, seconds in zip(files, (100.0, 140.0)):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"seconds": seconds}))
+    _, (text,) = run(path, cells=None, dry_run=True)
+    for file, content in zip(files, before):
+        file.write_text(content)
+    lines = text.splitlines()
+    # Three times 4 steps of two views of 16 images, and all 1,797 digits once.
+    assert lines[1].split() == ["temperature_0.05", "4", "16", "2,181", "2", "min"]
+    assert lines[2].split() == ["temperature_0.1", "4", "16", "2,181", "finished"]
+    assert lines[-1] == "6 cells, 2 finished, 13,086 images shown in all; time left: 8 min."
+
+
+# Cells, and the images that they show: for every step three times the views of a batch, and the
+# 1,797 digits for the probe.
+DIGITS = {
+    "batch_epochs": (12, 1_243_452),
+    "color_strength": (10, 5 * 97_797 + 5 * (3 * 250 * 64 + 1_797)),
+    "head": (7, 7 * 97_797),
+    "loss": (10, 10 * 97_797),
+    "methods": (12, 9 * 97_797 + 3 * 145_797),
+    "model_size": (8, 4 * 97_797 + 4 * (3 * 250 * 64 + 1_797)),
+    "temperature": (6, 6 * 97_797),
+}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_dry_run_of_the_recipe_on_digits(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    words = [f"--flagfile=configs/studies/{name}_digits.cfg", f"--study_dir={tmp_path}/new"]
+    config, given = parsed(*words, "--dry_run", config_class=program.StudyConfig)
+    values = to_dict(config)
+    chosen = {flag: values[flag] for flag in given - vars(config.study).keys()}
+    said = []
+    assert study(name, config.study, chosen, program._recipe, said.append) == 0
+    (text,) = said
+    cells, images = DIGITS[name]
+    assert text.splitlines()[-1] == (
+        f"{cells} cells, 0 finished, {images:,} images shown in all; time left: not known yet."
+    )
+    assert [line.split()[0] for line in text.splitlines()[1:-1]] == [
+        cell.name for cell in cells_of(STUDIES[name], REDUCED)
+    ]
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"model_dir": "x"}, "--model_dir is not for a study"),
+        ({"train_batch_size": 2000}, "The cell temperature_0.1 cannot be made. The batch is larg"),
+        ({"train_batch_size": 1}, "The cell temperature_0.1 cannot be made. --train_batch_size is"),
+        ({"method": "byol"}, "The cell temperature_0.1 has --.*, which --method=byol does not"),
+    ],
+)
+def test_what_cannot_work_is_found_before_the_first_cell(tmp_path, trained, changed, message):
+    with pytest.raises(UserError, match=message):
+        run(tmp_path / "new", **changed)
+    assert trained == [] and not (tmp_path / "new").exists()
+
+
+def test_a_study_needs_a_name_and_a_directory():
+    with pytest.raises(UserError, match="Unknown study 'los'; it is one of .* Did you mean: loss"):
+        study("los", StudyFlags(study_dir="x"), {})
+    with pytest.raises(UserError, match="--study_dir is missing"):
+        study("loss", StudyFlags(), {})
+
+
+def test_the_list():
+    text = listing()
+    assert "loss (table 4, appendix B.10): " in text
+    assert "    cells: 85 (paper) and 10 (reduced)" in text
+    assert "    temperature_10_raw: --temperature=10.0 --hidden_norm=False" in listing(
+        "temperature"
+    )
+    assert "| 0.1 | (64.4) |  | (4.5) | (87.8) |" in listing("temperature")
+
+
+def test_a_recipe_that_is_none_is_one_clear_line(tmp_path):
+    with pytest.raises(UserError, match="x_byol.cfg cannot be read"):
+        program._recipe(str(tmp_path / "x"), "byol")
+    (tmp_path / "x.cfg").write_text("--queue_size=12\n")
+    with pytest.raises(UserError, match="x.cfg is no recipe: Unknown command line flag"):
+        program._recipe(str(tmp_path / "x"), "simclr")
+    (tmp_path / "x.cfg").write_text("--temperature=0.25\n--seed=3\n")
+    assert program._recipe(str(tmp_path / "x"), "simclr") == {"temperature": 0.25, "seed": 3}
