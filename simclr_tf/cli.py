@@ -145,8 +145,8 @@ def flags_of_file(path: str, config_class: type) -> dict[str, Any]:
     define_flags(config_class, alone)
     try:
         rest = alone(["", f"--flagfile={path}"])
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+    except (OSError, flags.CantOpenFlagFileError):
+        raise UserError(f"{path} cannot be read. Give the name of a flag file.") from None
     except (flags.Error, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is no recipe: {error}") from None
     if rest[1:]:

@@ -1,12 +1,15 @@
 """The directory of a sweep: results, and who is at work on which fit.
 
-    sweep.json                          the settings that all fits share
-    at_work.claim                       locked by every process that takes part
-    DATASET/PROTOCOL/NAME.json          the result of a finished fit, written last
-    DATASET/PROTOCOL/NAME.claim         locked by the process that makes the fit
-    DATASET/PROTOCOL/NAME.npz           what it found: a linear classifier, or predictions
-    images/                             which images of the data sets cannot be decoded
-    features/                           of the linear protocol
+    sweep.json          the settings that all fits share
+    at_work.claim       locked by every process that takes part
+    ID.json             the result of a finished fit, written last
+    ID.claim            locked by the process that makes the fit
+    ID.npz              what a fit of transfer found: a linear classifier, or predictions
+    images/             of transfer: which images of the data sets cannot be decoded
+    features/           of transfer: those of the linear protocol
+
+The ID of a fit of transfer is DATASET/PROTOCOL/NAME. The fits of a study are the cells of its
+grid, whose ID is cells/NAME/result; their trainings have run directories at cells/NAME/run.
 
 Locks are those of the operating system, which end with their process however it ends. So there
 is no server, and a fit whose process was killed is free at once. File systems that do not lock
@@ -78,11 +81,13 @@ class Sweep:
         if not self._has_results():
             return None
         if stored.get("weights") != settings.get("weights"):
-            differences.append(f"--checkpoint was {stored.get('checkpoint')!r}")
+            differences.append(
+                f"--checkpoint was {stored.get('checkpoint')!r} (of a run that went on, give the "
+                "checkpoint of then)"
+            )
         raise UserError(
             f"{self.path} holds a sweep with other settings: {'; '.join(differences)}. Give the "
-            "same to go on with it (of a run that went on the checkpoint of then), or another "
-            "directory."
+            "same to go on with it, or another directory."
         )
 
     def settings(self) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from simclr_tf import study as program
 from simclr_tf.errors import UserError
 from simclr_tf.experiment import train
 from simclr_tf.flag import to_dict
+from simclr_tf.methods import METHODS
 from simclr_tf.studies import sharing
 from simclr_tf.studies.grid import REDUCED, cells_of
 from simclr_tf.studies.paper import STUDIES
@@ -230,16 +231,19 @@ def test_the_time_that_is_left_follows_what_is_finished(whole):
     assert lines[-1] == "6 cells, 2 finished, 13,086 images shown in all; time left: 8 min."
 
 
-# Cells, and the images that they show: for every step three times the views of a batch, and the
-# 1,797 digits for the probe.
+# Images that cells show: for every step three times the views of a batch, and the 1,797 digits for
+# the probe. Most have 250 steps of 64 images, and two views.
+ONE, TWO, THREE = (3 * 250 * 64 * views + 1_797 for views in (1, 2, 3))
+VIEWS = {name: ONE for name in ("instdisc", "cmc", "predictive")}
+VIEWS |= {name: THREE for name in ("clsa", "clsa_simclr", "clsa_byol")}
 DIGITS = {
     "batch_epochs": (12, 1_243_452),
-    "color_strength": (10, 5 * 97_797 + 5 * (3 * 250 * 64 + 1_797)),
-    "head": (7, 7 * 97_797),
-    "loss": (10, 10 * 97_797),
-    "methods": (12, 9 * 97_797 + 3 * 145_797),
-    "model_size": (8, 4 * 97_797 + 4 * (3 * 250 * 64 + 1_797)),
-    "temperature": (6, 6 * 97_797),
+    "color_strength": (10, 5 * TWO + 5 * ONE),
+    "head": (7, 7 * TWO),
+    "loss": (10, 10 * TWO),
+    "methods": (len(METHODS), sum(VIEWS.get(name, TWO) for name in METHODS)),
+    "model_size": (8, 4 * TWO + 4 * ONE),
+    "temperature": (6, 6 * TWO),
 }
 
 
