@@ -26,7 +26,7 @@ FLOORS = (
         "simclr_tf.study",
         "simclr_tf.evaluation.summary",
     ),
-    ("simclr_tf.experiment.method_flags", "simclr_tf.studies"),
+    ("simclr_tf.experiment.method_flags", "simclr_tf.studies", "simclr_tf.studies.runner"),
     ("simclr_tf.cli", "simclr_tf.shown_images"),
     ("simclr_tf.experiment.protocols", "simclr_tf.transfer.program"),
     ("simclr_tf.experiment.logistic",),
