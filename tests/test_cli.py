@@ -169,7 +169,6 @@ def test_flags_can_be_defined_again_as_a_notebook_does():
         ("probe", [], "give one RUN_DIR, and flags"),
         ("features", ["one", "two"], "give one SOURCE, and flags"),
         ("report", [], "give RUN_DIR..., and flags"),
-        ("report", ["one", "two"], "There is no run"),
         ("study", [], "give one study"),
         ("predict", ["runs/nothing", "--output=x.txt"], "--output is FILE.csv or FILE.jsonl"),
     ],
