@@ -147,13 +147,12 @@ def _input(values: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 
 def _planes(values: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """The fields of an encoder of colour planes, where it is one."""
-    if values.get("encoder", "resnet") == "resnet":
-        return {}
+    """The groups of planes, as tuples; refuses an encoder that is none, or sees none."""
+    encoder = values.get("encoder", Architecture.encoder)
+    groups = values.get("plane_groups", Architecture.plane_groups)
     try:
-        if values["encoder"] != "lab":
-            raise UserError(f"An encoder is resnet or lab. Received: {values['encoder']}.")
-        groups = values.get("plane_groups", Architecture.plane_groups)
+        if encoder not in ("resnet", "lab"):
+            raise UserError(f"An encoder is resnet or lab. Received: {encoder}.")
         check_planes(values.get("color_space", Architecture.color_space), groups)
     except UserError as error:
         raise DamagedFileError(f"{source} is damaged or of another version: {error}") from None
