@@ -1,6 +1,6 @@
-"""Two steps of every method on logical devices: writes losses, embeddings and weights.
+"""Two steps of methods on logical devices: writes losses, embeddings and weights.
 
-python every_method_replicas.py FOLDER REPLICAS KIND
+python every_method_replicas.py FOLDER REPLICAS KIND METHOD...
 
 The kind of batch statistics: "usual", the method's default, or "unusual".
 """
@@ -19,14 +19,14 @@ import toy  # noqa: E402
 from simclr_tf.models.batch_norm import statistics  # noqa: E402
 
 
-def main(folder, count, kind):
+def main(folder, count, kind, *names):
     count = int(count)
     (cpu,) = tf.config.list_physical_devices("CPU")
     devices = [tf.config.LogicalDeviceConfiguration()] * count
     tf.config.set_logical_device_configuration(cpu, devices)
     # One for all: collectives of another strategy of the process would be taken for its own.
     strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(count)])
-    for name in every_method.NAMES:
+    for name in names:
         every_method.register(name)
         found = arrays(name, strategy, global_bn=every_method.is_global(name, kind))
         np.savez(pathlib.Path(folder) / f"{name}-{count}.npz", **found)

@@ -36,21 +36,29 @@ def registered():
         yield
 
 
-@pytest.fixture(scope="module", params=NAMES)
+# These differ from a method that is tested here by what their own tests compare with it.
+DERIVED = ("moco_v1", "clsa_simclr", "clsa_byol")
+EACH = [pytest.param(n, marks=pytest.mark.slow if n in DERIVED else ()) for n in NAMES]
+
+
+@pytest.fixture(scope="module", params=EACH)
 def name(request):
     """All tests of a method follow each other, so that they share what is built of it."""
     return request.param
 
 
 # For what hardly depends on the method; the others are slow.
-simplest_and_example = pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name in ("simclr", "example") else pytest.mark.slow)
-        for name in NAMES
-    ],
-    indirect=True,
-)
+def by_default(*names):
+    """For these methods by default, slow for all others."""
+    slow = pytest.mark.slow
+    params = [pytest.param(n, marks=() if n in names else slow) for n in NAMES]
+    return pytest.mark.parametrize("name", params, indirect=True)
+
+
+simplest_and_example = by_default("simclr", "example")
+# One for each kind of what a method keeps: nothing, a queue and a twin, a predictor, prototypes, a
+# bank.
+kinds_of_state = by_default("simclr", "moco", "byol", "swav", "instdisc", "example")
 
 
 def labelled_batch(name, seed=0):
@@ -212,22 +220,24 @@ def test_options_of_the_step_change_no_loss(name, option, tolerance):
 
 @pytest.fixture(scope="module")
 def of_replicas(tmp_path_factory):
-    """The folder of what 1 and 2 replicas compute, of every method; of each kind once."""
+    """The folder of what 1 and 2 replicas compute, of many methods at once; of each kind once."""
     folders = {}
 
-    def folder_of(kind):
-        if kind in folders:
-            return folders[kind]
-        folders[kind], programs = tmp_path_factory.mktemp("replicas"), []
+    def folder_of(name, kind):
+        group = tuple(n for n in NAMES if (n in DERIVED) == (name in DERIVED))
+        if (group, kind) in folders:
+            return folders[group, kind]
+        folder, programs = tmp_path_factory.mktemp("replicas"), []
         for count in ("1", "2"):
             program = str(HERE / "every_method_replicas.py")
-            command = [sys.executable, program, str(folders[kind]), count, kind]
+            command = [sys.executable, program, str(folder), count, kind, *group]
             environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
             programs.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE))
         for program in programs:
             _, errors = program.communicate(timeout=900)
             assert program.returncode == 0, errors.decode()[-3000:]
-        return folders[kind]
+        folders[group, kind] = folder
+        return folder
 
     return folder_of
 
@@ -238,7 +248,7 @@ def test_two_replicas_equal_one(name, kind, of_replicas):
 
     With statistics of each replica: one with groups of the same images.
     """
-    one, two = (np.load(of_replicas(kind) / f"{name}-{count}.npz") for count in (1, 2))
+    one, two = (np.load(of_replicas(name, kind) / f"{name}-{count}.npz") for count in (1, 2))
     assert set(one) == set(two) and len(one) > 10
     ordered = () if every_method.is_global(name, kind) else ("rows", "next_row")  # by the images
     for key in [key for key in one if not key.partition(" ")[2].startswith(ordered or "-")]:
@@ -273,6 +283,7 @@ def checkpoint_of(directory):
     return {key: array for key, array in found.items() if array.dtype.kind in "fi"}
 
 
+@kinds_of_state
 def test_a_run_that_goes_on_in_the_middle_is_the_same(name, finished, tmp_path):
     whole = checkpoint_of(finished)
     directory = shutil.copytree(finished, tmp_path / "run")

@@ -360,17 +360,20 @@ def norms_of(module):
 
 
 def test_an_encoder_comes_back_from_its_configuration():
-    assert is_no_default(ResNet, ENCODER)
-    encoder = ResNet(**ENCODER)
+    of_planes = ENCODER | {"channels": 2, "block_width": 0.5}
+    assert is_no_default(ResNet, of_planes)
+    encoder = ResNet(**of_planes)
     for made in (encoder, rebuilt(encoder)):
-        assert made.get_config() == made.architecture == ENCODER
+        assert made.get_config() == made.architecture == of_planes
         assert norms_of(made) == {(0.8, False)}
         assert made.stem.convolutions[0].filters == 128
         assert made.groups[0][0].shortcut.pool_strides == 1
 
 
 def test_a_network_comes_back_from_its_configuration():
-    assert is_no_default(Architecture, dataclasses.asdict(ARCHITECTURE))
+    values = dataclasses.asdict(ARCHITECTURE)
+    of_planes = ("encoder", "color_space", "plane_groups", "view_width")  # see test_lab
+    assert is_no_default(Architecture, values | dict.fromkeys(of_planes))
     with tf.Graph().as_default():
         network = Network(ARCHITECTURE, activations="bfloat16", recompute=True)
         again = rebuilt(network)
@@ -378,7 +381,7 @@ def test_a_network_comes_back_from_its_configuration():
         assert made.architecture == ARCHITECTURE
         assert made.activations == "bfloat16" and made.encoder.recompute
         assert made.encoder.compute_dtype == "bfloat16"
-        assert made.encoder.architecture == ENCODER
+        assert made.encoder.architecture == ENCODER | {"channels": 3, "block_width": 1.0}
         assert made.projection_head.structure == HEAD["structure"][:1]
         assert norms_of(made) == {(0.8, False)}
         assert made.supervised_head.kernel.shape == (24, 7)
