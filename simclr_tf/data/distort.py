@@ -124,9 +124,14 @@ def _groups(recipe):
 
     With two, copying them together costs more than is gained by compiling less.
     """
-    places = [[i for i, other in enumerate(recipe) if other == view] for view in recipe]
-    singly = [[i] for i, equal in enumerate(places) if len(equal) <= 2]
-    return singly + [equal for i, equal in enumerate(places) if len(equal) > 2 and equal[0] == i]
+    places: dict[View, list[int]] = {}
+    for i, view in enumerate(recipe):
+        places.setdefault(view, []).append(i)
+    return [
+        group
+        for equal in places.values()
+        for group in ([equal] if len(equal) > 2 else [[i] for i in equal])
+    ]
 
 
 def _views(view, crops, draws, further, white):

@@ -11,7 +11,7 @@ from simclr_tf.methods import byol
 from simclr_tf.methods.measures import spread
 from simclr_tf.methods.predictor import predictions
 from simclr_tf.methods.strong_views import StrongViewFlags, divergence, weak_and_strong
-from simclr_tf.methods.twin import Queue, warn_of_old_positives
+from simclr_tf.methods.twin import queue_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +48,7 @@ class CLSABYOL(byol.BYOL):
 
     def __init__(self, network, flags=None, plan=None, **kwargs):
         super().__init__(network, flags, plan, **kwargs)
-        self.queue = Queue(self.flags.queue_size, self.flags.proj_out_dim)
-        if plan is not None:
-            warn_of_old_positives(self.flags.queue_size, plan)
+        self.queue = queue_of(self.flags.queue_size, self.flags.proj_out_dim, plan)
 
     def embed(self, views):
         number = 1 + self.flags.num_weak

@@ -15,7 +15,7 @@ from simclr_tf.methods.base import Method
 from simclr_tf.methods.instdisc import instdisc_view
 from simclr_tf.methods.measures import spread
 from simclr_tf.methods.small_crops import SmallCropFlags, small_views
-from simclr_tf.methods.twin import Queue, follow, twin, warn_of_old_positives
+from simclr_tf.methods.twin import follow, queue_of, twin
 from simclr_tf.models import Dense
 from simclr_tf.models.batch_norm import statistics
 
@@ -101,10 +101,9 @@ class MoCo(Method):
     def __init__(self, network, flags=None, plan=None, **kwargs):
         super().__init__(network, flags, plan, **kwargs)
         self.twin = twin(network)
-        self.queue = Queue(self.flags.queue_size, self.flags.proj_out_dim)
+        self.queue = queue_of(self.flags.queue_size, self.flags.proj_out_dim, plan)
         number = tf.distribute.get_strategy().num_replicas_in_sync
         if plan is not None:
-            warn_of_old_positives(self.flags.queue_size, plan)
             images, groups = plan.batch_size // number, self._groups(number) or 1
             if images % groups:
                 raise UserError(

@@ -9,7 +9,7 @@ from simclr_tf.devices import replicas
 from simclr_tf.flag import flag
 from simclr_tf.losses import chance_level, contrastive_metrics, nt_xent
 from simclr_tf.methods.base import Method
-from simclr_tf.methods.twin import Queue, follow, twin, warn_of_old_positives
+from simclr_tf.methods.twin import follow, queue_of, twin
 from simclr_tf.models import simclr_projector
 
 
@@ -60,9 +60,7 @@ class SimCLRMemory(Method):
     def __init__(self, network, flags=None, plan=None, **kwargs):
         super().__init__(network, flags, plan, **kwargs)
         self.twin = twin(network)
-        self.queue = Queue(self.flags.queue_size, self.flags.proj_out_dim)
-        if plan is not None:
-            warn_of_old_positives(self.flags.queue_size, plan)
+        self.queue = queue_of(self.flags.queue_size, self.flags.proj_out_dim, plan)
 
     @property
     def untrained(self):

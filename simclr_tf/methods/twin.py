@@ -71,19 +71,23 @@ class Queue(tf.Module):
         self.next_row.assign((start + kept.shape[0]) % size)
 
 
-def warn_of_old_positives(queue_size: int, plan: Plan) -> None:
-    """Warn where a queue holds images of the batch itself, from an epoch ago, as negatives.
+def queue_of(size: int, width: int, plan: Plan | None) -> Queue:
+    """A queue of what a momentum encoder makes of images, whose rows are negatives of later ones.
+
+    It warns where the queue holds images of the batch itself, from an epoch ago.
 
     Args:
-      queue_size: number of images in the queue.
-      plan: the numbers of the run.
+      size: number of images in the queue.
+      width: of a row.
+      plan: the numbers of the run; without, nothing is known of the images.
     """
-    if queue_size + plan.batch_size > plan.num_examples:
+    if plan is not None and size + plan.batch_size > plan.num_examples:
         logging.warning(
             "A queue of %d and a batch of %d are more than the %d images of the training split: "
             "images meet themselves as negatives. Give a --queue_size of at most %d.",
-            queue_size,
+            size,
             plan.batch_size,
             plan.num_examples,
             max(1, plan.num_examples - plan.batch_size),
         )
+    return Queue(size, width)
