@@ -1,4 +1,4 @@
-"""A training step: ours in float32 and bfloat16, the original's, and PyTorch's.
+"""A training step: ours and PyTorch's in float32 and bfloat16, and the original's.
 
 python benchmarks/training_step.py [--depth 18] [--image_size 32] [--batch_size 64]
     [--original_dir DIR]      the directory tf2/ of google-research/simclr
@@ -86,7 +86,7 @@ def original(depth: int, image_size: int, batch_size: int, directory: str) -> Ca
     return step
 
 
-def pytorch(depth: int, image_size: int, batch_size: int) -> Callable:
+def pytorch(depth: int, image_size: int, batch_size: int, bfloat16: bool) -> Callable:
     """A function that makes a step of a plain network in the layout channels_last."""
     import torch
     from torch.nn import functional
@@ -94,7 +94,22 @@ def pytorch(depth: int, image_size: int, batch_size: int) -> Callable:
     sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests" / "checkpoints"))
     from torch_resnet import ResNet
 
-    network = ResNet(depth, cifar_stem=image_size <= 32, num_classes=CLASSES)
+    # SimCLR's head: units of None are as many as there are features.
+    hidden = {
+        "units": None,
+        "bias": False,
+        "norm": True,
+        "center": True,
+        "scale": True,
+        "relu": True,
+    }
+    last = hidden | {"units": 128, "center": False, "relu": False}
+    network = ResNet(
+        depth,
+        cifar_stem=image_size <= 32,
+        projector=[hidden, hidden, last],
+        num_classes=CLASSES,
+    )
     network = network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, weight_decay=WEIGHT_DECAY)
     shape = (2 * batch_size, 3, image_size, image_size)
@@ -104,11 +119,12 @@ def pytorch(depth: int, image_size: int, batch_size: int) -> Callable:
     itself = torch.eye(2 * batch_size, dtype=torch.bool)
 
     def step():
-        h, z, _ = network(views)
-        z = functional.normalize(z)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            h, z, _ = network(views)
+        z = functional.normalize(z.float())
         logits = (z @ z.T / 0.1).masked_fill(itself, -1e9)
         loss = functional.cross_entropy(logits, positives)
-        loss = loss + functional.cross_entropy(network.fc(h.detach()), labels)
+        loss = loss + functional.cross_entropy(network.fc(h.float().detach()), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -130,8 +146,8 @@ def worker(
     contestant: str, depth: int, image_size: int, batch_size: int, original_dir: str | None
 ) -> None:
     """Measure one contestant; see side_by_side."""
-    if contestant == "PyTorch":
-        step = pytorch(depth, image_size, batch_size)
+    if contestant.startswith("PyTorch"):
+        step = pytorch(depth, image_size, batch_size, contestant.endswith("bfloat16"))
         side_by_side.serve(lambda: [step() for _ in range(3)], 3 * batch_size)
         return
     if contestant == "original":
@@ -164,10 +180,11 @@ def main() -> None:
         for name in ("depth", "image_size", "batch_size", "original_dir")
     }
     names = ["original"] * bool(arguments.original_dir)
-    names += ["PyTorch"] * bool(arguments.torch_python)
-    names += ["ours, float32"] + ["ours, bfloat16"] * (not arguments.no_bfloat16)
+    types = ["float32"] + ["bfloat16"] * (not arguments.no_bfloat16)
+    names += [f"PyTorch, {dtype}" for dtype in types] * bool(arguments.torch_python)
+    names += [f"ours, {dtype}" for dtype in types]
     contestants = {name: {"contestant": name} | options for name in names}
-    pythons = {"PyTorch": arguments.torch_python}
+    pythons = {name: arguments.torch_python for name in names if name.startswith("PyTorch")}
     side_by_side.measure(__file__, contestants, arguments.repetitions, pythons)
 
 

@@ -53,6 +53,11 @@ def has_gpu() -> bool:
     return bool(tf.config.list_logical_devices("GPU"))
 
 
+def on_cpu() -> bool:
+    """Whether TensorFlow sees no accelerator."""
+    return not (has_gpu() or tf.config.list_logical_devices("TPU"))
+
+
 def emulates_bfloat16(cpuinfo: str = "/proc/cpuinfo") -> bool:
     """Whether training runs on an x86 processor that has no instructions for bfloat16.
 
@@ -61,7 +66,7 @@ def emulates_bfloat16(cpuinfo: str = "/proc/cpuinfo") -> bool:
     Args:
       cpuinfo: the file in which Linux describes the processor.
     """
-    if has_gpu() or tf.config.list_logical_devices("TPU"):
+    if not on_cpu():
         return False
     try:
         with open(cpuinfo) as file:
