@@ -67,6 +67,7 @@ _BEFORE = {
     "schedule_gamma": 0.1,
     "final_rate": 0.0,
     "lars_rate_outside": False,
+    "image_size_schedule": "",
 }
 
 

@@ -49,9 +49,8 @@ def training_dataset(
       numbers: whether the number of each image comes along, see `ImageDataset.examples`.
       host_index: number of this host.
       num_hosts: number of hosts that share the batch.
-      shuffle_buffer: encoded images held in memory to shuffle data sets that are
-        read sequentially; None is the original's batch_size * 50 for views of 32
-        pixels and below, else batch_size * 10.
+      shuffle_buffer: encoded images held in memory to shuffle data sets that are read
+        sequentially; None is `default_shuffle_buffer`.
       threads: that the dataset has for itself, see `threads_of_this_host`. None leaves it to
         tf.data where the dataset is read, which may be a server with other cores.
 
@@ -64,9 +63,8 @@ def training_dataset(
     Raises:
       UserError: if the batch cannot be divided among the hosts.
     """
-    largest = max(view.size for view in recipe)
     if shuffle_buffer is None:
-        shuffle_buffer = batch_size * (50 if largest <= views.MAX_UNCROPPED_SIZE else 10)
+        shuffle_buffer = default_shuffle_buffer(recipe, batch_size)
     share = _share(batch_size, host_index, num_hosts, start_step)
     calls_at_once = tf.data.AUTOTUNE if threads is None else _CALLS_PER_THREAD * threads
     sigma_of_batch = any(view.blur_sigma_per == "batch" for view in recipe)
@@ -99,6 +97,7 @@ def training_dataset(
     def finished(example: dict[str, tf.Tensor]) -> tuple:
         return finish(*tf.nest.map_structure(lambda one: one[tf.newaxis], crops(example)))
 
+    largest = max(view.size for view in recipe)
     at_once = min(_PIXELS_AT_ONCE // largest**2, batch_size)  # the same on all hosts
     if at_once > 1:
         several = examples(crops).batch(at_once, drop_remainder=True)
@@ -109,6 +108,12 @@ def training_dataset(
     # Told that the data never end, strategies keep static shapes and do not ask at every step.
     endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
     return _deterministic(batches.apply(endless), threads)
+
+
+def default_shuffle_buffer(recipe: Recipe, batch_size: int) -> int:
+    """The original's: 50 batches of images for views of 32 pixels and below, else 10."""
+    largest = max(view.size for view in recipe)
+    return batch_size * (50 if largest <= views.MAX_UNCROPPED_SIZE else 10)
 
 
 def threads_of_this_host() -> int:

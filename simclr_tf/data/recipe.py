@@ -141,6 +141,12 @@ class ViewFlags:
     color_jitter_strength: float = flag(
         1.0, "Strength of the colour jitter; 0 switches it off.", at_least=0, at_most=1.25
     )
+    image_size_schedule: str = flag(
+        "",
+        "Views that grow during pretraining: sizes and the epochs up to which views have them, "
+        "such as 16:60,24:80; afterwards they have --image_size. The views of other sizes that a "
+        "method has are as much smaller.",
+    )
     use_blur: bool = flag(True, "Blur views during pretraining, as the method does.")
     min_crop_area: float | None = flag(
         None,
@@ -191,6 +197,22 @@ def adjusted(recipe: Recipe, flags: ViewFlags) -> Recipe:
         return dataclasses.replace(view, jitter=jitter, area=area, **changes)
 
     return tuple(map(change, recipe))
+
+
+def scaled(recipe: Recipe, size: int, full_size: int) -> Recipe:
+    """The same views where those of `full_size` have `size` instead, and others in proportion.
+
+    Sizes are whole, at least one pixel. What is said in pixels stays: the sigmas of a blur, and a
+    `blur_radius`.
+
+    Args:
+      recipe: any views.
+      size, full_size: height and width, in pixels.
+    """
+    return tuple(
+        dataclasses.replace(view, size=max(1, round(view.size * size / full_size)))
+        for view in recipe
+    )
 
 
 def simclr_recipe(flags: ViewFlags, number: int = 2) -> Recipe:

@@ -31,6 +31,8 @@ def check_flags(config: ExperimentConfig) -> None:
         _refuse_flags_of_finetuning(config)
     elif config.train.micro_batch_size or config.train.recompute:
         raise UserError("--micro_batch_size and --recompute are for pretraining only.")
+    elif config.view.image_size_schedule:
+        raise UserError("--image_size_schedule is for pretraining only.")
 
 
 def _refuse_flags_of_finetuning(config: ExperimentConfig) -> None:

@@ -17,8 +17,8 @@ from simclr_tf.backend import keras
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.checkpoints.saver import Saver
 from simclr_tf.data.broken import naming_bad_images
-from simclr_tf.data.pipeline import threads_of_this_host
-from simclr_tf.data.recipe import Recipe, unchanged
+from simclr_tf.data.pipeline import default_shuffle_buffer, threads_of_this_host
+from simclr_tf.data.recipe import Recipe, scaled, unchanged
 from simclr_tf.data.service import served_batches
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.data.subsets import labels_by_number
@@ -43,7 +43,8 @@ from simclr_tf.methods import Method
 from simclr_tf.reports.summary import run_summary
 from simclr_tf.reports.views_picture import save_views
 from simclr_tf.start import announce_compiler
-from simclr_tf.training import callbacks
+from simclr_tf.training import callbacks, growing
+from simclr_tf.training.growing import Phase
 from simclr_tf.training.metrics_log import MetricsLog, ProgressBar, append_row
 from simclr_tf.training.plan import Plan
 
@@ -90,6 +91,7 @@ def train(config: ExperimentConfig, strategy: tf.distribute.Strategy, given: fro
     inputs = open_inputs(config, given)
     config, directory, dataset = inputs.config, inputs.directory, inputs.dataset
     plan = parts.plan_of(config, dataset.num_examples, strategy.num_replicas_in_sync, given)
+    sizes = growing.phases(config.view.image_size_schedule, config.view.image_size, plan)
     identity = flags.identity(config)
     longer = inputs.earlier is not None and directory.check_length(identity, plan.train_steps)
     if inputs.saved and directory.latest_step >= plan.train_steps:
@@ -124,7 +126,7 @@ def train(config: ExperimentConfig, strategy: tf.distribute.Strategy, given: fro
             picture_views(rows, directory)
         if longer and hosts.is_chief:
             _tell_longer(inputs.earlier["planned_steps"], plan)
-        step = _fit(inputs, plan, strategy, hosts, method, recipe, eval_dataset)
+        step = _fit(inputs, plan, sizes, strategy, hosts, method, recipe, eval_dataset)
         finished = step >= plan.train_steps
         if hosts.is_chief:
             if finished:
@@ -183,6 +185,7 @@ def _tell_longer(before: int, plan: Plan) -> None:
 def _fit(
     inputs: Inputs,
     plan: Plan,
+    sizes: tuple[Phase, ...],
     strategy: tf.distribute.Strategy,
     hosts: Hosts,
     method: Method,
@@ -202,28 +205,32 @@ def _fit(
                 method,
                 plan,
                 dataset=f"{dataset.name}, split {dataset.split}",
+                image_size=growing.in_words(sizes),
                 start_step=start_step,
                 num_replicas=strategy.num_replicas_in_sync,
             ),
             flush=True,
         )
 
-    def make_part(part: int, of_parts: int, threads: int | None = None) -> tf.data.Dataset:
-        return parts.training_batches(
-            config,
-            dataset,
-            recipe,
-            batch_size=plan.batch_size,
-            start_step=start_step,
-            numbers=method.wants_numbers,
-            host_index=part,
-            num_hosts=of_parts,
-            threads=threads,
-        )
+    def batches_of(size: int, first_step: int) -> tf.data.Dataset:
+        def make_part(part: int, of_parts: int, threads: int | None = None) -> tf.data.Dataset:
+            return parts.training_batches(
+                config,
+                dataset,
+                scaled(recipe, size, config.view.image_size),
+                batch_size=plan.batch_size,
+                start_step=first_step,
+                numbers=method.wants_numbers,
+                host_index=part,
+                num_hosts=of_parts,
+                shuffle_buffer=default_shuffle_buffer(recipe, plan.batch_size),
+                threads=threads,
+            )
 
-    make_batches = functools.partial(make_part, threads=threads_of_this_host())
-    if config.data.data_service:
-        make_batches = functools.partial(served_batches, make_part, config.data.data_service)
+        make_batches = functools.partial(make_part, threads=threads_of_this_host())
+        if config.data.data_service:
+            make_batches = functools.partial(served_batches, make_part, config.data.data_service)
+        return strategies.distribute_batches(strategy, make_batches)
 
     @functools.cache
     def bank_labels() -> np.ndarray:
@@ -254,12 +261,17 @@ def _fit(
         stop,
     ]
     with naming_bad_images(dataset), contextlib.closing(progress), stop.listening():
-        method.fit(
-            strategies.distribute_batches(strategy, make_batches),
-            steps_per_epoch=plan.train_steps - start_step,
-            callbacks=every,
-            verbose=0,
-        )
+        for phase in sizes:  # one, where views do not grow
+            if stop.stopped or stop.step >= phase.end:
+                continue
+            # Else the step of the size before is traced again, for images of any size.
+            method.make_train_function(force=True)
+            method.fit(
+                batches_of(phase.image_size, stop.step),
+                steps_per_epoch=phase.end - stop.step,
+                callbacks=every,
+                verbose=0,
+            )
     return stop.step
 
 

@@ -18,7 +18,13 @@ def count(variables: Iterable[tf.Variable]) -> str:
 
 
 def run_summary(
-    method: Method, plan: Plan, *, dataset: str, start_step: int, num_replicas: int
+    method: Method,
+    plan: Plan,
+    *,
+    dataset: str,
+    image_size: str,
+    start_step: int,
+    num_replicas: int,
 ) -> str:
     """A few lines about the encoder, the batch, the steps, and what is decayed.
 
@@ -26,6 +32,7 @@ def run_summary(
       method: compiled.
       plan: the numbers of the run.
       dataset: name and split of the data.
+      image_size: that of the views, in words.
       start_step: steps made before.
       num_replicas: devices that share the batch.
     """
@@ -50,6 +57,7 @@ def run_summary(
         f"parameters       {count(method.trained_variables)} trainable, "
         f"{count(network.non_trainable_weights)} not",
         f"data             {dataset}, {plan.num_examples:,} images",
+        f"views            {image_size}",
         f"batch            {plan.batch_size} on {num_replicas} replica(s)",
         f"steps            {plan.train_steps:,}, of them {plan.warmup_steps:,} warm-up; "
         f"an epoch has {plan.epoch_steps:,}, a checkpoint every {plan.checkpoint_steps:,}",

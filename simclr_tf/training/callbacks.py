@@ -1,7 +1,7 @@
 """What happens between training steps: Keras callbacks that count steps over the whole run.
 
-`fit` is called once, with all steps that are left; what recurs (rows of metrics,
-checkpoints, kNN) recurs by steps, whatever `steps_per_execution` is.
+`fit` is called once for each size that views have, with all steps of that size that are left;
+what recurs (rows of metrics, checkpoints, kNN) recurs by steps, whatever `steps_per_execution` is.
 """
 
 import contextlib

@@ -44,8 +44,12 @@ class MetricsLog(StepCallback):
         temporary.write_text("".join(kept))
         temporary.replace(self.path)
 
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self._row_time = None
+
     def on_step(self, before, step, logs):
-        if self._row_time is None:  # the first execution includes tracing
+        if self._row_time is None:  # the first execution of a size includes tracing
             self._row_time, self._row_step = time.monotonic(), step
         if not (passed(before, step, self.interval) or step == self.plan.train_steps):
             return
@@ -104,6 +108,8 @@ class ProgressBar(StepCallback):
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
+        if self.bar.total is not None:  # views grow: the run goes on
+            return
         self.bar = tqdm(
             total=self.last_step,
             initial=self.step,
@@ -117,9 +123,6 @@ class ProgressBar(StepCallback):
         shown = {name: f"{value:.3f}" for name, value in logs.items() if name != "weight_decay"}
         self.bar.set_postfix(shown, refresh=False)
         self.bar.update(step - before)
-
-    def on_train_end(self, logs=None):
-        self.close()
 
     def close(self) -> None:
         """Leave the bar as it is, also when training ends with an error."""

@@ -1,0 +1,77 @@
+"""Views that grow while a run trains: small ones cost less and teach most of what large ones do."""
+
+import dataclasses
+import re
+
+from simclr_tf.errors import UserError
+from simclr_tf.training.plan import Plan
+
+SMALLEST = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """Steps whose views have one size.
+
+    Attributes:
+      image_size: of a view that has --image_size at the end of the training, in pixels.
+      end: the number of steps that were made when the phase is over.
+    """
+
+    image_size: int
+    end: int
+
+
+def phases(schedule: str, image_size: int, plan: Plan) -> tuple[Phase, ...]:
+    """The phases of a run, the last of them with views of `image_size`.
+
+    Progressive resizing is not part of SimCLR; FFCV-SSL (arXiv 2303.01986) uses it for the same
+    methods.
+
+    Args:
+      schedule: sizes and the epochs up to which views have them, such as "16:60,24:80"; without
+        any there is one phase.
+      image_size: at the end of the training, in pixels.
+      plan: the numbers of the run.
+
+    Raises:
+      UserError: `schedule` has another form, its epochs do not grow, or the last of them is not
+        within the training.
+    """
+    last = Phase(image_size, plan.train_steps)
+    if not schedule:
+        return (last,)
+    words = [word.strip() for word in schedule.split(",")]
+    parts = [re.fullmatch(r"(\d{1,5}):(\d+(?:\.\d+)?)", word, re.ASCII) for word in words]
+    if not all(parts):
+        raise UserError(
+            "--image_size_schedule has sizes and the epochs up to which views have them, such as "
+            f"16:60,24:80. Received: {schedule}."
+        )
+    early = [Phase(int(part[1]), round(float(part[2]) * plan.epoch_steps)) for part in parts]
+    if small := [phase.image_size for phase in early if phase.image_size < SMALLEST]:
+        raise UserError(
+            f"--image_size_schedule has views of at least {SMALLEST} pixels. Received: {small[0]}."
+        )
+    ends = [0, *(phase.end for phase in early)]
+    if ends != sorted(set(ends)):
+        raise UserError(
+            "The epochs of --image_size_schedule grow, and a step lies between any two: "
+            f"{schedule} with {plan.epoch_steps} steps in an epoch."
+        )
+    if early[-1].end >= plan.train_steps:
+        raise UserError(
+            f"--image_size_schedule={schedule} leaves nothing for --image_size={image_size}: the "
+            f"training has {plan.train_steps:,} steps, and views would grow to it at step "
+            f"{early[-1].end:,}. Give earlier epochs, or train longer."
+        )
+    return *early, last
+
+
+def in_words(plan: tuple[Phase, ...]) -> str:
+    """Such as "16 px to step 600, 24 px to step 800, then 32 px"."""
+    *early, last = plan
+    return ", ".join(
+        [f"{phase.image_size} px to step {phase.end:,}" for phase in early]
+        + [f"then {last.image_size} px" if early else f"{last.image_size} px"]
+    )

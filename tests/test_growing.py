@@ -1,0 +1,130 @@
+"""Views that grow during training: the sizes of every step, and a run that has two of them."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import training
+
+from simclr_tf.data.recipe import View, scaled
+from simclr_tf.errors import UserError
+from simclr_tf.methods import SimCLR
+from simclr_tf.training.growing import Phase, in_words, phases
+from simclr_tf.training.plan import make_plan
+
+PLAN = make_plan(
+    1000,
+    batch_size=10,
+    train_epochs=10,
+    train_steps=0,
+    warmup_epochs=1,
+    checkpoint_epochs=1,
+    checkpoint_steps=0,
+    learning_rate=1.0,
+    learning_rate_scaling="linear",
+    num_replicas=1,
+)
+
+
+def test_sizes_of_all_steps():
+    assert phases("", 32, PLAN) == (Phase(32, 1001),)
+    sizes = phases("16:4, 24:7.5", 32, PLAN)
+    assert sizes == (Phase(16, 400), Phase(24, 750), Phase(32, 1001))
+    assert in_words(sizes) == "16 px to step 400, 24 px to step 750, then 32 px"
+    assert in_words(phases("", 32, PLAN)) == "32 px"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        ("16", "such as 16:60,24:80. Received: 16."),
+        ("16:4,", "such as 16:60,24:80"),
+        ("16:-4", "such as 16:60,24:80"),
+        ("4:4", "at least 8 pixels. Received: 4"),
+        ("16:4,24:4", "epochs .* grow"),
+        ("16:4,24:2", "epochs .* grow"),
+        ("16:0", "epochs .* grow"),
+        ("16:10.1", "leaves nothing for --image_size=32: the training has 1,001 steps"),
+    ],
+)
+def test_schedules_that_cannot_be(schedule, message):
+    with pytest.raises(UserError, match=message):
+        phases(schedule, 32, PLAN)
+
+
+def test_views_of_other_sizes_shrink_in_proportion():
+    large, small = View(224, area=(0.14, 1.0)), View(96, blur_radius=3)
+    halves = scaled((large, small), 112, 224)
+    assert [view.size for view in halves] == [112, 48]
+    assert (halves[0].area, halves[1].blur_radius) == ((0.14, 1.0), 3)
+    assert scaled((large, small), 224, 224) == (large, small)
+
+
+def test_fine_tuning_has_one_size(tmp_path):
+    with pytest.raises(UserError, match="--image_size_schedule is for pretraining only"):
+        training.run(tmp_path / "run", train_mode="finetune", image_size_schedule="8:0.05")
+
+
+# Of 1,437 digits in batches of 16 an epoch has 90 steps: 0.04 of one are 4 steps.
+GROWING = {"image_size": 12, "image_size_schedule": "8:0.04", "checkpoint_steps": 2}
+
+
+@pytest.fixture(scope="module")
+def grown(toy_encoder, tmp_path_factory):
+    """A run that grows after 4 of its 6 steps; the sizes and sums of the views of each step."""
+    shown = []
+    train_step = SimCLR.train_step
+
+    def spy(self, data):
+        first = data[0][0]
+
+        def note(total):
+            shown.append((first.shape[1], float(total)))
+
+        tf.py_function(note, [tf.reduce_sum(first)], [])
+        return train_step(self, data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SimCLR, "train_step", spy)
+        directory = tmp_path_factory.mktemp("growing")
+        assert training.run(directory / "run", **GROWING) == 0
+        grown, shown = shown, []
+        others = {}
+        for size in (8, 12):
+            training.run(directory / str(size), image_size=size)
+            others[size], shown = shown, []
+    return directory, grown, others
+
+
+def test_views_are_those_of_runs_with_either_size(grown):
+    _, shown, others = grown
+    assert [size for size, _ in shown] == [8] * 4 + [12] * 2
+    assert shown == others[8][:4] + others[12][4:]
+
+
+def test_nothing_changes_before_the_first_switch(grown):
+    directory, _, _ = grown
+    rows = [training.rows(directory / run) for run in ("run", "8")]
+    assert [row["step"] for row in rows[0]] == [2, 4, 6]
+    for grown_row, other in zip(*rows, strict=True):
+        same = grown_row["step"] <= 4
+        assert (grown_row["total_loss"] == other["total_loss"]) == same
+        assert grown_row["learning_rate"] == other["learning_rate"]
+
+
+@pytest.mark.parametrize("step", [2, 4])
+def test_a_run_that_was_stopped_in_either_size_ends_with_the_same_weights(grown, tmp_path, step):
+    directory, _, _ = grown
+    run = shutil.copytree(directory / "run", tmp_path / "run")
+    for file in run.glob("ckpt-*"):
+        if int(re.match(r"ckpt-(\d+)", file.name)[1]) > step:
+            file.unlink()
+    assert training.run(run, **GROWING) == 0
+    readers = [tf.train.load_checkpoint(str(d / "ckpt-6")) for d in (directory / "run", run)]
+    names = [n for n in readers[0].get_variable_to_shape_map() if "VARIABLE_VALUE" in n]
+    assert len(names) > 20
+    for name in names:
+        pair = (reader.get_tensor(name) for reader in readers)
+        np.testing.assert_allclose(*pair, rtol=1e-3, atol=1e-6)
