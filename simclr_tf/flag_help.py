@@ -32,16 +32,17 @@ def _flag(field: dataclasses.Field) -> str:
         shown = f"  --[no]{field.name}"
     if field.default is not None:
         shown += f"={field.default}"
-    allowed = _allowed(field)
+    limits = allowed(field)
     lines = textwrap.wrap(
         field.metadata["help"], WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6
     )
-    return "\n".join([shown + (f"  ({allowed})" if allowed else ""), *lines])
+    return "\n".join([shown + (f"  ({limits})" if limits else ""), *lines])
 
 
-def _allowed(field: dataclasses.Field) -> str:
+def allowed(field: dataclasses.Field) -> str:
+    """What a flag may be, in words: its choices or its range; empty where all is allowed."""
     choices: Any = field.metadata["choices"]
     if choices:
         return f"one of {', '.join(map(str, choices))}"
-    allowed = field.metadata["range"]
-    return "" if allowed == Range() else str(allowed).removeprefix("is ").removeprefix("lies ")
+    limits = field.metadata["range"]
+    return "" if limits == Range() else str(limits).removeprefix("is ").removeprefix("lies ")

@@ -1,4 +1,4 @@
-"""Recipes, the original's commands and the README's commands mean what they are meant to mean."""
+"""Recipes and the commands of the original, README and docs mean what they are meant to mean."""
 
 import importlib.util
 import pathlib
@@ -393,26 +393,30 @@ def test_command_of_the_original(name):
     assert_means(config_of(*shlex.split(command)), plan, settings)
 
 
-def test_commands_of_the_readme(monkeypatch):
+PAGES = ("evaluation", "install", "methods", "pretraining", "report", "run_directory", "studies")
+DOCUMENTS = [ROOT / "README.md", *(ROOT / "docs" / f"{page}.md" for page in PAGES)]
+COMMANDS = [words for document in DOCUMENTS for words in shell_lines(document.read_text())]
+
+
+def test_commands_of_the_documents(monkeypatch):
     monkeypatch.chdir(ROOT)
-    commands = shell_lines((ROOT / "README.md").read_text())
-    of_run = [words[2:] for words in commands if words[:2] == ["python", "run.py"]]
+    of_run = [words[2:] for words in COMMANDS if words[:2] == ["python", "run.py"]]
+    of_run = [words for words in of_run if "--help" not in words]
     assert len(of_run) >= 5
-    of_run += [words[1:] for words in commands if words[0] == "simclr-pretrain"]
+    of_run += [words[1:] for words in COMMANDS if words[0] == "simclr-pretrain"]
     for words in of_run:
         checks.check_flags(config_of(*words))
-    of_finetune = [words[2:] for words in commands if words[:2] == ["python", "finetune.py"]]
+    of_finetune = [words[2:] for words in COMMANDS if words[:2] == ["python", "finetune.py"]]
     assert len(of_finetune) >= 6
     for words in of_finetune:
         checks.check_flags(config_of_finetuning(*words))
 
 
-def test_programs_and_make_targets_of_the_readme_exist():
-    commands = shell_lines((ROOT / "README.md").read_text())
-    modules = {words[2] for words in commands if words[:2] == ["python", "-m"]}
+def test_programs_and_make_targets_of_the_documents_exist():
+    modules = {words[2] for words in COMMANDS if words[:2] == ["python", "-m"]}
     ours = {name for name in modules if name.startswith("simclr_tf")}
     assert ours and all(_is_program(name) for name in ours)
-    targets = {words[1] for words in commands if words[0] == "make"}
+    targets = {words[1] for words in COMMANDS if words[0] == "make"}
     makefile = (ROOT / "Makefile").read_text()
     assert targets and all(f"\n{target}:" in makefile for target in targets)
 
