@@ -91,6 +91,7 @@ def training_dataset(
             draws = views.share_sigmas(draws, batch_seed, recipe)
         return views.resized_crops(image, boxes, recipe), draws, *_known(example, numbers)
 
+    @tf.autograph.experimental.do_not_convert
     def finish(crops: tuple[tf.Tensor, ...], draws: views.Draws, *known: tf.Tensor) -> tuple:
         return views.finish_views(crops, draws, recipe), *known
 

@@ -120,7 +120,10 @@ class ImageDataset:
         """
         records, example_of = self.source.records(positions, seed, shuffle_buffer)
         return records.map(
-            lambda *record: transform(example_of(*record)),
+            # Nothing branches on tensors in Python, and looking for it takes seconds.
+            tf.autograph.experimental.do_not_convert(
+                lambda *record: transform(example_of(*record))
+            ),
             num_parallel_calls=calls_at_once,
             deterministic=True,
         )

@@ -244,6 +244,7 @@ class Method(keras.Model):
             by_size.setdefault(tuple(view.shape[1:3]), []).append(i)
         return list(by_size.values())
 
+    @tf.autograph.experimental.do_not_convert  # which saves seconds at the start
     def train_step(self, data: tuple) -> dict[str, tf.Tensor]:
         """One update with a batch: (views,), (views, labels), or (views, labels, numbers).
 
