@@ -105,6 +105,8 @@ class ResNet(keras.Model):
         images = check_images(images, self.architecture["channels"])
         return super().__call__(images, *args, **kwargs)
 
+    # No layer branches on tensors in Python, and looking for it takes a second.
+    @tf.autograph.experimental.do_not_convert
     def endpoints(self, images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
         """What the network computes on the way to h, by the original's names.
 
