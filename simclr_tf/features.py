@@ -65,6 +65,7 @@ def extract(source: str, flags: Features) -> str:
                 "dataset": flags.dataset,
                 "data_dir": flags.data_dir,
                 "split": flags.split,
+                "labels": flags.labels,
                 "image_size": image_size,
             },
         )

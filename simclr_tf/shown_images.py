@@ -33,6 +33,12 @@ class ShownImages:
         at_least=0,
         at_most=LARGEST_SEED,
     )
+    labels: str | None = flag(
+        None,
+        "Where the labels of an image folder come from: `folders`, `none`, or a CSV file with a "
+        "line FILE,CLASS for each image; by default those of SOURCE, where it was trained on this "
+        "folder, or folders.",
+    )
     image_size: int = flag(
         0,
         "Height and width of the images that the network is shown. 0 is what SOURCE was trained "
@@ -67,6 +73,7 @@ def open_images(
         data_dir=flags.data_dir,
         holdout_fraction=flags.holdout_fraction,
         split_seed=flags.split_seed,
+        labels=flags.labels,
         max_bad_images=flags.max_bad_images,
         known_bad=known_bad,
     )

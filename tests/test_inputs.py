@@ -1,5 +1,6 @@
-"""What a run opens: split and label seeds, classes by name, images that changed, longer runs."""
+"""What a run opens: labels, seeds of splits, classes by name, images that changed, longer runs."""
 
+import dataclasses
 import json
 import shutil
 
@@ -10,7 +11,7 @@ import training
 
 from simclr_tf import checkpoints
 from simclr_tf.checkpoints.__main__ import main as convert
-from simclr_tf.checkpoints.description import TrainingData
+from simclr_tf.checkpoints.description import TrainingData, description_from
 from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.checkpoints.stored_network import StoredNetwork
@@ -75,6 +76,92 @@ def predictions(source, data_dir, split, tmp_path):
 def stored_with(data=None, image_size=None, cifar_stem=True):
     architecture = Architecture(resnet_depth=18, cifar_stem=cifar_stem)
     return StoredNetwork("test", architecture, {}, image_size=image_size, data=data)
+
+
+class TestLabels:
+    """--labels: what is not given is as in the run, where the images are those of the run."""
+
+    @pytest.fixture(scope="class")
+    def labelled(self, folder, tmp_path_factory):
+        """A run on the folder with two classes of a CSV file, and its flags."""
+        at = tmp_path_factory.mktemp("labelled")
+        lines = [
+            f"{name}/{i}.png,{'even' if i % 2 == 0 else 'odd'}\n"
+            for name in CLASSES
+            for i in range(10)
+        ]
+        (at / "labels.csv").write_text("file,class\n" + "".join(lines))
+        flags = {"dataset": "image_folder", "data_dir": str(folder), "train_batch_size": 4}
+        flags |= {"train_steps": 1, "labels": str(at / "labels.csv"), "train_split": "all"}
+        assert training.run(at / "run", **flags) == 0
+        return at / "run", flags
+
+    def test_a_run_learns_the_classes_of_the_file(self, labelled):
+        model_dir, flags = labelled
+        stored = RunDirectory(model_dir).config()
+        assert stored["class_names"] == ["even", "odd"] and stored["num_examples"] == 30
+        assert stored["labels"] == flags["labels"]
+
+    def test_a_run_goes_on_with_its_own_labels_alone(self, labelled):
+        model_dir, flags = labelled
+
+        def opened(**given):
+            values = training.SMALL | flags | {"model_dir": str(model_dir)} | given
+            values = {name: value for name, value in values.items() if value is not None}
+            return inputs.open_inputs(configuration.from_dict(values), frozenset(values))
+
+        assert opened(labels=None).class_names == ("even", "odd")
+        with pytest.raises(UserError, match="classes of the training images are not those"):
+            opened(labels="folders")
+        with pytest.raises(UserError, match="began with 2 classes, and now .* have no labels"):
+            opened(labels="none")
+
+    def test_programs_show_the_images_as_the_run_saw_them(self, labelled, folder, tmp_path):
+        model_dir, flags = labelled
+        rows = predictions(model_dir, folder, "validation", tmp_path)
+        config = configuration.from_dict(flags)
+        assert [row["path"] for row in rows] == list(
+            parts.open_dataset(config, "validation").file_names
+        )
+        images = Features(data_dir=str(folder), split="all", output=f"{tmp_path}/h.npz")
+        extract(str(model_dir), images)
+        with np.load(images.output) as stored:
+            assert stored["class_names"].tolist() == ["even", "odd"]
+            assert stored["labels"].tolist() == [i % 2 for _ in CLASSES for i in range(10)]
+
+    def test_fine_tuning_takes_over_labels_of_the_same_images(self, folder):
+        flags = {"dataset": "image_folder", "data_dir": str(folder)}
+
+        def found(labels_of_run, **given):
+            data = TrainingData(**flags, labels=labels_of_run)
+            given = flags | given
+            config = configuration.from_dict(given)
+            stored = [stored_with(data)]
+            return parts.with_values_of_checkpoints(config, stored, frozenset(given)).data.labels
+
+        assert found("a.csv") == "a.csv" == found("none", labels="a.csv")
+        assert found("a.csv", data_dir="/other") == "folders" == found("none")
+        assert found("folders", labels="none") == "none" == found("a.csv", labels="none")
+        assert found("a.csv", labels="./a.csv") == "./a.csv"
+        with pytest.raises(UserError, match="--labels=b.csv, but its run has a.csv"):
+            found("a.csv", labels="b.csv")
+        with pytest.raises(UserError, match="--labels=folders, but its run has a.csv"):
+            found("a.csv", labels="folders")
+
+    def test_images_of_an_unlabelled_run_are_opened_without_labels(self, folder, tmp_path):
+        shutil.copytree(folder, tmp_path / "deep" / "er" / "photos")
+        shutil.copy(folder / "ant" / "0.png", tmp_path / "deep" / "x.png")
+        data = TrainingData("image_folder", str(tmp_path / "deep"), labels="none")
+        trained = Trained("run", stored_with(data), None)
+        assert trained.dataset("image_folder", "train", data_dir=data.data_dir).num_examples == 31
+        other = trained.dataset("image_folder", "all", data_dir=str(folder))
+        assert other.class_names == CLASSES
+
+    def test_descriptions_of_earlier_versions_have_labels_of_folders(self):
+        values = {"architecture": Architecture(resnet_depth=18).to_json()}
+        data = dataclasses.asdict(TrainingData("image_folder", "photos"))
+        del data["labels"]
+        assert description_from(values | {"data": data}, "x").data.labels == "folders"
 
 
 class TestSplitSeed:

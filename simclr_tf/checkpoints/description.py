@@ -26,6 +26,7 @@ _DATA: Kinds = {
     "holdout_fraction": float,
     "split_seed": int,
     "upright": bool,
+    "labels": str,
 }
 _ENTRIES: Kinds = {
     "step": (int, NOTHING),
@@ -47,6 +48,7 @@ class TrainingData:
       dataset, data_dir: which data they were.
       holdout_fraction, split_seed: which of the images were held out.
       upright: whether photographs were turned as their EXIF orientation says.
+      labels: where those of an image folder came from.
     """
 
     dataset: str
@@ -54,6 +56,7 @@ class TrainingData:
     holdout_fraction: float = 0.1
     split_seed: int = 0
     upright: bool = True
+    labels: str = "folders"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +130,7 @@ def description_from(values: Mapping[str, Any], source: str) -> Description:
     check_entries({name: None for name in _ENTRIES} | dict(values), _ENTRIES, source)
     names, data = values.get("class_names"), values.get("data")
     if data is not None:
+        data = {"labels": "folders"} | data  # earlier versions had no others
         check_entries(data, _DATA, source)
         data = TrainingData(**{name: data[name] for name in _DATA})
     return Description(

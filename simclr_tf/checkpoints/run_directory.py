@@ -46,6 +46,7 @@ _REMEMBERED: Kinds = {
     "holdout_fraction": float,
     "split_seed": int,
     "label_seed": (int, type(None)),
+    "labels": str,
     "upright": bool,
     "method": str,
     "cifar_stem": str,
@@ -57,6 +58,7 @@ _REMEMBERED: Kinds = {
 # What runs of versions without these flags did.
 _BEFORE = {
     "label_seed": None,
+    "labels": "folders",
     "upright": False,
     "cifar_stem": "auto",
     "method": "simclr",

@@ -1,8 +1,9 @@
 """Which images lie below a folder, by their names alone."""
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import PurePath
 
 from absl import logging
@@ -39,22 +40,33 @@ class Entries:
         )
 
 
-def scan(data_dir: str) -> Entries:
+def scan(data_dir: str, any_depth: bool = False) -> Entries:
     """Look for images below a folder; links are followed, hidden names are left out.
+
+    Args:
+      data_dir: the folder.
+      any_depth: whether to look deeper than one folder below DEEPEST, where images are still found
+        to say that they lie too deep.
 
     Raises:
       UserError: a folder cannot be read.
     """
     files, folders, irregular, unread, others = [], [], [], [], 0
-    waiting = ["."]
+    waiting: list[tuple[str, frozenset]] = [(".", frozenset())]  # a folder, and those it lies in
     while waiting:
-        here = waiting.pop()
+        here, above = waiting.pop()
+        if any_depth:
+            this = _identity(os.path.join(data_dir, here))
+            if this in above:  # a link in a circle
+                continue
+            above |= {this}
         folders.append(here)
         for entry in _entries_of(os.path.join(data_dir, here)):
             name = os.path.normpath(os.path.join(here, entry.name))
             if _holds(entry.is_dir):
-                # The depth also ends links that form a circle.
-                waiting += [name] if len(PurePath(here).parts) <= DEEPEST else []
+                # The depth, where there is one, also ends links that form a circle.
+                enter = any_depth or len(PurePath(here).parts) <= DEEPEST
+                waiting += [(name, above)] if enter else []
             elif _is_named_like_an_image(name):
                 files.append(name)
                 irregular += [] if _holds(entry.is_file) else [name]
@@ -71,14 +83,27 @@ def scan(data_dir: str) -> Entries:
     return Entries(sorted(files + empty), folders, frozenset(irregular + empty), sorted(unread))
 
 
-def _entries_of(folder: str) -> list[os.DirEntry]:
-    """What is in a folder and not hidden."""
+@contextlib.contextmanager
+def _reading(folder: str) -> Iterator[None]:
+    """Say in one line that a folder cannot be read."""
     try:
-        with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
+        yield
     except OSError as error:
         folder = printable(os.path.normpath(folder))
         raise UserError(f"Cannot read {folder}: {error.strerror}.") from error
+
+
+def _entries_of(folder: str) -> list[os.DirEntry]:
+    """What is in a folder and not hidden."""
+    with _reading(folder), os.scandir(folder) as entries:
+        return [entry for entry in entries if not entry.name.startswith(".")]
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    """Tells a folder from others, whatever path leads to it."""
+    with _reading(folder):
+        found = os.stat(folder)
+    return found.st_dev, found.st_ino
 
 
 def _holds(question: Callable[[], bool]) -> bool:

@@ -1,18 +1,11 @@
 """The data set `image_folder`: the image files below a directory.
 
-The depth of the images says which layout it is:
-  image.jpg               no labels; the only split is `train`
-  CLASS/image.jpg         `train`, and a held-out share of every class as `validation` or `test`
-  SPLIT/CLASS/image.jpg   the splits are the upper folders
-In the first two, `all` is every image. A single class is as good as none: such images have no
-labels.
+`simclr_tf.data.folder_splits` tells which of them are in which split, and what their classes are.
 """
 
-import dataclasses
 import os
 import re
 from collections.abc import Sequence
-from pathlib import PurePath
 
 import numpy as np
 import tensorflow as tf
@@ -20,29 +13,12 @@ from absl import logging
 
 from simclr_tf.data.broken import naming_bad_files
 from simclr_tf.data.checking import check_files
-from simclr_tf.data.folder_scan import DEEPEST, IMAGE_EXTENSIONS, Entries, scan
-from simclr_tf.data.holdout import held_out
+from simclr_tf.data.folder_scan import Entries, scan
+from simclr_tf.data.folder_splits import FOLDERS, splits_of
 from simclr_tf.data.sources import ImageDataset, indexed
 from simclr_tf.errors import UserError, did_you_mean, printable
 
-_LAYOUTS = "image, CLASS/image, or SPLIT/CLASS/image"
-_HELD_OUT_SPLITS = ("validation", "test")
-_COMMON_SPLITS = {"train", "val", "valid", "validation", "test"}
 _ALMOST_BLACK_BELOW = 2**14  # of 2**16
-
-
-@dataclasses.dataclass(frozen=True)
-class _Split:
-    """The files of a split, relative to the data directory, and their labels."""
-
-    files: np.ndarray  # (n,) str
-    labels: np.ndarray | None  # (n,) int64
-    class_names: tuple[str, ...] | None
-
-    def take(self, chosen: np.ndarray) -> "_Split":
-        """Those of the files for which `chosen`, (n,) bool, is set."""
-        labels = None if self.labels is None else self.labels[chosen]
-        return dataclasses.replace(self, files=self.files[chosen], labels=labels)
 
 
 def load(
@@ -51,6 +27,7 @@ def load(
     data_dir: str | None,
     holdout_fraction: float = 0.1,
     split_seed: int = 0,
+    labels: str = FOLDERS,
     upright: bool = True,
     cache: bool = False,
     max_bad_images: int = 100,
@@ -62,19 +39,22 @@ def load(
     path and left out, and so is what is named like an image and is no regular file.
 
     Args:
-      split: `train`, or what the layout offers (see above).
+      split: `train`, or what the layout offers (see `folder_splits`).
       data_dir: the folder.
       holdout_fraction: share of every class that is held out, in (0, 1), where the
         folder has no splits of its own.
       split_seed: seed of the choice of what is held out.
+      labels: `folders`, of which classes are named after, `none`, or a CSV file, see
+        `class_file`.
       upright: whether JPEGs are shown as their EXIF orientation says.
       cache: hold the encoded images in memory.
       max_bad_images: how many files may be left out.
       known_bad: `skipped_files` of an earlier load; given it, no file is checked.
 
     Raises:
-      UserError: when the folder cannot be read, has no images or another layout,
-        lacks the split, or holds too many files that cannot be decoded.
+      UserError: when the folder cannot be read, has no images or another layout, the CSV
+        file does not fit it, it lacks the split, or holds too many files that cannot be
+        decoded.
     """
     if not data_dir:
         raise UserError("Data set image_folder needs --data_dir=FOLDER, the folder of the images.")
@@ -86,14 +66,14 @@ def load(
         )
     if not 0 < holdout_fraction < 1:
         raise UserError(f"--holdout_fraction must lie between 0 and 1, not {holdout_fraction}.")
-    entries = scan(data_dir)
-    found = _splits(data_dir, entries, holdout_fraction, split_seed)
+    entries = scan(data_dir, any_depth=labels != FOLDERS)
+    found = splits_of(data_dir, entries, labels, holdout_fraction, split_seed)
     if split not in found:
         raise UserError(
             f"Image folder {printable(data_dir)} has no split '{printable(split)}'; it has "
             f"{', '.join(map(printable, found))}." + did_you_mean(split, list(found))
         )
-    files, labels = found[split].files, found[split].labels
+    files, targets = found[split].files, found[split].labels
     if known_bad is None:
         if entries.unread:
             logging.warning("Below %s, %s", printable(data_dir), entries.about_unread())
@@ -104,10 +84,10 @@ def load(
             f"Split '{printable(split)}' of image folder {printable(data_dir)} has no readable "
             "images."
         )
-    files, labels = files[good].tolist(), None if labels is None else labels[good]
+    files, targets = files[good].tolist(), None if targets is None else targets[good]
     paths = [os.fsencode(_path_to_read(data_dir, file, entries)) for file in files]
     with naming_bad_files(lambda: [os.path.join(data_dir, file) for file in files]):
-        source = indexed(tf.constant(paths), labels, are_paths=True, cache=cache)
+        source = indexed(tf.constant(paths), targets, are_paths=True, cache=cache)
     class_names = found[split].class_names
     return ImageDataset(
         name="image_folder",
@@ -123,40 +103,6 @@ def load(
     )
 
 
-def _splits(
-    data_dir: str, entries: Entries, holdout_fraction: float, seed: int
-) -> dict[str, _Split]:
-    """The splits of a folder by name, without looking into the files."""
-    files = entries.files
-    if not files:
-        raise UserError(
-            f"Found no images below {printable(data_dir)}; looked for {' '.join(IMAGE_EXTENSIONS)}."
-            + (f" {entries.about_unread()}" if entries.unread else "")
-        )
-    parts = [PurePath(file).parts for file in files]
-    depths = {len(p): file for p, file in zip(parts, files)}
-    if len(depths) > 1 or max(depths) > DEEPEST:
-        raise UserError(
-            f"Images below {printable(data_dir)} must all lie as {_LAYOUTS}; "
-            f"found {' and '.join(printable(depths[d]) for d in sorted(depths))}."
-        )
-    (depth,) = depths
-    files = np.array(files)
-    if depth == 1:
-        return dict.fromkeys(("train", "all"), _Split(files, None, None))
-    filled = {os.path.dirname(file) for file in entries.files}
-    for folder in entries.folders:
-        if len(PurePath(folder).parts) == depth - 1 and folder not in filled:
-            raise UserError(
-                f"Class folder {printable(os.path.join(data_dir, folder))} has no images; "
-                "add some or remove the folder."
-            )
-    classes = np.array([p[-2] for p in parts])
-    if depth == 2:
-        return _held_out_splits(data_dir, files, classes, holdout_fraction, seed)
-    return _given_splits(data_dir, files, classes, np.array([p[0] for p in parts]))
-
-
 def _path_to_read(data_dir: str, file: str, entries: Entries) -> str:
     """The path that is opened: of what is no regular file one that does not exist.
 
@@ -165,55 +111,6 @@ def _path_to_read(data_dir: str, file: str, entries: Entries) -> str:
     """
     path = os.path.join(data_dir, file)
     return os.path.join(path, "(no regular file)") if file in entries.irregular else path
-
-
-def _held_out_splits(
-    data_dir: str, files: np.ndarray, classes: np.ndarray, fraction: float, seed: int
-) -> dict[str, _Split]:
-    """Splits of the layout CLASS/image."""
-    names, labels = np.unique(classes, return_inverse=True)
-    if _COMMON_SPLITS.issuperset(names.tolist()):
-        raise UserError(
-            f"The folders of {printable(data_dir)} are named like splits ({', '.join(names)}) and "
-            "hold images directly; put these into class folders, or give "
-            f"--data_dir={printable(data_dir)}/{names[0]} to use its images without labels."
-        )
-    out = held_out(files.tolist(), labels, fraction, seed)
-    held = _labelled(data_dir, files, labels, names)
-    return {
-        "train": held.take(~out),
-        **dict.fromkeys(_HELD_OUT_SPLITS, held.take(out)),
-        "all": held,
-    }
-
-
-def _given_splits(
-    data_dir: str, files: np.ndarray, classes: np.ndarray, splits: np.ndarray
-) -> dict[str, _Split]:
-    """Splits of the layout SPLIT/CLASS/image; the classes are those of `train` if it is there."""
-    is_train = splits == "train"
-    names = np.unique(classes[is_train] if is_train.any() else classes)
-    unknown = np.flatnonzero(~np.isin(classes, names))
-    if len(unknown):
-        folder = os.path.join(data_dir, os.path.dirname(files[unknown[0]]))
-        raise UserError(
-            f"Class folder {printable(folder)} has no counterpart in "
-            f"{printable(os.path.join(data_dir, 'train'))}."
-        )
-    whole = _labelled(data_dir, files, np.searchsorted(names, classes), names)
-    return {str(split): whole.take(splits == split) for split in np.unique(splits)}
-
-
-def _labelled(data_dir: str, files: np.ndarray, labels: np.ndarray, names: np.ndarray) -> _Split:
-    """All files with their labels, or without if there is a single class."""
-    if len(names) > 1:
-        return _Split(files, labels, tuple(names.tolist()))
-    logging.warning(
-        "All images of %s lie in one folder, %s, so they count as images without labels.",
-        printable(data_dir),
-        printable(str(names[0])),
-    )
-    return _Split(files, None, None)
 
 
 def _check(data_dir: str, files: np.ndarray, limit: int, upright: bool) -> tuple[str, ...]:

@@ -14,8 +14,9 @@ from simclr_tf.checkpoints.description import TrainingData
 from simclr_tf.checkpoints.loading import network_of
 from simclr_tf.checkpoints.stored_network import StoredNetwork
 from simclr_tf.data import datasets
+from simclr_tf.data.folder_splits import FOLDERS, NONE
 from simclr_tf.data.sources import ImageDataset
-from simclr_tf.errors import UserError
+from simclr_tf.errors import UserError, printable
 from simclr_tf.models import Network
 
 
@@ -25,20 +26,24 @@ def contradiction(
     """What is wrong with flags that would divide or read a run's data otherwise than the run.
 
     Args:
-      flags: `dataset`, `data_dir`, `holdout_fraction` and `split_seed` among them.
+      flags: `dataset`, `data_dir`, `holdout_fraction`, `split_seed` and, where it is given,
+        `labels` among them.
       given: names of those that were given.
       data: how the run opened its data.
 
     Returns:
       An error message, or None: the flags agree with the run, or the data are others.
     """
-    if flags["dataset"] != data.dataset or _place(flags["data_dir"]) != _place(data.data_dir):
+    if not of_same_data(flags, data):
         return None
     differences = [
         f"--{name}={flags[name]}, but its run has {getattr(data, name)}"
         for name in ("holdout_fraction", "split_seed")
         if name in given and flags[name] != getattr(data, name)
     ]
+    labels = flags["labels"] if "labels" in given else data.labels
+    if NONE not in (labels, data.labels) and _place(labels) != _place(data.labels):
+        differences.append(f"--labels={printable(labels)}, but its run has {data.labels}")
     if not differences:
         return None
     return (
@@ -47,8 +52,13 @@ def contradiction(
     )
 
 
-def _place(data_dir: str | None) -> str | None:
-    return data_dir and os.path.realpath(os.path.expanduser(data_dir))
+def of_same_data(flags: Mapping[str, Any], data: TrainingData) -> bool:
+    """Whether `dataset` and `data_dir` of some flags are those of a run."""
+    return flags["dataset"] == data.dataset and _place(flags["data_dir"]) == _place(data.data_dir)
+
+
+def _place(path: str | None) -> str | None:
+    return path and os.path.realpath(os.path.expanduser(path))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +90,7 @@ class Trained:
         data_dir: str | None,
         holdout_fraction: float | None = None,
         split_seed: int | None = None,
+        labels: str | None = None,
         **options: Any,
     ) -> ImageDataset:
         """Open a split as the network's run would have opened it.
@@ -87,25 +98,32 @@ class Trained:
         Args:
           name, split, data_dir: see `datasets.load`.
           holdout_fraction, split_seed: None takes those of the run.
+          labels: None takes those of the run where the data are its own, else `folders`.
           **options: further arguments of `datasets.load`.
 
         Raises:
           UserError: the arguments contradict the run, or the data cannot be opened.
         """
-        given = {"holdout_fraction": holdout_fraction, "split_seed": split_seed}
+        given = {
+            "holdout_fraction": holdout_fraction,
+            "split_seed": split_seed,
+            "labels": labels,
+        }
         given = {key: value for key, value in given.items() if value is not None}
-        data = self.stored.data
-        if data is not None:
-            flags = given | {"dataset": name, "data_dir": data_dir}
-            if problem := contradiction(flags, given, data):
-                raise UserError(problem)
-        how = dataclasses.replace(data or TrainingData(name, data_dir), **given)
+        data = self.stored.data or TrainingData(name, data_dir)
+        flags = given | {"dataset": name, "data_dir": data_dir}
+        if problem := contradiction(flags, given, data):
+            raise UserError(problem)
+        if not of_same_data(flags, data):
+            data = dataclasses.replace(data, labels=FOLDERS)
+        how = dataclasses.replace(data, **given)
         return datasets.load(
             name,
             split,
             data_dir=data_dir and os.path.expanduser(data_dir),
             holdout_fraction=how.holdout_fraction,
             split_seed=how.split_seed,
+            labels=how.labels,
             upright=how.upright,
             **options,
         )

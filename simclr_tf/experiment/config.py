@@ -54,6 +54,13 @@ class DataConfig:
         at_least=0,
         at_most=LARGEST_SEED,
     )
+    labels: str = flag(
+        "folders",
+        "Where the labels of an image folder come from: `folders`, which classes are named after; "
+        "`none`, for images at any depth; or a CSV file with a line FILE,CLASS for each image. A "
+        "run that goes on, is evaluated or is fine-tuned on the same folder takes over its own.",
+        identity=False,
+    )
     upright: bool = flag(
         True, "Turn the photographs of an image folder upright, as their EXIF orientation says."
     )

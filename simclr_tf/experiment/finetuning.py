@@ -40,7 +40,7 @@ def architecture_of(
         raise UserError(
             f"--train_mode=finetune needs labels, and the data set {config.data.dataset} has none "
             "that can be used. Sort the images into a folder for each class, of which there are "
-            "two at least."
+            "two at least, or give --labels=FILE.csv."
         )
     architecture = architecture_of_flags(config, num_classes, source=source)
     if source is not None:

@@ -150,6 +150,16 @@ def _require_same_images(inputs: Inputs) -> None:
             f"were {earlier['num_examples']}, and are {dataset.num_examples}"
             f"{f'; {changes}' if changes else ''}. Bring them back, or give another --model_dir."
         )
+    if inputs.num_classes != earlier["num_classes"]:
+        raise UserError(
+            f"The run in {directory.path} began with {_in_words(earlier['num_classes'])}, and now "
+            f"the training images have {_in_words(inputs.num_classes)}. Give the --labels that it "
+            "began with, or another --model_dir."
+        )
+
+
+def _in_words(num_classes: int | None) -> str:
+    return "no labels" if num_classes is None else f"{num_classes} classes"
 
 
 def _changes(before: list[str] | tuple[str, ...], now: tuple[str, ...]) -> str:

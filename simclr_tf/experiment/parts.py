@@ -11,11 +11,12 @@ from simclr_tf import optimizers
 from simclr_tf.backend import keras
 from simclr_tf.checkpoints.stored_network import StoredNetwork
 from simclr_tf.data import datasets, pipeline, subsets
+from simclr_tf.data.folder_splits import NONE
 from simclr_tf.data.recipe import Recipe
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.devices.strategies import choose_strategy, distribute_batches
 from simclr_tf.errors import UserError
-from simclr_tf.evaluation.trained import contradiction
+from simclr_tf.evaluation.trained import contradiction, of_same_data
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.methods import METHODS, Method
@@ -29,6 +30,7 @@ INHERITED = (
     "holdout_fraction",
     "split_seed",
     "label_seed",
+    "labels",
     "upright",
 )
 
@@ -77,7 +79,8 @@ def with_values_of_checkpoints(
     """The flags of a new run; what was not given is as in the runs that its weights come from.
 
     That is the size of the images, and how the data are divided and read: images that were
-    held out there must not be trained on here, nor the other way round.
+    held out there must not be trained on here, nor the other way round. Labels, where the run
+    had some, are its own if the data are.
 
     Args:
       config: the flags.
@@ -97,6 +100,9 @@ def with_values_of_checkpoints(
                 for name in ("holdout_fraction", "split_seed", "upright")
                 if name not in given
             }
+            has_labels = stored.data.labels != NONE
+            if has_labels and "labels" not in given and of_same_data(values, stored.data):
+                values["labels"] = stored.data.labels
     if sources and "image_size" not in given:
         values["image_size"] = sources[0].shown_size
         print(f"The images have {values['image_size']} pixels, as those of the checkpoint.")
@@ -149,6 +155,7 @@ def open_dataset(
         data_dir=config.data.data_dir and os.path.expanduser(config.data.data_dir),
         holdout_fraction=config.data.holdout_fraction,
         split_seed=config.data.split_seed,
+        labels=config.data.labels,
         upright=config.data.upright,
         cache=config.data.cache_dataset,
         max_bad_images=config.data.max_bad_images,

@@ -29,12 +29,13 @@ def servable(
       images, images_float: `images`, (batch, height, width, 3) of any height and width, uint8
         or float32 in [0, 1] -> the answer.
       embedding: `image_bytes` -> `embedding`: h.
-      features, projection, endpoints: `images`, float32 in [0, 1], preprocessed, as
-        `Network.features` takes them -> `features`: h, `projection`: z, or the endpoints.
+      features, projection, logits, endpoints: `images`, float32 in [0, 1], preprocessed, as
+        `Network.features` takes them -> `features`: h, `projection`: z, `logits`, or the
+        endpoints. They have no loop and no text in them, so that other formats hold them too.
 
     The answer is `probabilities` and `logits` (batch, classes) with `classes` (batch,) and
     `class_indices` (batch,) of the most probable; without a supervised head `embedding`: h.
-    `projection` is there when z is.
+    `projection` and `logits` are there when z and a supervised head are.
 
     The endpoints have the original's names: initial_conv, initial_max_pool, block_group1 to
     block_group4, final_avg_pool (h), proj_head_input, proj_head_layer1 and so on,
@@ -97,6 +98,8 @@ def servable(
         signatures["projection"] = _signature(
             IMAGES, lambda x: {"projection": endpoints(x)["proj_head_output"]}
         )
+    if class_names:
+        signatures["logits"] = _signature(IMAGES, lambda x: {"logits": endpoints(x)["logits_sup"]})
 
     model = tf.train.Checkpoint()
     model.variables = list(variable_paths(network).values())

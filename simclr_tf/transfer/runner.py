@@ -18,6 +18,7 @@ from simclr_tf.evaluation.logistic_regression import (
     PrincipalAxes,
     principal_axes,
 )
+from simclr_tf.evaluation.trained import of_same_data
 from simclr_tf.models import Architecture, Network
 from simclr_tf.studies.sharing import duration, make_all
 from simclr_tf.studies.sweep import IMAGES, Sweep, read_arrays, write_arrays
@@ -293,11 +294,13 @@ def _as_trained(task: Task, data: TrainingData | None) -> Task:
     """A task divided and read as the network's own run did, if it was trained on this data set."""
     if data is None or data.dataset != task.name:
         return task
+    same = of_same_data({"dataset": task.name, "data_dir": task.data_dir}, data)
     return dataclasses.replace(
         task,
         holdout_fraction=data.holdout_fraction,
         split_seed=data.split_seed,
         upright=data.upright,
+        labels=data.labels if same else task.labels,
     )
 
 

@@ -28,9 +28,9 @@ class Task:
       seed: of what is held out for validation.
       check: whether the numbers of images have to be the official ones.
       left_out: file names of images that are done without, because they cannot be decoded.
-      holdout_fraction, split_seed, upright: see `datasets.load`; those of the network's own run
-        where it was trained on this data set. They play no part in the names of files: the
-        weights do.
+      holdout_fraction, split_seed, upright, labels: see `datasets.load`; those of the network's
+        own run where it was trained on this data set. They play no part in the names of files:
+        the weights do.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Task:
     holdout_fraction: float = dataclasses.field(default=0.1, repr=False)
     split_seed: int = dataclasses.field(default=0, repr=False)
     upright: bool = dataclasses.field(default=True, repr=False)
+    labels: str = dataclasses.field(default="folders", repr=False)
 
     @property
     def metric(self) -> str:
@@ -97,6 +98,7 @@ class Task:
             holdout_fraction=self.holdout_fraction,
             split_seed=self.split_seed,
             upright=self.upright,
+            labels=self.labels,
             known_bad=self.left_out,
         )
         if dataset.num_classes is None:

@@ -293,7 +293,11 @@ def test_known_bad_files_are_not_checked_again(damaged_folder, monkeypatch):
         (["cat/a.png", "dog/a.txt"], "train", r"Class folder .*dog has no images"),
         (["train/cat/a.png", "train/dog/a.txt"], "train", r"Class folder .*dog has no images"),
         (["train/a.png", "test/b.png"], "train", r"named like splits \(test, train\)"),
-        (["train/cat/a.png", "test/emu/b.png"], "train", r"test/emu has no counterpart in .*train"),
+        (
+            ["train/cat/a.png", "test/emu/b.png"],
+            "train",
+            r"train has no image of class emu, .*test/emu/b.png",
+        ),
         (["train/cat/a.png", "test/cat/b.png"], "tests", r"'tests'.*test, train.*Did you mean: t"),
         (["cat/a.png", "cat/b.png"], "dev", r"no split 'dev'; it has train, validation, test"),
     ],
