@@ -18,7 +18,6 @@ from simclr_tf.flag import check_ranges, flag
 from simclr_tf.outputs import reason, require_writable, write_complete
 from simclr_tf.paths import as_path
 from simclr_tf.reports.page import report
-from simclr_tf.start import announce_compiler
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +54,6 @@ def write_report(runs: Sequence[str], flags: Report) -> str:
     output = as_path(flags.output) if flags.output else directory / "report.html"
     require_writable(output, f"--output={output}")
     tf.get_logger().setLevel("ERROR")  # it warns where networks are traced one after the other
-    announce_compiler()
     begun = time.monotonic()
     page = report(runs, flags.images, lambda line: print(line, flush=True)).encode()
     try:

@@ -14,7 +14,7 @@ import re
 import sys
 import warnings
 
-from absl import logging as absl_logging
+from simclr_tf.stderr_filter import filter_stderr
 
 PACKAGE = pathlib.Path(__file__).parent
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
@@ -43,7 +43,10 @@ def prepare() -> None:
     """
     verbosity = _verbosity(sys.argv)
     level = 3 if verbosity is None else min(3, max(0, -verbosity))
-    os.environ.setdefault(_LEVEL, str(level))
+    if os.environ.setdefault(_LEVEL, str(level)) == "3":
+        filter_stderr()
+    from absl import logging as absl_logging  # it keeps the sys.stderr that it finds
+
     if verbosity is None:
         absl_logging.get_absl_handler().addFilter(_concerns_people)
         for name in _LOGGERS:
@@ -51,28 +54,6 @@ def prepare() -> None:
         warnings.filterwarnings("ignore", module="tensorflow_addons")
     if "tensorflow" not in sys.modules:
         print("TensorFlow is loading, which takes some seconds.", file=sys.stderr, flush=True)
-
-
-@functools.cache
-def announce_compiler() -> None:
-    """Have TensorFlow 2.15 say unseen that it compiles, which it says once whatever the level is.
-
-    Only in programs that are quiet. Devices and strategies have to be chosen before.
-    """
-    if os.environ.get(_LEVEL) != "3":
-        return
-    import tensorflow as tf
-
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        with tf.device("CPU:0"):
-            tf.function(lambda: tf.zeros(1) + 1, jit_compile=True)()
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _verbosity(argv: list[str]) -> int | None:

@@ -98,6 +98,7 @@ FLOORS = (
         "simclr_tf.unfinished",
     ),
     ("simclr_tf.errors", "simclr_tf.start"),
+    ("simclr_tf.stderr_filter",),
 )
 # The faces of packages: they only hand on names from below, so they stand on no floor.
 FACES = {"simclr_tf", "simclr_tf.data", "simclr_tf.experiment"}

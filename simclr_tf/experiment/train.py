@@ -42,7 +42,6 @@ from simclr_tf.export import export_saved_model, keep_newest
 from simclr_tf.methods import Method
 from simclr_tf.reports.summary import run_summary
 from simclr_tf.reports.views_picture import save_views
-from simclr_tf.start import announce_compiler
 from simclr_tf.training import callbacks, growing
 from simclr_tf.training.growing import Phase
 from simclr_tf.training.metrics_log import MetricsLog, ProgressBar, append_row
@@ -71,7 +70,6 @@ def run(config: ExperimentConfig, given: frozenset[str] = frozenset()) -> int:
     config = configuration.with_defaults_of_method(config, given)
     checks.check_flags(config)
     strategy = parts.make_strategy(config)
-    announce_compiler()
     with name_lost_host(strategy):
         if config.train.mode == "eval":
             evaluate_run(config, strategy, given)

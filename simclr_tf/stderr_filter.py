@@ -1,0 +1,50 @@
+"""What TensorFlow's C++ part writes about its insides, kept from the standard error of a program.
+
+Newer versions log information and warnings through Abseil, which asks no level of anybody as long
+as TensorFlow loads, and version 2.15 so announces its compiler. What is not recognised is shown,
+errors and the last words of a program that crashes among it: the filter is a process of its own.
+"""
+
+import os
+import re
+import subprocess
+import sys
+
+_OTHERS = re.compile(
+    rb"[IW]0000 00:00:\d+\.\d+ +\d+ \S+:\d+\] |WARNING: All log messages before absl::InitializeLog"
+)
+
+
+def filter_stderr() -> None:
+    """Filter what this process and those that it starts write to file descriptor 2.
+
+    Python's own `sys.stderr` keeps writing where it wrote, so that a progress bar knows its
+    terminal. Where no process can be started, nothing is filtered.
+    """
+    sys.stderr.flush()
+    shown = os.dup(2)
+    try:
+        reader = subprocess.Popen(
+            [sys.executable, "-I", "-S", __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,  # an interrupt from the keyboard is for the program
+        )
+    except OSError:
+        os.close(shown)
+        return
+    os.dup2(reader.stdin.fileno(), 2)
+    reader.stdin.close()
+    encoding = sys.stderr.encoding
+    sys.stderr = os.fdopen(shown, "w", buffering=1, encoding=encoding, errors="backslashreplace")
+
+
+def main() -> None:
+    """Copy lines from standard input to standard error, without those of Abseil."""
+    for line in sys.stdin.buffer:
+        if not _OTHERS.match(line):
+            os.write(2, line)
+
+
+if __name__ == "__main__":
+    main()
