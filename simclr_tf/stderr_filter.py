@@ -19,8 +19,11 @@ def filter_stderr() -> None:
     """Filter what this process and those that it starts write to file descriptor 2.
 
     Python's own `sys.stderr` keeps writing where it wrote, so that a progress bar knows its
-    terminal. Where no process can be started, nothing is filtered.
+    terminal. A `sys.stderr` that is not that of the process, a notebook's or one that was filtered
+    before, is left alone. Where no process can be started, nothing is filtered.
     """
+    if sys.stderr is not sys.__stderr__:
+        return
     sys.stderr.flush()
     shown = os.dup(2)
     try:

@@ -79,6 +79,19 @@ def test_python_sees_its_terminal():
     assert done.stdout.split() == ["True", "True", "False"]
 
 
+def test_a_second_call_and_the_streams_of_others_change_nothing():
+    code = """
+    import io
+    first = sys.stderr
+    filter_stderr()
+    kept = sys.stderr is first
+    sys.stderr = of_others = io.StringIO()
+    filter_stderr()
+    first.write(f"{kept} {sys.stderr is of_others}")
+    """
+    assert stderr_of(code) == b"True True"
+
+
 def test_without_processes_nothing_is_filtered():
     code = f"""if True:
     import os, subprocess, sys
