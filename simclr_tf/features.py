@@ -69,7 +69,7 @@ def extract(source: str, flags: Features) -> str:
                 "image_size": image_size,
             },
         )
-    n, width = dataset.num_examples, network.encoder.feature_dim
+    n, width = dataset.num_examples, network.architecture.feature_dim
     if not written:
         return f"Nothing to do: {flags.output} holds the embeddings of all {n:,} images."
     return f"Wrote {n:,} embeddings of {width:,} numbers to {flags.output}."

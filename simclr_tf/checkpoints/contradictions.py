@@ -15,7 +15,7 @@ ENCODER_FLAGS = (
     *OF_PLANES,
 )
 PROJECTION_FLAGS = ("proj_head_mode", "num_proj_layers", "proj_out_dim")
-_SEEN = {"resnet": "RGB images", "lab": "colour planes"}
+_SEEN = {"resnet": "RGB images", "lab": "colour planes", "keras": "Keras"}
 
 
 def contradictions(
@@ -30,15 +30,35 @@ def contradictions(
       flags: names of ENCODER_FLAGS and PROJECTION_FLAGS that are compared. A projection head
         that is not SimCLR's is compared as a whole if there is one of PROJECTION_FLAGS.
     """
-    encoder = [
-        _difference(name, asked, stored)
-        for name in ENCODER_FLAGS
-        if name in flags and _differ(name, asked, stored)
-    ]
+    if "keras" in (asked.encoder, stored.encoder):
+        encoder = _of_own_encoder(asked, stored, flags)
+    else:
+        encoder = [
+            _difference(name, asked, stored)
+            for name in ENCODER_FLAGS
+            if name in flags and _differ(name, asked, stored)
+        ]
     compared = [name for name in PROJECTION_FLAGS if name in flags]
     if not (compared and stored.projector):
         return encoder
     return encoder + _of_projectors(asked, stored, compared)
+
+
+def _of_own_encoder(asked: Architecture, stored: Architecture, flags: Collection[str]) -> list[str]:
+    """What flags say of an encoder of Keras, to which none of them means anything.
+
+    Whether two such encoders are of one kind, their weights tell when they are loaded.
+    """
+    if asked.encoder == stored.encoder:
+        return []
+    if "encoder" in flags:
+        here, there = _SEEN[asked.encoder], _SEEN[stored.encoder]
+        return [f"an encoder of {here}, but the checkpoint has one of {there}"]
+    return [
+        f"--{name}={_value(name, asked)}, but the checkpoint has an encoder of {_SEEN['keras']}"
+        for name in ENCODER_FLAGS
+        if name in flags
+    ]
 
 
 def _difference(name: str, asked: Architecture, stored: Architecture) -> str:

@@ -12,7 +12,9 @@ numbered on.
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from simclr_tf.checkpoints.variable_paths import paths_in
 from simclr_tf.models import Architecture
+from simclr_tf.models.own_encoder import rebuilt
 from simclr_tf.models.resnet import DEPTHS
 
 
@@ -53,7 +55,7 @@ def network_variables(architecture: Architecture) -> list[Variable]:
     """Every variable of `Network(architecture)`; see the module's docstring."""
     variables = list(encoder_variables(architecture))
     number = len(architecture.channels)
-    heads = [""] if architecture.encoder == "resnet" else [f"heads/{i}/" for i in range(number)]
+    heads = [f"heads/{i}/" for i in range(number)] if architecture.encoder == "lab" else [""]
     width = architecture.feature_dim // number
     widths = [width, *(layer.units or width for layer in architecture.kept_projector)]
     for head in heads:
@@ -87,7 +89,15 @@ def _head_variables(architecture: Architecture, head: str, widths: list[int]) ->
 
 
 def encoder_variables(architecture: Architecture) -> Iterator[Variable]:
-    """The variables of the encoder, in the order of construction."""
+    """The variables of the encoder, in the order of construction.
+
+    Those of an own encoder have the same name everywhere; it has to be built to know them.
+    """
+    if architecture.encoder == "keras":
+        encoder = rebuilt(architecture.keras_model, "The encoder")
+        for path, variable in paths_in(encoder, "encoder").items():
+            yield Variable(path, tuple(variable.shape), path, path)
+        return
     counts = {"conv2d": 0, "batch_normalization": 0}
     for layer in encoder_layers(architecture):
         kind = "batch_normalization" if layer.kernel is None else "conv2d"
@@ -100,7 +110,7 @@ def encoder_layers(architecture: Architecture) -> Iterator[Layer]:
     """The convolutions and batch norms of the encoder, in the order of construction."""
     for i, channels in enumerate(architecture.channels):
         for layer in _resnet_layers(architecture, channels):
-            if architecture.encoder == "resnet":
+            if architecture.encoder != "lab":
                 yield layer
             else:
                 path = layer.path.replace("encoder/", f"encoder/streams/{i}/", 1)

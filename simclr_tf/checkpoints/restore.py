@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf.checkpoints.variable_paths import paths_in
 from simclr_tf.errors import UserError
 from simclr_tf.models import Network
 
@@ -73,25 +74,16 @@ class RestoreReport:
 
 
 def variable_paths(network: Network) -> dict[str, tf.Variable]:
-    """The variables of a network by their place in it.
+    """The variables of a network by their place in it, see `paths_in`.
 
-    Paths follow attributes and list entries: `encoder/groups/0/0/convolution1/kernel`,
-    `projection_head/layers/0/dense/kernel`, `supervised_head/bias`.
+    Such are `encoder/groups/0/0/convolution1/kernel`, `projection_head/layers/0/dense/kernel`,
+    `supervised_head/bias`.
     """
-    view = tf.train.TrackableView(network)
-
-    def walk(node, path):
-        if isinstance(node, tf.Variable):
-            yield path, node
-            return
-        for name, child in view.children(node).items():
-            yield from walk(child, f"{path}/{name}")
-
     return {
         path: variable
         for part in PARTS
         if getattr(network, part) is not None
-        for path, variable in walk(getattr(network, part), part)
+        for path, variable in paths_in(getattr(network, part), part).items()
     }
 
 

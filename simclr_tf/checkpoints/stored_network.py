@@ -12,6 +12,7 @@ from simclr_tf.checkpoints.rescale import V1_FROM, typical_convolution_norm
 from simclr_tf.models import Architecture
 from simclr_tf.models.colors import planes_in_words
 from simclr_tf.models.heads import in_words, simclr_flags
+from simclr_tf.models.own_encoder import name_of
 
 CIFAR_SIZE = 32  # pixels; images of this size and below get the CIFAR stem
 IMAGENET_SIZE = 224
@@ -75,7 +76,8 @@ class StoredNetwork:
 
     def looks_like_v1(self) -> bool:
         """Whether convolutions are as large as SimCLRv1's, which are 16.8 times SimCLRv2's."""
-        return typical_convolution_norm(self.arrays) > V1_FROM
+        own = self.architecture.encoder == "keras"
+        return not own and typical_convolution_norm(self.arrays) > V1_FROM
 
     def found(self, path: str) -> str:
         """Lines for the user: what was found at `path`."""
@@ -110,6 +112,8 @@ def description(architecture: Architecture) -> dict[str, str]:
     """The parts of an architecture in words."""
     a = architecture
     encoder = f"ResNet-{a.resnet_depth} {a.width_multiplier}x"
+    if a.encoder == "keras":
+        encoder = f"{name_of(a.keras_model)} of Keras, h of {a.feature_dim}"
     if a.encoder == "lab":
         planes = planes_in_words(a.plane_groups)
         encoder = (
@@ -120,7 +124,8 @@ def description(architecture: Architecture) -> dict[str, str]:
         encoder += f", sk_ratio {a.sk_ratio:.4g}"
     if a.se_ratio > 0:
         encoder += f", se_ratio {a.se_ratio:.4g}"
-    encoder += ", CIFAR stem" if a.cifar_stem else ", ImageNet stem"
+    if a.encoder != "keras":
+        encoder += ", CIFAR stem" if a.cifar_stem else ", ImageNet stem"
     layers = len(a.projector)
     if not a.kept_projector:
         projection = "no projection head"

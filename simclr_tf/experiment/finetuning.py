@@ -146,8 +146,7 @@ def build(
         print(report)
     if train.zero_init_logits_layer:
         network.supervised_head.set_to_zero()
-    network.encoder.freeze(train.fine_tune_after_block)
-    network.projection_head.trainable = train.fine_tune_after_block < len(network.encoder.groups)
+    network.freeze(train.fine_tune_after_block)
     decay = {
         "weight_decay": config.optimizer.weight_decay,
         "optimizer_decays": config.optimizer.optimizer in optimizers.DECAYS_INSIDE,

@@ -58,6 +58,8 @@ def servable(
       (object, signatures by name).
     """
     served_names = [os.fsencode(name) for name in class_names]
+    # What is preprocessed may have any size, unless an own encoder takes one size alone.
+    ready = tf.TensorSpec([None, *network.image_shape, 3], tf.float32, IMAGES.name)
 
     @tf.function
     def preprocess(images):
@@ -78,7 +80,7 @@ def servable(
     for spec in (IMAGE_BYTES, IMAGES_UINT8, IMAGES):
         preprocess.get_concrete_function(spec)
     for training in (False, True):
-        endpoints.get_concrete_function(IMAGES, training=training)
+        endpoints.get_concrete_function(ready, training=training)
 
     def answer(views):
         return _answer(endpoints(views), served_names)
@@ -91,12 +93,12 @@ def servable(
         "embedding": _signature(IMAGE_BYTES, lambda x: embedding(preprocess(x))),
         "images": _signature(IMAGES_UINT8, lambda x: answer(preprocess(x))),
         "images_float": _signature(IMAGES, lambda x: answer(preprocess(x))),
-        "features": _signature(IMAGES, lambda x: {"features": endpoints(x)["final_avg_pool"]}),
-        "endpoints": _signature(IMAGES, lambda x: endpoints(x)),
+        "features": _signature(ready, lambda x: {"features": endpoints(x)["final_avg_pool"]}),
+        "endpoints": _signature(ready, lambda x: endpoints(x)),
     }
     if "proj_head_output" in signatures["endpoints"].structured_outputs:
         signatures["projection"] = _signature(
-            IMAGES, lambda x: {"projection": endpoints(x)["proj_head_output"]}
+            ready, lambda x: {"projection": endpoints(x)["proj_head_output"]}
         )
     if class_names:
         signatures["logits"] = _signature(IMAGES, lambda x: {"logits": endpoints(x)["logits_sup"]})

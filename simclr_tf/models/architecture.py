@@ -15,9 +15,18 @@ from simclr_tf.models.resnet import DEPTHS
 
 # What described the projection head before it was a list of layers, and its defaults.
 _SIMCLR_HEAD = {"proj_head_mode": "nonlinear", "num_proj_layers": 3, "proj_out_dim": 128}
-# Fields that are lists, which have checks of their own; fields of an encoder of colour planes.
+# Fields that are lists, which have checks of their own; fields of one kind of encoder alone.
 _LISTS = ("projector", "input_mean", "input_deviation", "plane_groups")
-_OF_PLANES = ("encoder", "color_space", "plane_groups", "view_width")
+_OF_PLANES = ("color_space", "plane_groups", "view_width")
+_OF_KERAS = ("keras_model", "keras_features")
+_OF_RESNETS = ("resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "cifar_stem")
+_OF_RESNETS += ("input_mean", "input_deviation", "pool_padding")
+# What an encoder is, and the fields that mean nothing to it.
+ENCODERS = {
+    "resnet": (*_OF_PLANES, *_OF_KERAS),
+    "lab": _OF_KERAS,
+    "keras": (*_OF_RESNETS, *_OF_PLANES),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +40,9 @@ class Architecture:
 
     `encoder` is "resnet", a ResNet of RGB images, or "lab": for each of `plane_groups` a ResNet,
     which sees these planes of the `color_space` (0 to 2, such as L, a and b) and whose blocks are
-    `view_width` times as wide; their features are joined, and each has a projection head.
+    `view_width` times as wide; their features are joined, and each has a projection head. "keras"
+    is an encoder of the user's own, a Keras model from images to vectors: `keras_model` is its
+    configuration as JSON text, and `keras_features` the width of its vectors.
 
     `input_mean` and `input_deviation` are what the encoder subtracts from images in [0, 1] and
     divides by, for red, green and blue; None where it takes them as they are. `pool_padding` is
@@ -57,11 +68,13 @@ class Architecture:
     color_space: str = "lab"
     plane_groups: tuple[tuple[int, ...], ...] = ((0,), (1, 2))
     view_width: float = 1.0
+    keras_model: str | None = None
+    keras_features: int | None = None
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Of the images that each ResNet sees."""
-        return (3,) if self.encoder == "resnet" else tuple(map(len, self.plane_groups))
+        """Of the images that each ResNet, or an encoder of Keras, sees."""
+        return tuple(map(len, self.plane_groups)) if self.encoder == "lab" else (3,)
 
     @property
     def block_filters(self) -> int:
@@ -77,6 +90,8 @@ class Architecture:
     @property
     def feature_dim(self) -> int:
         """The width of h."""
+        if self.encoder == "keras":
+            return self.keras_features
         expansion = 4 if DEPTHS[self.resnet_depth][0] else 1
         return self.block_filters * 8 * expansion * len(self.channels)
 
@@ -85,16 +100,29 @@ class Architecture:
         """The layers of the projection head that the network has."""
         return self.projector[: self.kept_proj_layers]
 
+    def with_keras_encoder(self, keras_model: str, keras_features: int) -> "Architecture":
+        """The same heads on an encoder of Keras; what means nothing to it has its default.
+
+        Args:
+          keras_model, keras_features: the fields of these names.
+        """
+        fields = dataclasses.fields(self)
+        defaults = {f.name: f.default for f in fields if f.name in ENCODERS["keras"]}
+        own = {"encoder": "keras", "keras_model": keras_model, "keras_features": keras_features}
+        return dataclasses.replace(self, **defaults | own)
+
     def to_json(self) -> dict[str, Any]:
         """JSON values by the names of the fields; `from_json` takes them back."""
         values = dataclasses.asdict(self)
-        for name in _OF_PLANES if self.encoder == "resnet" else ():
-            del values[name]
-        return values | {
+        values |= {
             "projector": [dataclasses.asdict(layer) for layer in self.projector],
             "input_mean": self.input_mean and list(self.input_mean),
             "input_deviation": self.input_deviation and list(self.input_deviation),
         }
+        meaningless = ENCODERS[self.encoder]
+        if self.encoder == "resnet":
+            meaningless += ("encoder",)  # as model.json was before there were others
+        return {name: value for name, value in values.items() if name not in meaningless}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], source: str) -> "Architecture":
@@ -118,6 +146,7 @@ class Architecture:
             check_entries(head, {name: type(value) for name, value in _SIMCLR_HEAD.items()}, source)
             values["projector"] = simclr_projector(*head.values())
         _check(cls, values, source)
+        _check_keras(values, source)
         return cls(**values | _input(values, source) | _planes(values, source))
 
 
@@ -151,12 +180,20 @@ def _planes(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     encoder = values.get("encoder", Architecture.encoder)
     groups = values.get("plane_groups", Architecture.plane_groups)
     try:
-        if encoder not in ("resnet", "lab"):
-            raise UserError(f"An encoder is resnet or lab. Received: {encoder}.")
+        if encoder not in ENCODERS:
+            raise UserError(f"An encoder is one of {', '.join(ENCODERS)}. Received: {encoder}.")
         check_planes(values.get("color_space", Architecture.color_space), groups)
     except UserError as error:
         raise DamagedFileError(f"{source} is damaged or of another version: {error}") from None
     return {"plane_groups": tuple(map(tuple, groups))}
+
+
+def _check_keras(values: Mapping[str, Any], source: str) -> None:
+    """Refuse an encoder of Keras whose description is not there."""
+    if values.get("encoder") == "keras" and not all(values.get(name) for name in _OF_KERAS):
+        raise DamagedFileError(
+            f"{source} is damaged or of another version: it lacks {' or '.join(_OF_KERAS)}."
+        )
 
 
 def _check(kind: type, values: Mapping[str, Any], source: str) -> None:

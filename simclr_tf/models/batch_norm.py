@@ -248,10 +248,10 @@ def _as_images(inputs: tf.Tensor) -> tf.Tensor:
 
 
 def batch_norm_variables(module: tf.Module) -> list[tf.Variable]:
-    """The trainable scales and offsets of every BatchNormalization inside a layer or model."""
+    """The trainable scales and offsets of every batch norm, ours or Keras', in a layer or model."""
     return [
         variable
         for layer in module.submodules
-        if isinstance(layer, BatchNormalization)
+        if isinstance(layer, BatchNormalization | keras.layers.BatchNormalization)
         for variable in layer.trainable_weights
     ]

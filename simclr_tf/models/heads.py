@@ -178,6 +178,7 @@ def _initializers(start: str, inputs: int) -> tuple:
     return initializers.RandomNormal(stddev=0.01), "zeros"
 
 
+@keras.saving.register_keras_serializable("simclr_tf")
 class Head(keras.layers.Layer):
     """The layers of a head, one on the other: a projection head, which maps h to z, or another.
 
@@ -233,6 +234,7 @@ class Head(keras.layers.Layer):
         return cls(**config | {"structure": structure})
 
 
+@keras.saving.register_keras_serializable("simclr_tf")
 class SupervisedHead(keras.layers.Dense):
     """Linear classifier: features (batch, features) -> logits (batch, classes) in float32."""
 

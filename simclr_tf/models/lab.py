@@ -12,6 +12,7 @@ from simclr_tf.models.images import check_images
 from simclr_tf.models.resnet import ResNet
 
 
+@keras.saving.register_keras_serializable("simclr_tf")
 class LabEncoder(keras.Model):
     """ResNets that see planes of a colour space; RGB images come in, joined features go out.
 
@@ -53,6 +54,9 @@ class LabEncoder(keras.Model):
         for stream, planes in zip(self.streams, self.plane_groups, strict=True):
             stream.build((None, None, None, len(planes)))
         self.built = True
+
+    def get_build_config(self):
+        return {"input_shape": (None, None, None, 3)}
 
     def __call__(self, images: tf.Tensor, *args, **kwargs) -> tf.Tensor:
         """Check that images are (batch, height, width, 3) and float, and `call`."""
@@ -105,6 +109,7 @@ class LabEncoder(keras.Model):
         return own | self.options | {"name": self.name}
 
 
+@keras.saving.register_keras_serializable("simclr_tf")
 class SplitHead(keras.layers.Layer):
     """A projection head for each part of h, whose outputs are joined.
 

@@ -10,15 +10,19 @@ from simclr_tf.models.architecture import Architecture
 from simclr_tf.models.heads import Head, SupervisedHead
 from simclr_tf.models.images import check_images
 from simclr_tf.models.lab import LabEncoder, SplitHead
+from simclr_tf.models.own_encoder import described, image_shape, rebuilt
 from simclr_tf.models.resnet import ResNet
 
+GROUPS = 4  # of blocks, of any ResNet
 
+
+@keras.saving.register_keras_serializable("simclr_tf")
 class Network(keras.Model):
     """Images -> h -> projections and logits; all variables exist once it is constructed.
 
     Attributes:
       architecture: what the network was built from.
-      encoder: the ResNet, or the LabEncoder.
+      encoder: the ResNet, the LabEncoder, or the user's own.
       projection_head: the Head, or the SplitHead with one for each ResNet; without layers when the
         architecture keeps none.
       supervised_head: the SupervisedHead, or None.
@@ -27,9 +31,11 @@ class Network(keras.Model):
       architecture: what to build.
       activations: "float32", or "bfloat16" for activations in bfloat16 with float32 weights.
       recompute: compute the activations of residual blocks again for the backward pass.
+      encoder: the user's own, in place of what the architecture describes: a Keras model from
+        images (batch, height, width, 3) in [0, 1] to (batch, d). It keeps its weights.
 
     Raises:
-      UserError: a part of the architecture does not exist.
+      UserError: a part of the architecture does not exist, or the encoder is no such model.
     """
 
     def __init__(
@@ -37,14 +43,21 @@ class Network(keras.Model):
         architecture: Architecture,
         activations: str = "float32",
         recompute: bool = False,
+        encoder: keras.Model | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if encoder is not None:
+            architecture = architecture.with_keras_encoder(**described(encoder))
         self.architecture = architecture
         self.activations = activations
+        self.recompute = recompute
+        if architecture.encoder == "keras":
+            if recompute:
+                raise UserError("recompute is for ResNets; an own encoder has no residual blocks.")
+            self.encoder = encoder or rebuilt(architecture.keras_model, "The encoder")
         with activations_in(activations):
             self._build(architecture)
-        self.encoder.recompute = recompute
 
     def _build(self, a: Architecture) -> None:
         resnet = {
@@ -59,7 +72,9 @@ class Network(keras.Model):
             "name": "encoder",
         }
         head = a.kept_projector, a.batch_norm_decay, a.global_bn
-        if a.encoder == "lab":
+        if a.encoder == "keras":
+            self.projection_head = Head(*head, name="projection_head")
+        elif a.encoder == "lab":
             if a.input_mean is not None:
                 raise UserError(
                     "An encoder of colour planes has a mean and a deviation of its own. Received: "
@@ -71,7 +86,7 @@ class Network(keras.Model):
             scale = {"input_mean": a.input_mean, "input_deviation": a.input_deviation}
             self.encoder = ResNet(**resnet, **scale)
             self.projection_head = Head(*head, name="projection_head")
-        widths = self.projection_head.widths(self.encoder.feature_dim)
+        widths = self.projection_head.widths(a.feature_dim)
         if not -len(widths) <= a.ft_proj_selector < len(widths):
             raise UserError(
                 f"ft_proj_selector counts the {len(widths)} outputs of the projection head from 0 "
@@ -82,9 +97,39 @@ class Network(keras.Model):
         if a.num_classes is not None:
             self.supervised_head = SupervisedHead(a.num_classes)
             self.supervised_head.build((None, widths[a.ft_proj_selector]))
-        self.encoder.build((None, None, None, 3))
-        self.projection_head.build((None, self.encoder.feature_dim))
+        if a.encoder != "keras":
+            self.encoder.build((None, None, None, 3))
+            self.encoder.recompute = self.recompute
+        self.projection_head.build((None, a.feature_dim))
         self.built = True
+
+    @property
+    def image_shape(self) -> tuple[int | None, int | None]:
+        """Height and width of the images that the encoder takes; None where it takes any."""
+        if self.architecture.encoder != "keras":
+            return None, None
+        return image_shape(self.encoder)
+
+    def freeze(self, groups: int) -> None:
+        """Freeze the encoder up to a group of blocks, and with all of it the projection head.
+
+        Args:
+          groups: -1 freezes nothing, 0 the stem, 1 to 4 so many groups of blocks too, see
+            `ResNet.freeze`; an own encoder is frozen with 4, or not with -1.
+
+        Raises:
+          UserError: there are no such groups.
+        """
+        if self.architecture.encoder != "keras":
+            self.encoder.freeze(groups)
+        elif groups in (-1, GROUPS):
+            self.encoder.trainable = groups == -1
+        else:
+            raise UserError(
+                "fine_tune_after_block is -1 (train everything) or 4 (freeze the encoder) where it "
+                f"is an own one, which has no groups of blocks. Received: {groups}."
+            )
+        self.projection_head.trainable = groups < GROUPS
 
     @property
     def probed_layer(self) -> int:
@@ -99,16 +144,24 @@ class Network(keras.Model):
           training: use batch statistics.
 
         Returns:
-          The encoder's endpoints; `projections`: [h, after layer 1, ..., z]; and `logits`:
+          The encoder's endpoints, of which an own encoder has `final_avg_pool` alone, h;
+          `projections`: [h, after layer 1, ..., z]; and `logits`:
           (batch, classes) float32, when there is a supervised head. All but the logits are
           in the type of the activations.
         """
-        outputs: dict[str, Any] = self.encoder.endpoints(images, training=training)
+        outputs = self._endpoints(images, training)
         projections = self.projection_head(outputs["final_avg_pool"], training=training)
         outputs["projections"] = projections
         if self.supervised_head is not None:
             outputs["logits"] = self.supervised_head(projections[self.probed_layer])
         return outputs
+
+    def _endpoints(self, images: tf.Tensor, training: bool) -> dict[str, Any]:
+        if self.architecture.encoder != "keras":
+            return self.encoder.endpoints(images, training=training)
+        return {
+            "final_avg_pool": self.encoder(images, training=training and self.encoder.trainable)
+        }
 
     def __call__(self, images: tf.Tensor, *args, **kwargs) -> dict[str, Any]:
         """Check images as `features` takes them, and `call`."""
@@ -161,7 +214,7 @@ class Network(keras.Model):
         return {
             "architecture": self.architecture.to_json(),
             "activations": self.activations,
-            "recompute": self.encoder.recompute,
+            "recompute": self.recompute,
         }
 
     @classmethod

@@ -22,6 +22,7 @@ DEPTHS = {
 }
 
 
+@keras.saving.register_keras_serializable("simclr_tf")
 class ResNet(keras.Model):
     """A ResNet encoder; see `resnet` for the arguments, of which two are its own.
 

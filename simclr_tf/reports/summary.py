@@ -9,6 +9,7 @@ from simclr_tf.devices.strategies import emulates_bfloat16
 from simclr_tf.methods import Method
 from simclr_tf.models.colors import planes_in_words
 from simclr_tf.models.heads import in_words, simclr_flags
+from simclr_tf.models.own_encoder import name_of
 from simclr_tf.training.plan import Plan
 
 
@@ -43,16 +44,19 @@ def run_summary(
         planes = planes_in_words(a.plane_groups)
         kind = [f"{len(a.plane_groups)} of planes {planes} of {a.color_space}"]
         kind += [f"blocks {a.view_width:g}x"]
-    kind += [f"ResNet-{a.resnet_depth}", f"{a.width_multiplier}x"]
-    kind += [f"SK {a.sk_ratio:g}"] if a.sk_ratio else []
-    kind += [f"SE {a.se_ratio:g}"] if a.se_ratio else []
-    kind += ["CIFAR stem" if a.cifar_stem else "ImageNet stem"]
+    if a.encoder == "keras":
+        kind = [f"{name_of(a.keras_model)} of Keras"]
+    else:
+        kind += [f"ResNet-{a.resnet_depth}", f"{a.width_multiplier}x"]
+        kind += [f"SK {a.sk_ratio:g}"] if a.sk_ratio else []
+        kind += [f"SE {a.se_ratio:g}"] if a.se_ratio else []
+        kind += ["CIFAR stem" if a.cifar_stem else "ImageNet stem"]
     head = in_words(a.kept_projector)
     if flags := simclr_flags(a.projector):
-        widths = network.projection_head.widths(network.encoder.feature_dim)[1:]
+        widths = network.projection_head.widths(a.feature_dim)[1:]
         head = f"{flags['proj_head_mode']}{f' {widths}' if widths else ''}"
     lines = [
-        f"encoder          {', '.join(kind)}, h has {network.encoder.feature_dim} values",
+        f"encoder          {', '.join(kind)}, h has {a.feature_dim} values",
         f"projection head  {head}",
         f"parameters       {count(method.trained_variables)} trainable, "
         f"{count(network.non_trainable_weights)} not",
