@@ -25,12 +25,15 @@ endif
 READY := $(VENV)/ready
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo notebook test test-slow lint format clean
 
 demo: $(READY)
 	$(RUN) run.py --flagfile=configs/digits.cfg --model_dir=runs/digits
 	$(RUN) -m simclr_tf.probe runs/digits
 	$(RUN) -m simclr_tf.report runs/digits
+
+notebook: $(READY)
+	$(RUN) tests/notebook.py docs/pretrain.ipynb
 
 test: $(READY)
 	$(RUN) -m pytest -n 2 --dist loadfile

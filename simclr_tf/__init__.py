@@ -20,12 +20,14 @@ if sys.argv[:1] == ["-m"]:  # as long as Python looks for the module
         sys.exit(2)
     start.prepare()
 
-__all__ = ["load", "losses", "models", "optimizers"]
+__all__ = ["Pretraining", "library", "load", "losses", "models", "open_images", "optimizers"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     """The public names, imported when they are first used: TensorFlow takes seconds to load."""
+    if name in ("Pretraining", "open_images"):
+        return getattr(importlib.import_module(f"{__name__}.library"), name)
     if name == "load":
         return importlib.import_module(f"{__name__}.checkpoints").load
     if name in __all__:

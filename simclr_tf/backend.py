@@ -21,7 +21,11 @@ __all__ = ["activations_in", "keras"]
 def activations_in(dtype: str) -> Iterator[None]:
     """Layers constructed in this context compute in `dtype` and keep their weights in float32."""
     before = keras.mixed_precision.global_policy()
-    keras.mixed_precision.set_global_policy("mixed_bfloat16" if dtype == "bfloat16" else dtype)
+    wanted = "mixed_bfloat16" if dtype == "bfloat16" else dtype
+    if before.name == wanted:  # all threads share the policy, so it is left alone where it can be
+        yield
+        return
+    keras.mixed_precision.set_global_policy(wanted)
     try:
         yield
     finally:

@@ -210,12 +210,16 @@ def check_types(values: Mapping[str, Any], config_class: type, source: str) -> N
         if field.name not in values:
             continue
         value, choices = values[field.name], field.metadata["choices"]
-        kinds = _types(field)
-        fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
-        if not fits or (choices and value is not None and value not in choices):
+        if not fits(value, field) or (choices and value is not None and value not in choices):
             raise UserError(
                 f"{source} is damaged or of another version: it has {value!r} for --{field.name}."
             )
+
+
+def fits(value: Any, field: dataclasses.Field) -> bool:
+    """Whether a value has a type that the field of a flag allows."""
+    kinds = _types(field)
+    return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
 
 
 def _types(field: dataclasses.Field) -> tuple[type, ...]:

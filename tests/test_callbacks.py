@@ -22,7 +22,7 @@ from simclr_tf.training.callbacks import (
 
 def play(callback, sizes, logs=None):
     """Executions of so many steps each."""
-    callback.on_train_begin()
+    callback.on_epoch_begin(0)
     batch = -1
     for size in sizes:
         batch += size

@@ -16,6 +16,7 @@ PACKAGE = "simclr_tf"
 # that is in it and not named elsewhere. Modules called __main__ are programs too.
 FLOORS = (
     ("run", "finetune"),
+    ("simclr_tf.library",),
     (
         "simclr_tf.pretrain",
         "simclr_tf.finetune",
@@ -55,6 +56,7 @@ FLOORS = (
         "simclr_tf.data.classes",
         "simclr_tf.data.digits",
         "simclr_tf.data.image_folder",
+        "simclr_tf.data.own_images",
         "simclr_tf.data.subsets",
         "simclr_tf.data.tfds_source",
         "simclr_tf.data.transfer",

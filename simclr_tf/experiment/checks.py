@@ -16,6 +16,15 @@ def check_flags(config: ExperimentConfig) -> None:
     """
     if not config.run.model_dir:
         raise UserError("--model_dir is missing: give the directory for the results of the run.")
+    check_settings(config)
+
+
+def check_settings(config: ExperimentConfig) -> None:
+    """Check what does not need the directory of a run either.
+
+    Raises:
+      UserError: a flag, or a combination of flags, cannot work.
+    """
     check_ranges(config)
     if config.train.train_mode == "pretrain" and config.train.train_batch_size == 1:
         raise UserError(

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from simclr_tf import optimizers
+from simclr_tf.backend import keras
 from simclr_tf.checkpoints.loading import load_stored_into
 from simclr_tf.checkpoints.stored_network import CIFAR_SIZE, StoredNetwork
 from simclr_tf.data.recipe import Recipe, adjusted
@@ -72,6 +73,7 @@ def build(
     plan: Plan,
     source: StoredNetwork | None = None,
     teacher: StoredNetwork | None = None,
+    encoder: keras.Model | None = None,
 ) -> Method:
     """The network with random weights, or those of a source, and its method.
 
@@ -81,6 +83,7 @@ def build(
       plan: the numbers of the run.
       source: what --checkpoint holds, if its weights are to be loaded.
       teacher: of fine-tuning; there is none here.
+      encoder: the user's own, in place of a ResNet, see `Network`.
 
     Raises:
       UserError: the checkpoint does not fit the flags, or --micro_batch_size the batch.
@@ -90,8 +93,8 @@ def build(
     if config.train.jit_compile:
         flags = method.for_xla(flags)
     micro_batch_size = _micro_batch_size(config)
-    network = Network(architecture, config.train.mixed_precision, config.train.recompute)
-    if not method.zero_residuals:
+    network = Network(architecture, config.train.mixed_precision, config.train.recompute, encoder)
+    if not method.zero_residuals and network.architecture.encoder != "keras":
         network.encoder.start_residuals_at_one()
     if source is not None:
         report = load_stored_into(

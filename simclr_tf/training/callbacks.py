@@ -31,11 +31,11 @@ class StepCallback(keras.callbacks.Callback):
         super().__init__()
         self.step = start_step
 
-    def on_train_begin(self, logs=None):
-        self._before_fit = self.step
+    def on_epoch_begin(self, epoch, logs=None):
+        self._before_epoch = self.step
 
     def on_train_batch_end(self, batch, logs=None):
-        before, self.step = self.step, self._before_fit + batch + 1
+        before, self.step = self.step, self._before_epoch + batch + 1
         self.on_step(before, self.step, logs or {})
 
     def on_step(self, before: int, step: int, logs: dict[str, float]) -> None:
@@ -98,6 +98,30 @@ class WarnAtCollapse(StepCallback):
                 step,
                 sign,
             )
+
+
+class RowOfEachEpoch(keras.callbacks.Callback):
+    """Begins a new row of metrics with every epoch of Keras."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.reset_means()
+
+
+class StopAt(StepCallback):
+    """Ends `fit` at a step, in the middle of an epoch too.
+
+    Args:
+      start_step: see StepCallback.
+      last_step: the step.
+    """
+
+    def __init__(self, start_step: int, last_step: int):
+        super().__init__(start_step)
+        self.last_step = last_step
+
+    def on_step(self, before, step, logs):
+        if step >= self.last_step:
+            self.model.stop_training = True
 
 
 class RunEvery(StepCallback):

@@ -1,0 +1,380 @@
+"""Pretraining for people who write Keras: no flags, no files, as often as you like.
+
+    images = simclr_tf.open_images("digits")
+    training = simclr_tf.Pretraining(images, "simclr", image_size=8, train_batch_size=64)
+    training.compile()
+    training.fit()
+    features, labels = training.features(simclr_tf.open_images("digits", "test"))
+    training.save("digits_encoder")
+
+docs/library.md tells it from the beginning.
+"""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf import flag, optimizers
+from simclr_tf.backend import keras
+from simclr_tf.checkpoints.convert import convert
+from simclr_tf.checkpoints.description import Description, TrainingData
+from simclr_tf.data import datasets, pipeline
+from simclr_tf.data.own_images import own_images
+from simclr_tf.data.recipe import Recipe
+from simclr_tf.data.sources import ImageDataset
+from simclr_tf.devices.strategies import distribute_batches
+from simclr_tf.errors import UserError, did_you_mean
+from simclr_tf.evaluation.features import extract_features
+from simclr_tf.experiment import checks, parts, pretraining, probing
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment.config import ExperimentConfig
+from simclr_tf.methods import METHODS, Method
+from simclr_tf.models import Network
+from simclr_tf.training import callbacks
+
+ENCODER_FILE = "encoder.keras"
+# What of the flags describes a run of a program, and no pretraining.
+_OF_PROGRAMS = ("data", "distillation", "eval", "run")
+_OF_PROGRAMS_TOO = ("mode", "train_mode", "method", "checkpoint", "variable_schema")
+_OF_PROGRAMS_TOO += ("rescale_v1_weights", "zero_init_logits_layer", "fine_tune_after_block")
+_OF_PROGRAMS_TOO += ("finetune_augmentation", "image_size_schedule")
+# What means nothing to an encoder of the user's own, which is as it is.
+_OF_RESNETS = ("resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "cifar_stem")
+_OF_RESNETS += ("recompute", "micro_batch_size", "mixed_precision")
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenedImages(ImageDataset):
+    """A split of a data set, and how it was opened, which what is saved remembers."""
+
+    opened: TrainingData | None = None
+
+
+def open_images(
+    name: str, split: str = "train", *, data_dir: str | os.PathLike | None = None, **options: Any
+) -> OpenedImages:
+    """Open a split of a data set by its name.
+
+    Args:
+      name: `image_folder`, for the images below `data_dir`; `digits`, which needs no download; or
+        a name of TensorFlow Datasets.
+      split: name of the split.
+      data_dir: the folder of the images, or where TensorFlow Datasets keeps its files.
+      **options: further arguments of `simclr_tf.data.datasets.load`, such as `holdout_fraction`.
+
+    Raises:
+      UserError: there is no such data set or split, or it cannot be read.
+    """
+    data_dir = None if data_dir is None else os.path.expanduser(data_dir)
+    found = datasets.load(name, split, data_dir=data_dir, **options)
+    how = {f.name: options[f.name] for f in dataclasses.fields(TrainingData) if f.name in options}
+    values = {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
+    return OpenedImages(**values, opened=TrainingData(name, data_dir, **how))
+
+
+def image_dataset(images: Any) -> ImageDataset:
+    """Images as a data set: what `open_images` or `own_images` returned, or own images."""
+    return images if isinstance(images, ImageDataset) else own_images(images)
+
+
+class Pretraining:
+    """A network, the method that trains it without labels, and the views that it learns from.
+
+    Attributes:
+      images: the data set.
+      recipe: the views of each image, as data.
+      plan: steps, warm-up and learning rate of the whole training.
+      network: encoder, projection head and, where there are labels, the linear probe.
+      method: the keras.Model that trains the network, with `compile` and `fit` of Keras.
+
+    Args:
+      images: what `open_images` returned; or own images, see `own_images`.
+      method: a name of METHODS.
+      encoder: a Keras model from images (batch, height, width, 3) in [0, 1] to vectors (batch, d),
+        in place of a ResNet. It is trained as it is, with the weights that it has.
+      recipe: other views than the method's own, as many as those.
+      **settings: flags of run.py that say what is trained, by their names: those of the method,
+        the views, the model, the optimizer, and `train_batch_size`, `train_epochs`,
+        `train_steps`, `seed`, ...; `run.py --method=NAME --help` lists them. `seed` is that of
+        order and views; weights follow keras.utils.set_random_seed. What is not given has the
+        method's defaults.
+
+    Raises:
+      UserError: something that was given does not exist, or cannot work.
+    """
+
+    def __init__(
+        self,
+        images: Any,
+        method: str = "simclr",
+        *,
+        encoder: keras.Model | None = None,
+        recipe: Recipe | None = None,
+        **settings: Any,
+    ):
+        self._config = _config(method, settings, own_encoder=encoder is not None)
+        self.images = image_dataset(images)
+        self._strategy = tf.distribute.get_strategy()
+        self.recipe = _recipe(self._config, recipe)
+        self.plan = parts.plan_of(
+            self._config,
+            self.images.num_examples,
+            self._strategy.num_replicas_in_sync,
+            frozenset(settings),
+        )
+        architecture = pretraining.architecture_of(self._config, self.images.num_classes)
+        self.method: Method = pretraining.build(
+            self._config, architecture, self.plan, encoder=encoder
+        )
+        self.network: Network = self.method.network
+        self._check_sizes()
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of the images that evaluation shows."""
+        return self._config.view.image_size
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs `fit` shows; the last one may have fewer steps."""
+        if self._config.train.train_steps:
+            return max(1, round(self.plan.train_steps / self.plan.epoch_steps))
+        return self._config.train.train_epochs
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many steps each of `epochs` has: those of the plan, over all of them."""
+        return -(-self.plan.train_steps // self.epochs)
+
+    def compile(self, optimizer: Any = None, **options: Any) -> None:
+        """Compile the method.
+
+        Args:
+          optimizer: one of Keras, or its name. By default that of the method or the settings,
+            with its schedule. Another decays weights by itself, as AdamW does; the settings of the
+            optimizer play no part in it.
+          **options: further arguments of keras.Model.compile, such as `run_eagerly`.
+        """
+        config, method = self._config, self.method
+        with self._strategy.scope():
+            if optimizer is None:
+                optimizer = parts.make_optimizer(config, self.plan, method)
+            else:
+                optimizer = keras.optimizers.get(optimizer)
+                if method.rate_factor is not None:
+                    optimizer = optimizers.with_rate_factors(optimizer, method.rate_factor)
+            method.compile(
+                optimizer,
+                steps_per_execution=config.train.steps_per_execution,
+                jit_compile=config.train.jit_compile,
+                **options,
+            )
+            optimizers.create_slots(method.optimizer, method.trained_variables)
+
+    def batches(self, start_step: int = 0) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+        """Endless batches for `method.fit`, a function of the seed and the step alone.
+
+        Args:
+          start_step: how many batches were consumed before.
+
+        Returns:
+          Batches (views,), (views, labels) or (views, labels, numbers): views float32 (batch,
+          size, size, 3) in [0, 1], one for each view of the recipe; labels and numbers int64
+          (batch,).
+        """
+
+        def make_part(part: int, of_parts: int) -> tf.data.Dataset:
+            return parts.training_batches(
+                self._config,
+                self.images,
+                self.recipe,
+                batch_size=self.plan.batch_size,
+                start_step=start_step,
+                numbers=self.method.wants_numbers,
+                host_index=part,
+                num_hosts=of_parts,
+                threads=pipeline.threads_of_this_host(),
+            )
+
+        return distribute_batches(self._strategy, make_part)
+
+    def fit(
+        self,
+        epochs: int | None = None,
+        *,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        **options: Any,
+    ) -> keras.callbacks.History:
+        """Train, from the step that was reached to the end of the plan.
+
+        Args:
+          epochs: how many more; None is all that are left.
+          callbacks: of Keras. Logs of an epoch are means over it.
+          **options: further arguments of keras.Model.fit, such as `verbose`.
+
+        Returns:
+          The History of Keras, with what the method reports.
+
+        Raises:
+          UserError: the plan is at its end.
+          NonFiniteLossError: the training diverged.
+        """
+        if self.method.optimizer is None:
+            self.compile()
+        done, steps = int(self.method.step), self.steps_per_epoch
+        if done >= self.plan.train_steps:
+            raise UserError(
+                f"The training is finished, at step {done} of {self.plan.train_steps}. Plan more "
+                "train_epochs or train_steps, or go on with method.fit."
+            )
+        first = done // steps
+        last = self.epochs if epochs is None else min(self.epochs, first + epochs)
+        return self.method.fit(
+            self.batches(done),
+            initial_epoch=first,
+            epochs=last,
+            steps_per_epoch=steps,
+            callbacks=[*self._callbacks(done), *callbacks],
+            **options,
+        )
+
+    def _callbacks(self, done):
+        plan, method = self.plan, self.method
+
+        def sign(values):
+            return method.sign_of_collapse(values, plan.batch_size)
+
+        return [
+            callbacks.StopOnNonFiniteLoss(done),
+            callbacks.WarnAtCollapse(done, max(plan.warmup_steps, 100), plan.epoch_steps, sign),
+            callbacks.RowOfEachEpoch(),
+            callbacks.StopAt(done, plan.train_steps),
+        ]
+
+    def features(self, images: Any, batch_size: int = 256) -> tuple[np.ndarray, np.ndarray]:
+        """Features of all images, see `features_of`."""
+        return features_of(self.network, images, self.image_size, batch_size)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the network to a new directory, which `simclr_tf.load` and the programs read.
+
+        An own encoder is written besides as encoder.keras, for keras.models.load_model.
+
+        Args:
+          path: the directory, local or a URL.
+
+        Raises:
+          UserError: it exists, or cannot be written.
+        """
+        about = Description(
+            self.network.architecture,
+            step=int(self.method.step) if self.method.optimizer else 0,
+            image_size=self.image_size,
+            source="simclr_tf.Pretraining",
+            class_names=self.images.class_names,
+            data=getattr(self.images, "opened", None),
+            method=self._config.train.method,
+        )
+        convert(self.network, "simclr_tf", os.fspath(path), about)
+        if self.network.architecture.encoder == "keras":
+            self.network.encoder.save(os.path.join(path, ENCODER_FILE))
+
+    def _check_sizes(self):
+        """Refuse views of other sizes than an own encoder takes."""
+        taken = self.network.image_shape
+        for size in sorted({view.size for view in self.recipe} | {self.image_size}):
+            if any(side not in (None, size) for side in taken):
+                raise UserError(
+                    f"This encoder takes images of {taken[0]}x{taken[1]}, and {size}x{size} are "
+                    f"shown. Give image_size={taken[0]}, or build it for (None, None, 3)."
+                )
+
+
+def features_of(
+    network: Network, images: Any, image_size: int, batch_size: int = 256
+) -> tuple[np.ndarray, np.ndarray]:
+    """h of every image, as evaluation shows it, in the order of the images.
+
+    Args:
+      network: of a Pretraining, or what `simclr_tf.load` returned.
+      images: what `open_images` returned; or own images, see `own_images`.
+      image_size: height and width that they are shown with.
+      batch_size: images at a time.
+
+    Returns:
+      Features (n, d) float32, and labels (n,) int64, -1 where there is none.
+    """
+    dataset = image_dataset(images)
+    size = min(batch_size, dataset.num_examples)
+    batches = pipeline.evaluation_dataset(dataset, batch_size=size, image_size=image_size)
+    return extract_features(network, batches)
+
+
+def probe(network: Network, images: Any, unseen: Any, image_size: int) -> dict[str, float]:
+    """Accuracy of an exact linear probe and of kNN on the features of a network.
+
+    Args:
+      network: see `features_of`.
+      images: what both are fitted to, with labels.
+      unseen: what they are measured on, with labels of the same classes.
+      image_size: see `features_of`.
+
+    Returns:
+      `linear_probe_top_1_accuracy` and `knn_top_1_accuracy`, in [0, 1].
+
+    Raises:
+      UserError: there are no labels.
+    """
+    splits = [image_dataset(images), image_dataset(unseen)]
+    for dataset in splits:
+        if dataset.num_classes is None:
+            raise UserError(f"A probe needs labels, and {dataset.name} have none.")
+    config = flag.from_dict({"image_size": image_size}, ExperimentConfig)
+    return probing.probe(config, network, *splits)
+
+
+def _config(method: str, settings: dict[str, Any], own_encoder: bool) -> ExperimentConfig:
+    """The configuration of these settings, completed by the method's defaults."""
+    if method not in METHODS:
+        raise UserError(
+            f"There is no method {method!r}. There are {', '.join(METHODS)}."
+            + did_you_mean(str(method), list(METHODS))
+        )
+    config_class = configuration.config_class(method)
+    known = {
+        field.name: field
+        for group, field in flag.flag_fields(config_class)
+        if group not in _OF_PROGRAMS and field.name not in _OF_PROGRAMS_TOO
+    }
+    for name, value in settings.items():
+        if name not in known:
+            raise UserError(
+                f"{method} has no setting {name!r} here." + did_you_mean(name, list(known))
+            )
+        if own_encoder and name in _OF_RESNETS:
+            raise UserError(f"{name} is for ResNets. Leave it out where the encoder is an own one.")
+        if not flag.fits(value, known[name]):
+            raise UserError(f"{name} has another type. Received: {value!r}.")
+    config = configuration.from_dict(settings | {"method": method}, config_class)
+    config = configuration.with_defaults_of_method(config, frozenset(settings))
+    checks.check_settings(config)
+    if own_encoder and METHODS[method].encoder_fields(config.method):
+        raise UserError(f"{method} has encoders of its own, of colour planes. Leave out encoder.")
+    return config
+
+
+def _recipe(config: ExperimentConfig, given: Recipe | None) -> Recipe:
+    """The views of the method, or those that were given in their place."""
+    recipe = pretraining.recipe_of(config)
+    if given is None:
+        return recipe
+    if len(given) != len(recipe):
+        raise UserError(
+            f"{config.train.method} learns from {len(recipe)} view(s) of each image. "
+            f"Received: a recipe of {len(given)}."
+        )
+    return tuple(given)

@@ -1,0 +1,216 @@
+"""Pretraining without flags, for people who write Keras."""
+
+import threading
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import training as runs
+
+import simclr_tf
+from simclr_tf import checkpoints, library
+from simclr_tf.backend import keras
+from simclr_tf.data import own_images
+from simclr_tf.data.recipe import View
+from simclr_tf.errors import UserError
+from simclr_tf.methods import SimCLR
+
+pytestmark = pytest.mark.usefixtures("toy_encoder")
+
+NOT_SETTINGS = {"dataset", "eval_split", "checkpoint_steps", "train_summary_steps"}
+SETTINGS = {name: value for name, value in runs.SMALL.items() if name not in NOT_SETTINGS}
+PIXELS = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3)).astype(np.uint8)
+
+
+def tiny_encoder(size=None):
+    return keras.Sequential(
+        [
+            keras.Input((size, size, 3)),
+            keras.layers.Conv2D(6, 3, activation="relu"),
+            keras.layers.GlobalAveragePooling2D(),
+        ],
+        name="tiny",
+    )
+
+
+def tiny(images=PIXELS, **settings):
+    """SimCLR on an own encoder, of 5 steps, which are 2 epochs of 40 images."""
+    values = {"image_size": 8, "train_batch_size": 16, "train_steps": 5, "warmup_epochs": 0.0}
+    values |= {"encoder": tiny_encoder(), "proj_out_dim": 4, "num_proj_layers": 1}
+    return simclr_tf.Pretraining(images, **values | settings)
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    """A run of run.py with the settings."""
+    path = tmp_path_factory.mktemp("runs") / "run"
+    assert runs.run(path) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A training of own images in two calls of fit, and what these returned."""
+    keras.utils.set_random_seed(0)
+    training = tiny((PIXELS, np.arange(40) % 3))
+    start = training.network.get_weights()
+    histories = [training.fit(epochs=1, verbose=0), training.fit(verbose=0)]
+    return training, histories, start
+
+
+def test_a_thread_trains_as_run_py_does_while_another_trains_too(run_dir):
+    keras.utils.set_random_seed(0)
+    images = simclr_tf.open_images("digits")
+    like_the_run = simclr_tf.Pretraining(images, **SETTINGS)
+    other = tiny()
+    threads = [
+        threading.Thread(target=training.fit, kwargs={"verbose": 0})
+        for training in (like_the_run, other)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (int(like_the_run.method.step), int(other.method.step)) == (6, 5)
+    expected = simclr_tf.load(run_dir)
+    for found, wanted in zip(like_the_run.network.weights, expected.weights, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_fit_makes_the_planned_steps_and_reports_each_epoch(trained):
+    """5 steps in 2 epochs: 3 and 2."""
+    training, histories, _ = trained
+    assert (training.plan.train_steps, training.epochs, training.steps_per_epoch) == (5, 2, 3)
+    assert int(training.method.step) == 5
+    assert [history.epoch for history in histories] == [[0], [1]]
+    for history in histories:
+        assert history.history.keys() == set(training.method.metric_names)
+    with pytest.raises(UserError, match="finished, at step 5 of 5"):
+        training.fit()
+
+
+def test_logs_are_means_of_their_own_epoch(trained):
+    """The same again, step by step."""
+    _, (first, second), start = trained
+    training = tiny((PIXELS, np.arange(40) % 3))
+    training.network.set_weights(start)
+    training.compile()
+    rows = []
+    for batch in training.batches().take(5):
+        training.method.reset_means()
+        row = training.method.train_step(batch)
+        rows.append(float(row["contrast_loss"]))
+    assert first.history["contrast_loss"][0] == pytest.approx(np.mean(rows[:3]), abs=1e-4)
+    assert second.history["contrast_loss"][0] == pytest.approx(np.mean(rows[3:]), abs=1e-4)
+
+
+def test_features_and_probe(trained):
+    training, *_ = trained
+    encoder = training.network.encoder
+    features, labels = training.features(PIXELS[:9])
+    np.testing.assert_allclose(features, encoder(PIXELS[:9] / np.float32(255)), atol=1e-5)
+    assert list(labels) == [-1] * 9
+    # Bright and dark images are told apart by any encoder.
+    pixels = np.concatenate([PIXELS // 8, 255 - PIXELS // 8])
+    told = pixels, np.repeat([0, 1], 40)
+    assert library.probe(training.network, told, told, 8) == {
+        "linear_probe_top_1_accuracy": 1.0,
+        "knn_top_1_accuracy": 1.0,
+    }
+    with pytest.raises(UserError, match="A probe needs labels, and own images have none"):
+        library.probe(training.network, told, PIXELS, 8)
+
+
+def test_what_is_saved_is_loaded_by_us_and_by_keras(trained, tmp_path):
+    training, *_ = trained
+    path, images = tmp_path / "saved", PIXELS / np.float32(255)
+    training.save(path)
+    stored = checkpoints.read(path)
+    assert (stored.step, stored.image_size, stored.method) == (5, 8, "simclr")
+    loaded = simclr_tf.load(path)
+    np.testing.assert_array_equal(loaded.logits(images), training.network.logits(images))
+    encoder = keras.models.load_model(path / library.ENCODER_FILE)
+    np.testing.assert_array_equal(encoder(images), training.network.features(images))
+    with pytest.raises(UserError, match="exists"):
+        training.save(path)
+
+
+def test_what_is_saved_remembers_how_its_data_were_opened(tmp_path):
+    images = simclr_tf.open_images("digits", split_seed=7)
+    simclr_tf.Pretraining(images, "byol", **SETTINGS_OF_BYOL).save(tmp_path / "saved")
+    stored = checkpoints.read(tmp_path / "saved")
+    assert (stored.data.dataset, stored.data.split_seed, stored.step) == ("digits", 7, 0)
+    assert stored.class_names == tuple("0123456789")
+    assert not (tmp_path / "saved" / library.ENCODER_FILE).exists()
+
+
+SETTINGS_OF_BYOL = {
+    name: value for name, value in SETTINGS.items() if name not in ("num_proj_layers", "use_blur")
+} | {"proj_hidden_dim": 8}
+
+
+def test_defaults_are_those_of_the_method():
+    training = tiny(method="simsiam", num_proj_layers=2, proj_out_dim=8, predictor_dim=4)
+    training.compile()
+    assert training.method.optimizer.name.lower().startswith("sgd")
+    assert training.plan.peak_learning_rate == pytest.approx(0.05 * 16 / 256)
+    assert training.recipe[0].colors == "blend"
+
+
+def test_an_optimizer_of_keras():
+    training = tiny()
+    training.compile("adam")
+    before = training.network.encoder.weights[0].numpy()
+    training.method.train_step(next(iter(training.batches())))
+    step = training.network.encoder.weights[0].numpy() - before
+    assert np.mean(np.isclose(np.abs(step), 0.001, rtol=0.02)) > 0.9  # Adam's first
+
+
+def test_a_recipe_of_the_users_own():
+    view = View(8, area=(0.5, 1.0), jitter_probability=0.0, grayscale_probability=0.0)
+    training = tiny(recipe=(view, view))
+    assert training.recipe == (view, view)
+    views, *_ = next(iter(training.batches()))
+    assert [tuple(v.shape) for v in views] == [(16, 8, 8, 3)] * 2
+    with pytest.raises(UserError, match="simclr learns from 2 .* Received: a recipe of 1"):
+        tiny(recipe=(view,))
+
+
+def test_under_a_strategy():
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        training = tiny()
+    training.fit(epochs=1, verbose=0)
+    assert int(training.method.step) == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "simcrl"}, "There is no method 'simcrl'. .* Did you mean: simclr"),
+        ({"temperatur": 1.0}, "simclr has no setting 'temperatur' here. Did you mean: temperature"),
+        ({"model_dir": "runs"}, "simclr has no setting 'model_dir' here"),
+        ({"queue_size": 8}, "simclr has no setting 'queue_size' here"),
+        ({"resnet_depth": 18}, "resnet_depth is for ResNets. Leave it out"),
+        ({"micro_batch_size": 8}, "micro_batch_size is for ResNets"),
+        ({"temperature": "0.1"}, "temperature has another type. Received: '0.1'"),
+        ({"temperature": -1.0}, "temperature is above 0. Received: -1"),
+        ({"train_batch_size": 1}, "train_batch_size is at least 2"),
+        ({"train_batch_size": 64}, "there are 40 images"),
+        (
+            {"encoder": tiny_encoder(12)},
+            "takes images of 12x12, and 8x8 are shown. Give image_size=12",
+        ),
+    ],
+)
+def test_what_cannot_work_is_said_in_one_line(settings, message):
+    with pytest.raises(UserError, match=message) as error:
+        tiny(**settings)
+    assert "\n" not in str(error.value)
+
+
+def test_the_face_of_the_package():
+    assert simclr_tf.Pretraining is library.Pretraining
+    assert simclr_tf.open_images is library.open_images
+    images = own_images.own_images(PIXELS)
+    assert library.image_dataset(images) is images
+    assert isinstance(tiny(images).method, SimCLR)
