@@ -1,7 +1,13 @@
 """Pretraining without flags, for people who write Keras."""
 
+import contextlib
+import importlib
+import json
+import pathlib
+import re
 import threading
 
+import notebook
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,6 +23,7 @@ from simclr_tf.methods import SimCLR
 
 pytestmark = pytest.mark.usefixtures("toy_encoder")
 
+DOCS = pathlib.Path(__file__).parent.parent / "docs"
 NOT_SETTINGS = {"dataset", "eval_split", "checkpoint_steps", "train_summary_steps"}
 SETTINGS = {name: value for name, value in runs.SMALL.items() if name not in NOT_SETTINGS}
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3)).astype(np.uint8)
@@ -206,6 +213,39 @@ def test_what_cannot_work_is_said_in_one_line(settings, message):
     with pytest.raises(UserError, match=message) as error:
         tiny(**settings)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.slow
+def test_fine_tuning_goes_on_from_an_own_encoder(trained, tmp_path):
+    training, *_ = trained
+    training.save(tmp_path / "saved")
+    source = {"checkpoint": str(tmp_path / "saved"), "protocol": "linear"}
+    assert runs.finetune(tmp_path / "tuned", **source) == 0
+    tuned = simclr_tf.load(tmp_path / "tuned")
+    assert tuned.architecture.num_classes == 10
+    for found, before in zip(tuned.encoder.weights, training.network.encoder.weights, strict=True):
+        np.testing.assert_array_equal(found, before)
+    with pytest.raises(UserError, match="resnet_depth=18, but the checkpoint has an encoder of K"):
+        runs.finetune(tmp_path / "other", resnet_depth=18, **source)
+
+
+def test_what_the_documents_name_exists_and_the_notebook_was_executed():
+    page, path = (DOCS / "library.md").read_text(), DOCS / "pretrain.ipynb"
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    for source in [*blocks, *notebook.code_cells(path)]:
+        compile(source, "a block", "exec")
+    named = re.findall(r"simclr_tf((?:\.\w+)+)", page + "".join(notebook.code_cells(path)))
+    for name in set(named):
+        found = simclr_tf
+        for part in name.split(".")[1:]:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(f"{getattr(found, '__name__', '')}.{part}")
+            found = getattr(found, part)
+    cells = json.loads(path.read_text())["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    kinds = {output["output_type"] for output in outputs}
+    assert kinds == {"stream", "display_data", "execute_result"}  # and no error
+    assert path.stat().st_size < 300_000
 
 
 def test_the_face_of_the_package():

@@ -75,10 +75,15 @@ def convert(network: Network, to: str, destination: str, description: Descriptio
       description: what is known about the network.
 
     Raises:
-      UserError: the format is unknown, the destination or another description exists, it has
-        another ending or cannot be written, or a library is missing.
+      UserError: the format is unknown or cannot hold the network, the destination or another
+        description exists, it has another ending or cannot be written, or a library is missing.
     """
     target = require_destination(to, destination)
+    if to == "torch" and network.architecture.encoder == "keras":
+        raise UserError(
+            "PyTorch has no names for the variables of an encoder of Keras. Give another format: "
+            f"{', '.join(name for name in FORMATS if name != to)}."
+        )
     endings, write = FORMATS[to]
     beside = description_path(str(target)) if endings else None
     if beside:

@@ -55,7 +55,7 @@ class StopOnNonFiniteLoss(StepCallback):
         if not math.isfinite(logs["total_loss"]):
             raise NonFiniteLossError(
                 f"The loss became {logs['total_loss']} at step {step}. Lower the learning rate "
-                "or lengthen the warm-up; the last good checkpoint is kept."
+                "or lengthen the warm-up; what was saved before is kept."
             )
 
 
@@ -94,7 +94,7 @@ class WarnAtCollapse(StepCallback):
         if self._looked and (sign := self.sign(logs)):
             logging.warning(
                 "At step %d, after the warm-up, %s. The encoder is not learning: try another "
-                "learning rate or other flags of the method, and look at views.png.",
+                "learning rate or other flags of the method, and look at the views.",
                 step,
                 sign,
             )

@@ -111,6 +111,15 @@ def test_what_is_saved_is_loaded_again(network, saved):
     )
 
 
+def test_it_is_converted_to_keras_and_not_to_torch(network, tmp_path):
+    about = Description(network.architecture)
+    convert(network, "keras", str(tmp_path / "one.weights.h5"), about)
+    loaded = simclr_tf.load(tmp_path / "one.weights.h5")
+    np.testing.assert_array_equal(loaded.logits(IMAGES), network.logits(IMAGES))
+    with pytest.raises(UserError, match="Give another format: simclr_tf, keras"):
+        convert(network, "torch", str(tmp_path / "one.safetensors"), about)
+
+
 def test_weights_go_into_an_encoder_of_the_same_kind_alone(network, saved):
     other = Network(HEADS, encoder=small())
     assert not np.allclose(other.features(IMAGES), network.features(IMAGES))
