@@ -83,6 +83,7 @@ FLOORS = (
         "simclr_tf.data.service",
         "simclr_tf.data.strong",
         "simclr_tf.data.strong_plan",
+        "simclr_tf.data.studied",
         "simclr_tf.devices",
         "simclr_tf.models",
         "simclr_tf.optimizers",

@@ -5,9 +5,9 @@ row follows the list of operations that the view undergoes, and a loop applies o
 the other. So an operation is compiled once and costs time only in views that drew it; what a
 recipe gives no chance is not compiled at all.
 
-A new operation needs a place in `ORDER` of `recipe`, its probability in a `View`, a column of
-`draw_further`, a part in `needs_further`, and a line in `_operations` and in `_plan`. A new strong
-operation needs none of these, see `rand_augment`.
+A new operation needs a place in `FURTHER` of `recipe`, its probability in a `View`, and a line in
+`PROBABILITIES`, `operations` and `plan` of `studied`. A new strong operation needs none of these,
+see `rand_augment`.
 """
 
 import functools
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from simclr_tf.data import augment, strong_plan
+from simclr_tf.data import augment, strong_plan, studied
 from simclr_tf.data.recipe import Recipe, View
 
 BLUR_RADII = (3, 6, 9)
@@ -25,11 +25,12 @@ FLIP, JITTER, GRAYSCALE, BLUR, SIGMA = range(5)
 ORDER = slice(5, 9)
 FACTORS = slice(9, 13)
 NUM_DRAWS = 13
-# The columns of the further numbers, which SimCLR's views do without.
+# The columns of the further numbers, which SimCLR's views do without. Those of strong operations
+# follow, and those of `studied` are the last.
 SOLARIZE = 0
 NUM_FURTHER = 1
 # Each is folded into the seed, so that the numbers above stay what they are.
-_FURTHER_STREAM, _STRONG_STREAM = 1, 2
+_FURTHER_STREAM, _STRONG_STREAM, _STUDIED_STREAM = 1, 2, 3
 
 
 def draw(seed: tf.Tensor, number_of_views: int) -> tf.Tensor:
@@ -42,34 +43,38 @@ def draw(seed: tf.Tensor, number_of_views: int) -> tf.Tensor:
     return tf.random.stateless_uniform((number_of_views, NUM_DRAWS), seed)
 
 
-def draw_further(seed: tf.Tensor, number_of_views: int, strong_draws: int = 0) -> tf.Tensor:
+def draw_further(
+    seed: tf.Tensor, number_of_views: int, strong_draws: int = 0, with_studied: bool = False
+) -> tf.Tensor:
     """Draw what some views need besides.
 
     Args:
       seed: int tensor (2,), the one that `draw` gets.
       number_of_views: that the numbers are for.
       strong_draws: the most strong operations that a view draws.
+      with_studied: whether a view may undergo what `studied` plans.
 
     Returns:
-      float32 (number_of_views, NUM_FURTHER + strong_draws * strong_plan.NUM_DRAWS), uniform in
-      [0, 1).
+      float32 (number_of_views, NUM_FURTHER + strong_draws * strong_plan.NUM_DRAWS +
+      studied.NUM_DRAWS or less), uniform in [0, 1).
     """
 
     def uniform(stream, columns):
         folded = tf.random.experimental.stateless_fold_in(seed, stream)
         return tf.random.stateless_uniform((number_of_views, columns), folded)
 
-    further = uniform(_FURTHER_STREAM, NUM_FURTHER)
-    if not strong_draws:
-        return further
-    return tf.concat(
-        [further, uniform(_STRONG_STREAM, strong_draws * strong_plan.NUM_DRAWS)], axis=1
-    )
+    found = [uniform(_FURTHER_STREAM, NUM_FURTHER)]
+    if strong_draws:
+        found.append(uniform(_STRONG_STREAM, strong_draws * strong_plan.NUM_DRAWS))
+    if with_studied:
+        found.append(uniform(_STUDIED_STREAM, studied.NUM_DRAWS))
+    return tf.concat(found, axis=1)
 
 
 def needs_further(recipe: Recipe) -> bool:
     """Whether a view may undergo something that is drawn by `draw_further`."""
-    return any(view.solarize_probability or view.strong for view in recipe)
+    solarized_or_strong = any(view.solarize_probability or view.strong for view in recipe)
+    return solarized_or_strong or studied.any_in(recipe)
 
 
 def changes_anything(view: View) -> bool:
@@ -254,6 +259,8 @@ def _operations(view):
             found[f"blur across {radius}"] = blur(augment.blur_across, radius)
     if view.solarize_probability:
         found["solarize"] = lambda planes, *_: augment.solarize(planes)
+    for name, operation in studied.operations(view).items():
+        found[name] = with_own_numbers(operation)
     for name, operation in strong_plan.operations(view.strong).items() if view.strong else ():
         found[f"strong {name}"] = with_own_numbers(operation)
     return found
@@ -265,24 +272,25 @@ def _plan(view, draws, further):
     Returns:
       The places of its operations in `_operations`, in their order, int32 (n, operations), the
       number of them that were drawn (n,), each one's own numbers (n, operations, NUM_ARGUMENTS of
-      `strong_plan`, or 0 without strong operations), the factors of its jitter (n, 4), and the taps
-      of its blur.
+      `strong_plan`, or 0 where none has any), the factors of its jitter (n, 4), and the taps of its
+      blur.
     """
     sigma, radii = blur_sigma(draws, view), blur_radii(view)
     places = {name: i for i, name in enumerate(_operations(view))}
-    none = tf.zeros((sigma.shape[0], strong_plan.NUM_ARGUMENTS if view.strong else 0))
+    with_numbers = view.strong or studied.any_in((view,))
+    none = tf.zeros((sigma.shape[0], strong_plan.NUM_ARGUMENTS if with_numbers else 0))
     planned = []
 
-    def add(drawn, probability, *steps):
+    def add(drawn, probability, *steps, numbers=none):
         if probability:
             planned.extend(
-                (drawn < probability, step + tf.zeros_like(wider), none) for step in steps
+                (drawn < probability, step + tf.zeros_like(wider), numbers) for step in steps
             )
 
     wider = sum(tf.cast(5.0 * sigma > r + 1, tf.int32) for r in radii[:-1])
     wider *= tf.ones(sigma.shape, tf.int32)
     add(draws[:, FLIP], view.flip_probability, places.get("flip"))
-    for stage in view.order if "strong" in view.order else (*view.order, "strong"):
+    for stage in view.stages:
         if stage == "jitter":
             order = tf.unstack(jitter_order(draws), axis=1)
             steps = [places.get("jitter 0", 0) + i for i in order]
@@ -295,6 +303,10 @@ def _plan(view, draws, further):
             add(draws[:, BLUR], view.blur_probability, *steps)
         elif stage == "solarize":
             add(further[:, SOLARIZE], view.solarize_probability, places.get("solarize"))
+        elif stage in studied.PROBABILITIES:
+            if probability := studied.probability(stage, view):
+                drawn, step, numbers = studied.plan(stage, view, further[:, -studied.NUM_DRAWS :])
+                add(drawn, probability, places[stage] + step, numbers=numbers)
         elif view.strong:
             uniform, known = further[:, NUM_FURTHER:], strong_plan.operations(view.strong)
             applied, steps, numbers = strong_plan.plan(view.strong, uniform, view.size)

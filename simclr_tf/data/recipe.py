@@ -9,9 +9,10 @@ from simclr_tf.data.rand_augment import StrongOperations
 from simclr_tf.errors import UserError
 from simclr_tf.flag import flag
 
-# What a view may undergo after its crop, in this order where it says no other. Strong operations
-# come last, where an order does not name them ("strong").
+# What a view may undergo after its crop, in this order where it says no other. The further ones
+# come last, where an order does not name them.
 ORDER = ("jitter", "grayscale", "blur", "solarize")
+FURTHER = ("recrop", "cutout", "sobel", "noise", "rotation", "strong")
 _CHOICES = {
     "fit": ("sampler", "clamp", "tries"),
     "interpolation": ("bicubic", "bilinear"),
@@ -52,8 +53,17 @@ class View:
       blur_border: what lies outside of the view: "zeros", the "edge", or the view "reflected".
       blur_sigma_per: whether sigma is drawn for each "image", or once for each "batch".
       solarize_probability: of inverting what is brighter than one half.
+      recrop_probability: of a second crop and resize, of what the first one shows, with the same
+        area and aspect, and flipped half of the time.
+      cutout_probability: of a grey square at a random place.
+      cutout_side: its side, as a share of the view's.
+      sobel_probability: of showing edges instead: of each channel, how steep it is.
+      noise_probability: of independent Gaussian noise in every number of every pixel.
+      noise_deviation: its standard deviation.
+      rotation_probability: of a rotation by 90, 180 or 270 degrees.
       strong: strong operations that are drawn besides, if any.
-      order: in which they come: all of `ORDER`, and "strong" where that is not last.
+      order: in which they come: all of `ORDER`, and those of `FURTHER` that are not last.
+      shared_crop: whether it shows the same part of the image as the first view.
       crop_drawn_first: which of two streams of random numbers is the crop's. Fine-tuning, which
         only crops and flips, takes the first.
 
@@ -81,8 +91,16 @@ class View:
     blur_border: str = "zeros"
     blur_sigma_per: str = "image"
     solarize_probability: float = 0.0
+    recrop_probability: float = 0.0
+    cutout_probability: float = 0.0
+    cutout_side: float = 0.5
+    sobel_probability: float = 0.0
+    noise_probability: float = 0.0
+    noise_deviation: float = 0.1
+    rotation_probability: float = 0.0
     strong: StrongOperations | None = None
     order: tuple[str, ...] = ORDER
+    shared_crop: bool = False
     crop_drawn_first: bool = False
 
     def __post_init__(self):
@@ -92,12 +110,12 @@ class View:
                     f"{name} of a view is one of {', '.join(choices)}. "
                     f"Received: {getattr(self, name)}."
                 )
-        if sorted({*self.order, "strong"}) != sorted((*ORDER, "strong")) or (
+        if sorted({*self.order, *FURTHER}) != sorted((*ORDER, *FURTHER)) or (
             len(set(self.order)) < len(self.order)
         ):
             raise UserError(
                 f"The order of a view has all of {', '.join(ORDER)}, each once, and may have "
-                f"strong: {self.order}."
+                f"{', '.join(FURTHER)}: {self.order}."
             )
         probabilities = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         for name, value in probabilities.items():
@@ -115,6 +133,16 @@ class View:
             raise UserError(
                 f"The blur_sigmas of a view rise above 0. Received: {self.blur_sigmas}."
             )
+        if not 0 < self.cutout_side <= 1 or self.noise_deviation < 0:
+            raise UserError(
+                "The cutout_side of a view lies in (0, 1], and its noise_deviation is not "
+                f"negative. Received: {self.cutout_side} and {self.noise_deviation}."
+            )
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """All that a view may undergo, in order."""
+        return (*self.order, *(stage for stage in FURTHER if stage not in self.order))
 
     @property
     def radius(self) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from simclr_tf.data import augment, crop_boxes, distort, strong_plan
+from simclr_tf.data import augment, crop_boxes, distort, strong_plan, studied
 from simclr_tf.data.recipe import Recipe, View
 
 MAX_UNCROPPED_SIZE = 32  # evaluation crops only larger images
@@ -58,9 +58,12 @@ def draw_views(image_shape: tf.Tensor, seed: tf.Tensor, recipe: Recipe) -> tuple
     else:
         draws_seed, *crop_seeds = seeds
     boxes = [_box(view, image_shape, crop_seed) for view, crop_seed in zip(recipe, crop_seeds)]
+    boxes = [boxes[0] if view.shared_crop else box for view, box in zip(recipe, boxes)]
     further = tf.zeros((number, distort.NUM_FURTHER))
     if distort.needs_further(recipe):
-        further = distort.draw_further(draws_seed, number, strong_plan.number_of_draws(recipe))
+        further = distort.draw_further(
+            draws_seed, number, strong_plan.number_of_draws(recipe), studied.any_in(recipe)
+        )
     return tf.stack(boxes), (distort.draw(draws_seed, number), further)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from simclr_tf.data import subsets
 from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.sources import ImageDataset
@@ -30,6 +31,25 @@ def open_splits(config: ExperimentConfig) -> tuple[ImageDataset, ImageDataset]:
             )
     queries = with_classes_of(queries, bank.class_names, bank.num_classes, "the training data")
     return bank, queries
+
+
+def at_most(bank: ImageDataset, number: int) -> ImageDataset:
+    """As many images, or all where there are fewer; of each class the same number, if it has them.
+
+    Args:
+      bank: with labels.
+      number: of images.
+    """
+    if number >= bank.num_examples:
+        return bank
+    labels = subsets.labels_of(bank)
+    chosen = subsets.choose(
+        labels,
+        bank.num_classes,
+        fraction=number / np.count_nonzero(labels >= 0),
+        class_names=bank.class_names,
+    )
+    return subsets.restrict(bank, chosen)
 
 
 def probe(

@@ -4,13 +4,14 @@ import dataclasses
 
 import tensorflow as tf
 
+from simclr_tf.data.recipe import simclr_recipe
 from simclr_tf.devices import replicas
 from simclr_tf.methods import simclr
 from simclr_tf.methods.strong_views import StrongViewFlags, divergence, weak_and_strong
 
 
 @dataclasses.dataclass(frozen=True)
-class Flags(simclr.Flags, StrongViewFlags):
+class Flags(simclr.LossFlags, StrongViewFlags):
     """CLSA on SimCLR: its projection head, its views and its losses."""
 
 
@@ -32,7 +33,7 @@ class CLSASimCLR(simclr.SimCLR):
 
     @classmethod
     def recipe(cls, flags, view):
-        first, other = super().recipe(flags, view)
+        first, other = simclr_recipe(view)
         return weak_and_strong(flags, first, other)
 
     def embed(self, views):

@@ -18,13 +18,14 @@ from simclr_tf.losses import (
 )
 from simclr_tf.losses.triplets import MINING, NEGATIVES
 from simclr_tf.methods.base import Method
+from simclr_tf.methods.studied_views import StudiedViewFlags, studied_recipe
 from simclr_tf.models import simclr_projector
 from simclr_tf.models.heads import MODES
 
 
 @dataclasses.dataclass(frozen=True)
-class Flags:
-    """SimCLR: its projection head and its contrastive loss."""
+class LossFlags:
+    """The projection head of SimCLR, and its contrastive loss."""
 
     proj_head_mode: str = flag("nonlinear", "Kind of projection head.", choices=MODES)
     proj_out_dim: int = flag(
@@ -62,6 +63,11 @@ class Flags:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Flags(StudiedViewFlags, LossFlags):
+    """SimCLR: its projection head, its contrastive loss, and the views of its paper's studies."""
+
+
 class SimCLR(Method):
     """Contrastive pretraining (arXiv 2002.05709, Algorithm 1)."""
 
@@ -74,7 +80,7 @@ class SimCLR(Method):
 
     @classmethod
     def recipe(cls, flags, view):
-        return simclr_recipe(view)
+        return studied_recipe(flags, simclr_recipe(view)[0])
 
     def __init__(self, network, flags=None, plan=None, **kwargs):
         super().__init__(network, flags, plan, **kwargs)

@@ -95,6 +95,7 @@ class Study:
       published: by the key of a measure, values by the labels of the axes that are shown; in
         percent where the measure is.
       measures: what is shown of a cell.
+      mean_of_rows: whether the table has the mean of each row, where all its cells have a value.
     """
 
     about: str
@@ -106,6 +107,7 @@ class Study:
         default_factory=dict
     )
     measures: tuple[Measure, ...] = MEASURES
+    mean_of_rows: bool = False
 
 
 def cells_of(study: Study, axes: str, chosen: str | None = None) -> list[Cell]:

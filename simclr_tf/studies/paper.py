@@ -30,6 +30,46 @@ def _numbers(labels: str, values: str) -> dict[tuple[str, ...], float]:
     return {(k,): v for k, v in zip(labels.split(), map(float, values.split()), strict=True)}
 
 
+def _augmentations() -> Study:
+    rows = {  # of the first transform, by the second
+        "crop": "33.1 33.9 56.3 46.0 39.9 35.0 30.2",
+        "cutout": "32.2 25.6 33.9 40.0 26.5 25.2 22.4",
+        "color": "55.8 35.5 18.8 21.0 11.4 16.5 20.8",
+        "sobel": "46.2 40.6 20.9 4.0 9.3 6.2 4.2",
+        "noise": "38.8 25.8 7.5 7.6 9.8 9.8 9.6",
+        "blur": "35.1 25.2 16.6 5.8 9.7 2.6 6.7",
+        "rotate": "30.0 22.5 20.7 4.3 9.7 6.5 2.6",
+    }
+
+    def grids(names):
+        def points(first):
+            return {
+                second: {
+                    "transforms": first if second == first else f"{first},{second}",
+                    "use_blur": True,
+                }
+                for second in names
+            }
+
+        return tuple((Axis("first", {name: {}}), Axis("second", points(name))) for name in names)
+
+    return Study(
+        about="one or two transforms of one view, after a crop that both views share",
+        source="figure 5",
+        shown=("first", "second"),
+        grids={PAPER: grids(tuple(rows)), REDUCED: grids(("crop", "color", "blur", "rotate"))},
+        finding="No single transform is enough; crop with colour is the best pair by far.",
+        published={
+            LINEAR_PROBE.key: {
+                (first, second): float(value)
+                for first, row in rows.items()
+                for second, value in zip(rows, row.split(), strict=True)
+            }
+        },
+        mean_of_rows=True,
+    )
+
+
 def _color_strength() -> Study:
     labels = ("0.125", "0.25", "0.5", "1", "1_blur")
     strength = Axis(
@@ -249,6 +289,7 @@ def _methods() -> Study:
 
 
 STUDIES: dict[str, Study] = {
+    "augmentations": _augmentations(),
     "batch_epochs": _batch_epochs(),
     "color_strength": _color_strength(),
     "head": _head(),

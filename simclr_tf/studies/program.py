@@ -31,6 +31,12 @@ class StudyFlags:
         None,
         "Only cells with these points, such as batch=256,batch=512,epochs=100; --list shows them.",
     )
+    probe_images: int = flag(
+        0,
+        "Most images of --train_split that the probe and kNN are fitted to, as many of each class; "
+        "0 are all.",
+        at_least=0,
+    )
     method_recipes: str | None = flag(
         None,
         "Of the study `methods`: where the recipe of each method is, as PREFIX_METHOD.cfg, and "
@@ -68,8 +74,9 @@ def study(
     sweep = Sweep(flags.study_dir)
     every, cells = cells_of(found, flags.axes), cells_of(found, flags.axes, flags.cells)
     facts = {"study": name, "axes": flags.axes, "method_recipes": flags.method_recipes}
+    facts |= {"probe_images": flags.probe_images or None}  # as in directories of before there were
     recipes = functools.partial(recipe, flags.method_recipes) if flags.method_recipes else None
-    runner = Runner(sweep, facts, cells, chosen, recipes)
+    runner = Runner(sweep, facts, cells, chosen, recipes, flags.probe_images)
     if flags.dry_run:
         runner.compare()
         report(runner.describe())

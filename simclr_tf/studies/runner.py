@@ -43,6 +43,7 @@ class Runner:
       cells: see `grid.cells_of`.
       chosen: the flags that all cells share, by name; those of a cell are stronger.
       recipes: gives the flags of a method's own recipe, weaker than both; None if there are none.
+      probe_images: how many images the probe and kNN are fitted to, at most; 0 are all.
 
     Raises:
       UserError: a flag is none of a study's, or a cell cannot work with these flags.
@@ -55,6 +56,7 @@ class Runner:
         cells: Sequence[Cell],
         chosen: Mapping[str, Any],
         recipes: Recipes | None = None,
+        probe_images: int = 0,
     ):
         for flag in _NOT_OF_CELLS:
             if flag in chosen:
@@ -64,9 +66,10 @@ class Runner:
                 )
         self.sweep = sweep
         self.cells = list(cells)
+        self._probe_images = probe_images
         self._configs = {cell.id: self._config_of(cell, chosen, recipes) for cell in cells}
         self._settings = self._settings_of(facts, chosen)
-        self._splits: dict[DataConfig, tuple[ImageDataset, ImageDataset]] = {}
+        self._splits: dict[DataConfig, tuple[int, ImageDataset, ImageDataset]] = {}
         self._rates: dict[str, tuple[float, float]] = {}  # work and seconds of finished cells
         self.plans = {cell.id: self._plan_of(cell) for cell in cells}
 
@@ -121,8 +124,9 @@ class Runner:
         """
         (config, _), plan = self._configs[cell.id], self.plans[cell.id]
         views = len(train.BUILDERS[config.train.train_mode].recipe_of(config))
-        probed = sum(split.num_examples for split in self._splits_of(config))
-        return _SHOWN_PER_STEP * plan.train_steps * plan.batch_size * views + probed
+        _, *probed = self._splits_of(config)
+        trained = _SHOWN_PER_STEP * plan.train_steps * plan.batch_size * views
+        return trained + sum(split.num_examples for split in probed)
 
     def seconds_left(self, left: Sequence[Cell]) -> float | None:
         """How long cells will take one process, by those that are finished; None before the first.
@@ -182,12 +186,14 @@ class Runner:
     def _plan_of(self, cell: Cell) -> Plan:
         config, given = self._configs[cell.id]
         with _naming(cell):
-            return parts.plan_of(config, self._splits_of(config)[0].num_examples, 1, given)
+            return parts.plan_of(config, self._splits_of(config)[0], 1, given)
 
-    def _splits_of(self, config: ExperimentConfig) -> tuple[ImageDataset, ImageDataset]:
-        """What the probe is fitted to, which is what is trained on, and what it is measured on."""
+    def _splits_of(self, config: ExperimentConfig) -> tuple[int, ImageDataset, ImageDataset]:
+        """How many images are trained on; those the probe is fitted to, and is measured on."""
         if config.data not in self._splits:
-            self._splits[config.data] = probing.open_splits(config)
+            bank, queries = probing.open_splits(config)
+            probed = probing.at_most(bank, self._probe_images) if self._probe_images else bank
+            self._splits[config.data] = bank.num_examples, probed, queries
         return self._splits[config.data]
 
     def _settings_of(self, facts: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -240,7 +246,8 @@ class Runner:
             metrics |= row
         network = checkpoints.load(directory.path)
         config = completed(config, directory.config(), given)
-        return {"metrics": metrics} | probing.probe(config, network, *self._splits_of(config))
+        _, bank, queries = self._splits_of(config)
+        return {"metrics": metrics} | probing.probe(config, network, bank, queries)
 
 
 @contextlib.contextmanager

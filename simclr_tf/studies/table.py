@@ -67,8 +67,8 @@ def write(folder: pathlib.Path, study: Study, cells: Sequence[Cell], results: Re
 def markdown(study: Study, cells: Sequence[Cell], results: Results) -> str:
     """The table: one row for each point of the first axis.
 
-    With one axis its columns are the measures; with more there is a table for each measure.
-    The paper's value stands in brackets.
+    With one axis its columns are the measures; with more there is a table for each measure, where
+    the study says so with the mean of each row. The paper's value stands in brackets.
     """
     best = best_cells(study, cells, results)
     rows, columns = _points(study, cells)
@@ -86,6 +86,11 @@ def markdown(study: Study, cells: Sequence[Cell], results: Results) -> str:
                 [row, *(_text(study, measure, (row, *c), best, results) for c in columns)]
                 for row in rows
             ]
+            if study.mean_of_rows:
+                titles.append("mean")
+                for line in lines:
+                    keys = [(line[0], *c) for c in columns]
+                    line.append(_mean_text(study, measure, keys, best, results))
             head = f"{study.shown[0]} \\ {', '.join(study.shown[1:])}"
             blocks.append(f"{measure.title}\n\n" + _block(head, titles, lines))
     return "\n".join(blocks)
@@ -106,14 +111,26 @@ def _text(
     study: Study, measure: Measure, key: tuple[str, ...], best: Mapping, results: Results
 ) -> str:
     """Our value, or nothing as long as there is none, and in brackets the paper's."""
-    words = []
-    if key in best:
-        result = results[best[key].id]
-        value = value_of(measure, result)
-        words.append(_DIVERGED if result.get("diverged") else f"{value:.1f}".replace("nan", ""))
-    if (published := study.published.get(measure.key, {}).get(key)) is not None:
-        words.append(f"({published:.1f})")
-    return " ".join(word for word in words if word)
+    found = results[best[key].id] if key in best else {}
+    published = study.published.get(measure.key, {}).get(key, math.nan)
+    if found.get("diverged"):
+        return f"{_DIVERGED} {_shown(math.nan, published)}".strip()
+    return _shown(value_of(measure, found), published)
+
+
+def _mean_text(
+    study: Study, measure: Measure, keys: Sequence[tuple], best: Mapping, results: Results
+) -> str:
+    """The means of our values and of the paper's, each where all cells have one."""
+    ours = [value_of(measure, results[best[k].id]) if k in best else math.nan for k in keys]
+    papers = [study.published.get(measure.key, {}).get(key, math.nan) for key in keys]
+    return _shown(*(sum(values) / len(values) for values in (ours, papers)))
+
+
+def _shown(ours: float, published: float) -> str:
+    """Our value, and in brackets the paper's; nothing for NaN."""
+    words = [] if math.isnan(ours) else [f"{ours:.1f}"]
+    return " ".join(words if math.isnan(published) else [*words, f"({published:.1f})"])
 
 
 def _rows(study: Study, cells: Sequence[Cell], results: Results) -> Iterator[list[Any]]:
@@ -165,14 +182,23 @@ def _draw(file: pathlib.Path, study: Study, cells: Sequence[Cell], results: Resu
         axes.set_ylabel(LINEAR_PROBE.title)
         axes.legend(fontsize="small")
     else:
-        picture = axes.imshow([[ours((row, *c)) for c in columns] for row in rows], aspect="auto")
-        for y, row in enumerate(rows):
-            for x, column in enumerate(columns):
-                text = _text(study, LINEAR_PROBE, (row, *column), best, results)
-                box = {"facecolor": "white", "alpha": 0.7, "linewidth": 0}
-                axes.text(x, y, text, ha="center", va="center", fontsize="small", bbox=box)
+        values = [[ours((row, *c)) for c in columns] for row in rows]
+        texts = [
+            [_text(study, LINEAR_PROBE, (row, *c), best, results) for c in columns] for row in rows
+        ]
         titles = ["\n".join(column) for column in columns]
-        axes.set_xticks(range(len(columns)), titles)
+        if study.mean_of_rows:
+            titles.append("mean")
+            for row, numbers, words in zip(rows, values, texts, strict=True):
+                keys = [(row, *c) for c in columns]
+                words.append(_mean_text(study, LINEAR_PROBE, keys, best, results))
+                numbers.append(sum(numbers) / len(numbers))
+        picture = axes.imshow(values, aspect="auto")
+        box = {"facecolor": "white", "alpha": 0.7, "linewidth": 0}
+        for y, words in enumerate(texts):
+            for x, text in enumerate(words):
+                axes.text(x, y, text, ha="center", va="center", fontsize="small", bbox=box)
+        axes.set_xticks(range(len(titles)), titles)
         axes.set_yticks(range(len(rows)), rows)
         axes.set_ylabel(study.shown[0])
         figure.colorbar(picture, label=LINEAR_PROBE.title)

@@ -14,6 +14,7 @@ from simclr_tf.studies.paper import STUDIES
 
 # Cells of the paper and of the reduced axes, by hand.
 NUMBERS = {
+    "augmentations": (7 * 7, 4 * 4),
     "batch_epochs": (6 * 4 * 2, 4 * 3),
     "color_strength": (5 * 2, 5 * 2),
     "head": (2 * 7 + 1, 2 * 3 + 1),

@@ -236,7 +236,9 @@ def test_the_time_that_is_left_follows_what_is_finished(whole):
 ONE, TWO, THREE = (3 * 250 * 64 * views + 1_797 for views in (1, 2, 3))
 VIEWS = {name: ONE for name in ("instdisc", "cmc", "predictive")}
 VIEWS |= {name: THREE for name in ("clsa", "clsa_simclr", "clsa_byol")}
+SHORT = 3 * 100 * 64 * 2 + 1_797
 DIGITS = {
+    "augmentations": (16, 16 * SHORT),
     "batch_epochs": (12, 1_243_452),
     "color_strength": (10, 5 * TWO + 5 * ONE),
     "head": (7, 7 * TWO),
