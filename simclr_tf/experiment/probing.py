@@ -53,7 +53,11 @@ def at_most(bank: ImageDataset, number: int) -> ImageDataset:
 
 
 def probe(
-    config: ExperimentConfig, network: Network, bank: ImageDataset, queries: ImageDataset
+    config: ExperimentConfig,
+    network: Network,
+    bank: ImageDataset,
+    queries: ImageDataset,
+    layer: int = 0,
 ) -> dict[str, float]:
     """Accuracy of a linear probe and of kNN on the features of a network.
 
@@ -62,9 +66,10 @@ def probe(
       network: in inference mode.
       bank: what both are fitted to, with labels.
       queries: what they are measured on, with the labels of the same classes.
+      layer: of h and the layers of the projection head, counted from 0.
     """
-    features, labels = _features(config, network, bank)
-    unseen, unseen_labels = _features(config, network, queries)
+    features, labels = features_of(config, network, bank, layer)
+    unseen, unseen_labels = features_of(config, network, queries, layer)
     classifier = fit_linear_probe(features, labels, num_classes=bank.num_classes)
     return {
         "linear_probe_top_1_accuracy": classifier.accuracy(unseen, unseen_labels),
@@ -80,9 +85,10 @@ def probe(
     }
 
 
-def _features(
-    config: ExperimentConfig, network: Network, dataset: ImageDataset
+def features_of(
+    config: ExperimentConfig, network: Network, dataset: ImageDataset, layer: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features and labels of the images that have a label."""
+    """Features (n, features) and labels (n,) of the images that have a label; see `probe`."""
     with naming_bad_images(dataset):
-        return labelled(*extract_features(network, parts.evaluation_batches(config, dataset)))
+        batches = parts.evaluation_batches(config, dataset)
+        return labelled(*extract_features(network, batches, layer=layer))

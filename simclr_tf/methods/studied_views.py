@@ -48,11 +48,11 @@ class StudiedViewFlags:
         "second, which undergoes nothing else (figure 5): some of "
         f"{', '.join(TRANSFORMS)}, with commas between. By default both views are the method's.",
     )
-    added_transform: str | None = flag(
-        None,
+    added_transform: str = flag(
+        "none",
         "What views may undergo besides, after everything else (table 3): a rotation by a multiple "
         "of 90 degrees, or half of the time noise or Sobel's filter.",
-        choices=tuple(_ADDED),
+        choices=("none", *_ADDED),
     )
 
 
@@ -75,7 +75,7 @@ def studied_recipe(flags: StudiedViewFlags, view: View) -> Recipe:
                 f"--transforms are some of {', '.join(TRANSFORMS)}, with commas between. Received: "
                 f"{flags.transforms}.{did_you_mean(name, TRANSFORMS)}"
             )
-    if len(set(names)) < len(names) or flags.added_transform:
+    if len(set(names)) < len(names) or flags.added_transform != "none":
         raise UserError(
             "--transforms names each transform once, and goes without --added_transform. Received: "
             f"{flags.transforms} and {flags.added_transform}."

@@ -1,6 +1,7 @@
 """Maps of the test images by what the encoder makes of them: t-SNE of h and of z."""
 
 import io
+from typing import Any
 
 import numpy as np
 
@@ -57,15 +58,22 @@ def _map(measured: Measured, name: str, embeddings: np.ndarray) -> str:
         for spine in axes.spines.values():
             spine.set_visible(False)
         if measured.class_names:
-            _points(axes, places, measured.queries.labels[:_POINTS], measured.class_names)
+            draw_classes(axes, places, measured.queries.labels[:_POINTS], measured.class_names)
         else:
             _pictures(axes, places, measured.queries.thumbnails[:_POINTS])
     caption = f"<b>{name}</b>: {_LAYERS[name]}"
     return html.figure(html.picture(content.getvalue(), "png", f"t-SNE of {name}."), caption)
 
 
-def _points(axes, places: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> None:
-    """Points with the colours of their classes; those of many classes beyond _NAMED are grey."""
+def draw_classes(axes: Any, places: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> None:
+    """Draw points in the colours of their classes; beyond 20 classes, the smaller ones are grey.
+
+    Args:
+      axes: of matplotlib.
+      places: (n, 2) float.
+      labels: (n,) int; -1 is no class.
+      names: of the classes.
+    """
     known, counts = np.unique(labels[labels >= 0], return_counts=True)
     named = np.sort(known[np.argsort(-counts, kind="stable")][:_NAMED])
     rest = ~np.isin(labels, named)

@@ -2,11 +2,15 @@
 
 import dataclasses
 import itertools
+import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError, did_you_mean
+from simclr_tf.experiment.config import ExperimentConfig
+from simclr_tf.models import Network
 
 PAPER, REDUCED = "paper", "reduced"
 _LABEL = re.compile(r"\w[\w.+]*")  # of a point, which becomes a part of the name of a folder
@@ -75,6 +79,12 @@ class Measure:
     percent: bool = True
 
 
+# What is measured besides, by its key; of the flags, the network in inference mode, the images that
+# the probe is fitted to and those it is measured on, and the folder of the cell.
+Further = Callable[
+    [ExperimentConfig, Network, ImageDataset, ImageDataset, pathlib.Path], Mapping[str, float]
+]
+
 LINEAR_PROBE = Measure("linear_probe_top_1_accuracy", "linear probe, %")
 KNN = Measure("knn_top_1_accuracy", "kNN, %")
 MEASURES = (LINEAR_PROBE, KNN)  # of every cell
@@ -96,6 +106,7 @@ class Study:
         percent where the measure is.
       measures: what is shown of a cell.
       mean_of_rows: whether the table has the mean of each row, where all its cells have a value.
+      further: measures more of a cell, and may leave files in its folder.
     """
 
     about: str
@@ -108,6 +119,7 @@ class Study:
     )
     measures: tuple[Measure, ...] = MEASURES
     mean_of_rows: bool = False
+    further: Further | None = None
 
 
 def cells_of(study: Study, axes: str, chosen: str | None = None) -> list[Cell]:

@@ -16,7 +16,7 @@ from simclr_tf.experiment import checks, parts, probing, train
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment.config import DataConfig, ExperimentConfig
 from simclr_tf.experiment.evaluate import completed
-from simclr_tf.studies.grid import MEASURES, Cell
+from simclr_tf.studies.grid import MEASURES, Cell, Further
 from simclr_tf.studies.sharing import duration, make_all
 from simclr_tf.studies.sweep import Sweep
 from simclr_tf.training.callbacks import NonFiniteLossError
@@ -44,6 +44,7 @@ class Runner:
       chosen: the flags that all cells share, by name; those of a cell are stronger.
       recipes: gives the flags of a method's own recipe, weaker than both; None if there are none.
       probe_images: how many images the probe and kNN are fitted to, at most; 0 are all.
+      further: measures more of each cell.
 
     Raises:
       UserError: a flag is none of a study's, or a cell cannot work with these flags.
@@ -57,6 +58,7 @@ class Runner:
         chosen: Mapping[str, Any],
         recipes: Recipes | None = None,
         probe_images: int = 0,
+        further: Further | None = None,
     ):
         for flag in _NOT_OF_CELLS:
             if flag in chosen:
@@ -66,7 +68,7 @@ class Runner:
                 )
         self.sweep = sweep
         self.cells = list(cells)
-        self._probe_images = probe_images
+        self._probe_images, self._further = probe_images, further
         self._configs = {cell.id: self._config_of(cell, chosen, recipes) for cell in cells}
         self._settings = self._settings_of(facts, chosen)
         self._splits: dict[DataConfig, tuple[int, ImageDataset, ImageDataset]] = {}
@@ -225,7 +227,7 @@ class Runner:
         try:
             if train.run(config, given):
                 raise Stopped
-            result |= self._measured(config, given, directory)
+            result |= self._measured(cell, given, directory)
             shown = ", ".join(f"{m.title.split(',')[0]} {result[m.key]:.1%}" for m in MEASURES)
         except NonFiniteLossError as error:
             result["diverged"], shown = True, f"diverged ({error})"
@@ -238,16 +240,20 @@ class Runner:
         return f"{cell.name}: {shown} ({duration(result['seconds'])})"
 
     def _measured(
-        self, config: ExperimentConfig, given: frozenset[str], directory: RunDirectory
+        self, cell: Cell, given: frozenset[str], directory: RunDirectory
     ) -> dict[str, Any]:
         """The measures of a finished training, and the last of its metrics."""
         metrics: dict[str, Any] = {}
         for row in read_rows(directory / "metrics.jsonl"):
             metrics |= row
         network = checkpoints.load(directory.path)
-        config = completed(config, directory.config(), given)
-        _, bank, queries = self._splits_of(config)
-        return {"metrics": metrics} | probing.probe(config, network, bank, queries)
+        config = completed(self._configs[cell.id][0], directory.config(), given)
+        _, *splits = self._splits_of(config)
+        found = {"metrics": metrics} | probing.probe(config, network, *splits)
+        if self._further:
+            folder = self.sweep.path / cell.folder
+            found |= self._further(config, network, *splits, folder)
+        return found
 
 
 @contextlib.contextmanager

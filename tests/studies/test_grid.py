@@ -2,6 +2,7 @@
 
 import csv
 
+import numpy as np
 import pytest
 
 from simclr_tf.errors import UserError
@@ -18,10 +19,12 @@ NUMBERS = {
     "batch_epochs": (6 * 4 * 2, 4 * 3),
     "color_strength": (5 * 2, 5 * 2),
     "head": (2 * 7 + 1, 2 * 3 + 1),
+    "invariance": (4, 4),
     "loss": ((4 * 4 + 1) * 5, 5 * 2),
     "methods": (len(METHODS), len(METHODS)),
     "model_size": (5 * 3 * 3, 2 * 2 * 2),
     "temperature": (6, 6),
+    "tsne": (1, 1),
 }
 
 
@@ -65,6 +68,36 @@ def test_values_of_the_paper():
         ("50", "2", "1000_epochs"): 74.2,
         ("50", "4", "1000_epochs"): 76.5,
     }
+
+
+def test_pairs_of_transforms_and_the_means_of_the_paper():
+    study = STUDIES["augmentations"]
+    cells = cells_of(study, PAPER)
+    assert [cell.flags["transforms"] for cell in cells[:9]] == [
+        *("crop", "crop,cutout", "crop,color", "crop,sobel", "crop,noise", "crop,blur"),
+        *("crop,rotate", "cutout,crop", "cutout"),
+    ]
+    assert all(cell.flags["use_blur"] for cell in cells)
+    published = study.published["linear_probe_top_1_accuracy"]
+    assert max(published, key=published.get) == ("crop", "color")
+    lines = table.markdown(study, cells, {}).splitlines()
+    means = [float(line.split("|")[-2].strip(" ()")) for line in lines[4:11]]
+    np.testing.assert_allclose(means, [39.2, 29.4, 25.7, 18.8, 15.5, 14.5, 13.8], atol=0.11)
+
+
+def test_a_row_has_a_mean_once_all_its_cells_have_a_value(tmp_path):
+    study = STUDIES["augmentations"]
+    cells = cells_of(study, REDUCED, "second=crop,second=color")
+    results = {cell.id: result(0.25 * (1 + i), 0.5) for i, cell in enumerate(cells[:3])}
+    lines = table.write(tmp_path, study, cells, results).splitlines()
+    assert lines[2:7] == [
+        "| first \\ second | crop | color | mean |",
+        "| --- | ---: | ---: | ---: |",
+        "| crop | 25.0 (33.1) | 50.0 (56.3) | 37.5 (44.7) |",
+        "| color | 75.0 (55.8) | (18.8) | (37.3) |",
+        "| blur | (35.1) | (16.6) | (25.9) |",
+    ]
+    assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_flags_of_a_cell():

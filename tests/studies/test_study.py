@@ -1,5 +1,6 @@
 """A study from its command line to its table: planned, killed and gone on with, shared, refused."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -8,14 +9,17 @@ import subprocess
 import time
 import types
 
+import numpy as np
 import pytest
+import tensorflow as tf
 import toy
 import training
 from commands import ROOT, parsed
 
 from simclr_tf import study as program
+from simclr_tf.data import datasets, sources, subsets
 from simclr_tf.errors import UserError
-from simclr_tf.experiment import train
+from simclr_tf.experiment import probing, train
 from simclr_tf.flag import to_dict
 from simclr_tf.methods import METHODS
 from simclr_tf.studies import sharing
@@ -141,7 +145,10 @@ def test_two_processes_are_killed_and_two_go_on(whole, tmp_path):
 
 
 def test_a_study_goes_on_beside_another_process(whole, tmp_path, trained, monkeypatch):
-    """It was killed after the training of the first cell, and another process is at the second."""
+    """It was killed after the training of the first cell, and another process is at the second.
+
+    More is measured of each cell than before.
+    """
     path, said = whole
     shutil.copytree(path, tmp_path, dirs_exist_ok=True)
     (tmp_path / "cells/temperature_0.1/result.json").unlink()
@@ -154,11 +161,19 @@ def test_a_study_goes_on_beside_another_process(whole, tmp_path, trained, monkey
         held.__exit__(None, None, None)  # without a result
 
     monkeypatch.setattr(sharing, "time", types.SimpleNamespace(sleep=other_ends))
+
+    def further(config, network, bank, queries, folder):
+        assert folder == tmp_path / "cells" / f"temperature_{config.method.temperature:g}"
+        assert (bank.num_examples, queries.num_examples) == (1_438, 359)
+        return {"width": network.features(tf.zeros((1, 8, 8, 3))).shape[1]}
+
+    changed = dataclasses.replace(STUDIES["temperature"], further=further)
+    monkeypatch.setitem(STUDIES, "temperature", changed)
     assert run(tmp_path, lines=lines) == (0, lines)
     assert trained == ["temperature_0.1", "temperature_1"]
     made = [json.loads(f.read_text()) for f in sorted(tmp_path.glob("cells/*/result.json"))]
     assert [result["steps_made"] for result in made] == [0, 4]
-    assert results(tmp_path) == results(path)
+    assert results(tmp_path) == {k: v | {"width": 512} for k, v in results(path).items()}
     assert lines[-1] == said[-1]
 
 
@@ -187,6 +202,14 @@ def test_more_cells_of_the_same_study(whole, trained, monkeypatch):
     (path / "cells" / "temperature_0.5" / "result.json").unlink()
 
 
+def test_a_probe_of_fewer_images():
+    bank = datasets.load("digits", "train")
+    few = probing.at_most(bank, 50)
+    assert few.num_examples == 50
+    np.testing.assert_array_equal(np.bincount(subsets.labels_of(few)), [5] * 10)
+    assert probing.at_most(bank, 1_438) is bank
+
+
 def test_other_settings_are_refused(whole, trained):
     path, _ = whole
     with pytest.raises(UserError, match="other settings: learning_rate was 1.0, now 2.0. Give the"):
@@ -195,6 +218,9 @@ def test_other_settings_are_refused(whole, trained):
         run(path, seed=1, dry_run=True)
     with pytest.raises(UserError, match="other settings: study was 'temperature', now 'head'"):
         study("head", StudyFlags(study_dir=str(path), axes=REDUCED), FLAGS)
+    with pytest.raises(UserError, match="other settings: probe_images was None, now 99"):
+        given = StudyFlags(study_dir=str(path), axes=REDUCED, probe_images=99)
+        study("temperature", given, FLAGS)
     assert trained == []
 
 
@@ -242,31 +268,88 @@ DIGITS = {
     "batch_epochs": (12, 1_243_452),
     "color_strength": (10, 5 * TWO + 5 * ONE),
     "head": (7, 7 * TWO),
+    "invariance": (4, 4 * TWO),
     "loss": (10, 10 * TWO),
     "methods": (len(METHODS), sum(VIEWS.get(name, TWO) for name in METHODS)),
     "model_size": (8, 4 * TWO + 4 * ONE),
     "temperature": (6, 6 * TWO),
+    "tsne": (1, TWO),
 }
+
+
+def cost_on_cifar10(epochs, batch, views=2):
+    """Images shown in so many epochs, and the 60,000 for the probe."""
+    return 3 * (50_000 * epochs // batch + 1) * batch * views + 60_000
+
+
+LONG = cost_on_cifar10(100, 512)
+SUPERVISED = cost_on_cifar10(100, 512, 1)
+WITH_RECIPE = METHODS.keys() - {"clsa_simclr", "clsa_byol"}
+CIFAR10 = {
+    "augmentations": (16, 16 * (3 * 200 * 128 * 2 + 20_000)),
+    "batch_epochs": (12, sum(cost_on_cifar10(e, 2**b) for e in (5, 10, 20) for b in (6, 7, 8, 9))),
+    "color_strength": (10, 5 * LONG + 5 * SUPERVISED),
+    "head": (7, 7 * LONG),
+    "invariance": (4, 4 * LONG),
+    "loss": (10, 10 * LONG),
+    "methods": (
+        len(WITH_RECIPE),
+        sum(
+            cost_on_cifar10(200, 256, {ONE: 1, THREE: 3}.get(VIEWS.get(name), 2))
+            for name in WITH_RECIPE
+        ),
+    ),
+    "model_size": (8, 4 * LONG + 4 * SUPERVISED),
+    "temperature": (6, 6 * LONG),
+    "tsne": (1, LONG),
+}
+
+
+def cifar10(config):
+    """What `open_splits` gives, without images."""
+    return [
+        sources.ImageDataset(
+            "cifar10", "x", number, 10, None, sources.indexed([""] * number, [0] * number)
+        )
+        for number in (50_000, 10_000)
+    ]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_dry_run_of_the_recipe_on_cifar10(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(probing, "open_splits", cifar10)
+    labels = np.arange(50_000) % 10
+    monkeypatch.setattr(subsets, "labels_of", lambda dataset: labels)
+    text, _ = dry_run(name, "cifar10", tmp_path, monkeypatch)
+    cells, images = CIFAR10[name]
+    assert text.splitlines()[-1].startswith(f"{cells} cells, 0 finished, {images:,} images shown")
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_the_dry_run_of_the_recipe_on_digits(name, tmp_path, monkeypatch):
+    text, axes = dry_run(name, "digits", tmp_path, monkeypatch)
+    cells, images = DIGITS[name]
+    assert text.splitlines()[-1] == (
+        f"{cells} cells, 0 finished, {images:,} images shown in all; time left: not known yet."
+    )
+    assert axes == REDUCED
+    assert [line.split()[0] for line in text.splitlines()[1:-1]] == [
+        cell.name for cell in cells_of(STUDIES[name], REDUCED)
+    ]
+
+
+def dry_run(name, dataset, tmp_path, monkeypatch):
+    """What the dry run of a study's recipe says, and its axes."""
     monkeypatch.chdir(ROOT)
-    words = [f"--flagfile=configs/studies/{name}_digits.cfg", f"--study_dir={tmp_path}/new"]
+    words = [f"--flagfile=configs/studies/{name}_{dataset}.cfg", f"--study_dir={tmp_path}/new"]
     config, given = parsed(*words, "--dry_run", config_class=program.StudyConfig)
     values = to_dict(config)
     chosen = {flag: values[flag] for flag in given - vars(config.study).keys()}
     said = []
     assert study(name, config.study, chosen, program._recipe, said.append) == 0
-    (text,) = said
-    cells, images = DIGITS[name]
-    assert text.splitlines()[-1] == (
-        f"{cells} cells, 0 finished, {images:,} images shown in all; time left: not known yet."
-    )
-    assert [line.split()[0] for line in text.splitlines()[1:-1]] == [
-        cell.name for cell in cells_of(STUDIES[name], REDUCED)
-    ]
     assert not (tmp_path / "new").exists()
+    (text,) = said
+    return text, config.study.axes
 
 
 @pytest.mark.parametrize(
