@@ -9,7 +9,6 @@ from typing import Any
 
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError, did_you_mean
-from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.models import Network
 
 PAPER, REDUCED = "paper", "reduced"
@@ -79,11 +78,9 @@ class Measure:
     percent: bool = True
 
 
-# What is measured besides, by its key; of the flags, the network in inference mode, the images that
-# the probe is fitted to and those it is measured on, and the folder of the cell.
-Further = Callable[
-    [ExperimentConfig, Network, ImageDataset, ImageDataset, pathlib.Path], Mapping[str, float]
-]
+# What is measured besides, by its key; of the configuration, the network in inference mode, the
+# images that the probe is fitted to and those it is measured on, and the folder of the cell.
+Further = Callable[[Any, Network, ImageDataset, ImageDataset, pathlib.Path], Mapping[str, float]]
 
 LINEAR_PROBE = Measure("linear_probe_top_1_accuracy", "linear probe, %")
 KNN = Measure("knn_top_1_accuracy", "kNN, %")

@@ -1,7 +1,7 @@
 """What h and z tell of the transform that a view has undergone: table 3 of the SimCLR paper.
 
-The paper trains "additional MLPs" on h and on z and says no more of them. Ours have one hidden
-layer of 512 units, on standardised features. The images are views as in pretraining, but the
+The paper trains MLPs on h and on z and says no more of them. Ours have one hidden layer of 512
+units, on standardised features. The images are views as in pretraining, but the
 transform that is asked for is drawn here.
 """
 
