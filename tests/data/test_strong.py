@@ -288,5 +288,5 @@ def test_strong_operations_that_cannot_be(change, message):
 
 
 def test_an_order_has_strong_once():
-    with pytest.raises(UserError, match="each once, and may have strong"):
+    with pytest.raises(UserError, match="each once, and may have recrop, .*strong"):
         View(32, order=("jitter", "strong", "grayscale", "blur", "solarize", "strong"))
