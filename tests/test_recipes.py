@@ -164,8 +164,8 @@ SETTINGS |= {
     "imagenet_clsa_linear": FROZEN | dict(optimizer="sgd", schedule_by="epoch", final_rate=0.001),
     "imagenet_clsa_multi": CLSA | dict(pick_weak="0,1,2,3,4", pick_strong="0,1,2,3,4"),
     "imagenet_infomin": MOCO_IMAGENET
-    | dict(method="moco", temperature=0.15, mlp=True, infomin=True, schedule_by="epoch")
-    | dict(final_rate=0.001),
+    | dict(method="infomin", temperature=0.15, mlp=True, infomin=True, schedule_by="epoch")
+    | dict(jigsaw_weight=0.5, small_crops=0, final_rate=0.001),
     "imagenet_cmc": BANKS
     | dict(method="cmc", negatives=16_384, softmax=False, view_width=1.0, weight_decay=1e-4)
     | dict(temperature=0.07, planes="0-12", color_space="lab", graph="full", train_epochs=240),

@@ -206,7 +206,7 @@ def adjusted(recipe: Recipe, flags: ViewFlags) -> Recipe:
     """A recipe with --color_jitter_strength, --use_blur and --min_crop_area.
 
     They act on every method's. Strength 0 switches greyscale off with the jitter; the least area
-    is that of views of --image_size, smaller ones keep their own.
+    is that of views of --image_size, others keep their own.
 
     Args:
       recipe: any views.

@@ -10,6 +10,7 @@ from simclr_tf.methods.clsa import CLSA
 from simclr_tf.methods.clsa_byol import CLSABYOL
 from simclr_tf.methods.clsa_simclr import CLSASimCLR
 from simclr_tf.methods.cmc import CMC
+from simclr_tf.methods.infomin import InfoMin
 from simclr_tf.methods.instdisc import InstDisc
 from simclr_tf.methods.moco import MoCo
 from simclr_tf.methods.moco_v1 import MoCoV1
@@ -29,6 +30,7 @@ METHODS: dict[str, type[Method]] = {
     "predictive": Predictive,
     "moco_v1": MoCoV1,
     "moco": MoCo,
+    "infomin": InfoMin,
     "byol": BYOL,
     "simsiam": SimSiam,
     "barlow_twins": BarlowTwins,
@@ -48,6 +50,7 @@ __all__ = [
     "DEFAULT_METHOD",
     "METHODS",
     "BarlowTwins",
+    "InfoMin",
     "InstDisc",
     "Method",
     "MoCo",

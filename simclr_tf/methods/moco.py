@@ -155,13 +155,18 @@ class MoCo(Method):
         for query, key in zip(large, keys, strict=True):
             of_key = []
             for rows in (query, *small):
-                loss, logits = info_nce(rows, key, self.queue.rows, self.flags.temperature)
+                loss, own_found = self.compared(rows, key)
                 of_key.append(loss)
-                found.append(logits[:, 0] > tf.reduce_max(logits[:, 1:], axis=1))
+                found.append(own_found)
             losses.append(tf.reduce_mean(of_key))
         loss, accuracy = tf.add_n(losses), tf.reduce_mean(tf.cast(found, tf.float32))
-        values = (loss, accuracy, spread(replicas.gather(keys[0])))
-        return loss, dict(zip(self.metrics_of, values, strict=True))
+        values = {"contrast_loss": loss, "contrast_acc": accuracy}
+        return loss, values | {"spread": spread(replicas.gather(keys[0]))}
+
+    def compared(self, queries: tf.Tensor, keys: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The loss of queries (n, d) with keys (n, d), and which of them find theirs, bool (n,)."""
+        loss, logits = info_nce(queries, keys, self.queue.rows, self.flags.temperature)
+        return loss, logits[:, 0] > tf.reduce_max(logits[:, 1:], axis=1)
 
     def after_update(self, embeddings):
         follow(self.twin, self.network, self.flags.target_decay)

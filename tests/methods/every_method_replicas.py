@@ -53,9 +53,10 @@ def arrays(name, strategy, global_bn):
             return tf.gather(back, tf.gather(of_replicas(i, number), order))
 
         method.order_of_keys = of_groups
-    if groups and hasattr(method, "draw_negatives"):  # an image has those that it has on replicas
-        draw = method.draw_negatives
-        method.draw_negatives = lambda number: tf.gather(draw(number), order)
+    for draws in ("draw_negatives", "draw_jigsaws"):
+        if groups and hasattr(method, draws):  # an image has those that it has on replicas
+            draw = getattr(method, draws)
+            setattr(method, draws, lambda number, draw=draw: tf.gather(draw(number), order))
 
     def share(context):
         start = context.replica_id_in_sync_group * rows

@@ -37,7 +37,7 @@ def registered():
 
 
 # These differ from a method that is tested here by what their own tests compare with it.
-DERIVED = ("moco_v1", "clsa_simclr", "clsa_byol")
+DERIVED = ("moco_v1", "infomin", "clsa_simclr", "clsa_byol")
 EACH = [pytest.param(n, marks=pytest.mark.slow if n in DERIVED else ()) for n in NAMES]
 
 
@@ -210,6 +210,9 @@ def test_options_of_the_step_change_no_loss(name, option, tolerance):
             method.order_of_keys = lambda i, number: tf.range(number)[::-1]
         if hasattr(method, "draw_negatives"):
             method.draw_negatives = lambda number: tf.reshape(tf.range(20 * number), [-1, 20]) % 160
+        if hasattr(method, "draw_jigsaws"):
+            drawn = np.random.default_rng(0).uniform(size=(IMAGES, 9, 3))
+            method.draw_jigsaws = lambda number, drawn=drawn: tf.constant(drawn, tf.float32)
         step = tf.function(method.train_step, jit_compile=flags.get("jit_compile"))
         for _ in range(3):
             method.reset_means()

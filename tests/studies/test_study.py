@@ -261,7 +261,7 @@ def test_the_time_that_is_left_follows_what_is_finished(whole):
 # the probe. Most have 250 steps of 64 images, and two views.
 ONE, TWO, THREE = (3 * 250 * 64 * views + 1_797 for views in (1, 2, 3))
 VIEWS = {name: ONE for name in ("instdisc", "cmc", "predictive")}
-VIEWS |= {name: THREE for name in ("clsa", "clsa_simclr", "clsa_byol")}
+VIEWS |= {name: THREE for name in ("infomin", "clsa", "clsa_simclr", "clsa_byol")}
 SHORT = 3 * 100 * 64 * 2 + 1_797
 DIGITS = {
     "augmentations": (16, 16 * SHORT),
