@@ -70,6 +70,7 @@ FLOORS = (
     (
         "simclr_tf.data.broken",
         "simclr_tf.data.folder_splits",
+        "simclr_tf.data.remembered",
         "simclr_tf.data.sources",
         "simclr_tf.data.views",
         "simclr_tf.losses",
@@ -83,6 +84,7 @@ FLOORS = (
         "simclr_tf.data.decode",
         "simclr_tf.data.distort",
         "simclr_tf.data.exif",
+        "simclr_tf.data.file_states",
         "simclr_tf.data.gif",
         "simclr_tf.data.graph_call",
         "simclr_tf.data.holdout",

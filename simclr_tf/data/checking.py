@@ -3,27 +3,17 @@
 import dataclasses
 import os
 import re
-import stat
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import tensorflow as tf
 from tqdm import tqdm
 
 from simclr_tf.data import exif
 from simclr_tf.data.decode import decode_image
+from simclr_tf.data.file_states import states_of
 
-LARGEST_FILE = 2**30  # bytes; no image is larger
 _CHECKED_AT_ONCE = 256
 _PROGRESS_BAR_FROM = 5_000
-_THREADS = 16  # that ask for the sizes of files, which takes long where they lie on other machines
-_KINDS = {
-    stat.S_IFDIR: "a directory",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +22,14 @@ class Findings:
 
     Attributes:
       reasons: by the rising numbers of the images that cannot be read or decoded, why, in one line.
-      turned: how many of the others are JPEGs that EXIF says to turn.
-      largest_of_16_bits: the largest value in each of the others that is a PNG of 16 bits.
+      turned: the numbers of those of the others that are JPEGs which EXIF says to turn.
+      largest_of_16_bits: by the numbers of those of the others that are PNGs of 16 bits, the
+        largest value in each.
     """
 
     reasons: dict[int, str]
-    turned: int
-    largest_of_16_bits: tuple[int, ...]
+    turned: frozenset[int]
+    largest_of_16_bits: dict[int, int]
 
 
 def check_files(paths: Sequence[str]) -> Findings:
@@ -47,22 +38,17 @@ def check_files(paths: Sequence[str]) -> Findings:
     Args:
       paths: of the files, as `os.listdir` gives names.
     """
-    starts = range(0, len(paths), _CHECKED_AT_ONCE)
-    parts = [paths[start : start + _CHECKED_AT_ONCE] for start in starts]
-    with ThreadPoolExecutor(_THREADS) as threads:
-        answers = threads.map(lambda part: [why_not_to_read(path) for path in part], parts)
-        reasons = [reason for part in answers for reason in part]
-    numbers = [i for i, reason in enumerate(reasons) if reason is None]
+    reasons = states_of(paths).reasons
+    numbers = [i for i in range(len(paths)) if i not in reasons]
     encoded_paths = tf.constant([os.fsencode(paths[i]) for i in numbers], tf.string)
     files = tf.data.Dataset.from_tensor_slices((tf.constant(numbers, tf.int64), encoded_paths))
     images = files.map(
         lambda i, path: (i, tf.io.read_file(path)), num_parallel_calls=tf.data.AUTOTUNE
     )
     good, turned, largest = _look_at(images, len(numbers))
-    bad = {
-        i: reason or _why_undecodable(paths[i]) for i, reason in enumerate(reasons) if i not in good
-    }
-    return Findings(bad, turned, largest)
+    undecoded = (i for i in numbers if i not in good)
+    reasons |= {i: why_undecodable(paths[i]) for i in undecoded}
+    return Findings(dict(sorted(reasons.items())), turned, largest)
 
 
 def undecodable(images: tf.data.Dataset, count: int) -> list[int]:
@@ -80,37 +66,28 @@ def undecodable(images: tf.data.Dataset, count: int) -> list[int]:
     return sorted(set(range(count)) - good)
 
 
-def why_not_to_read(path: str) -> str | None:
-    """Why a path should not even be opened, or None: reading a FIFO or a device may never end."""
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        return error.strerror
-    kind = stat.S_IFMT(status.st_mode)
-    if kind != stat.S_IFREG:
-        return f"it is {_KINDS.get(kind, 'something else')} and no regular file"
-    if status.st_size > LARGEST_FILE:
-        return f"its {status.st_size:,} bytes are more than an image has"
-    return None
-
-
-def _look_at(images: tf.data.Dataset, count: int) -> tuple[set[int], int, tuple[int, ...]]:
+def _look_at(
+    images: tf.data.Dataset, count: int
+) -> tuple[set[int], frozenset[int], dict[int, int]]:
     """The numbers of images that can be decoded, and the rest of what `Findings` says of them."""
+    if not count:
+        return set(), frozenset(), {}
     seen = (
         images.map(_look, num_parallel_calls=tf.data.AUTOTUNE)
         .ignore_errors()
         .batch(_CHECKED_AT_ONCE)
     )
-    good, turned, deep = set(), 0, []
+    good, turned, deep = set(), set(), {}
     with tqdm(
         total=count, desc="Checking images", unit="image", disable=count < _PROGRESS_BAR_FROM
     ) as progress:
         for numbers, _, is_turned, largest in seen:
-            good.update(numbers.numpy().tolist())
-            turned += int(is_turned.numpy().sum())
-            deep += largest.numpy()[largest.numpy() >= 0].tolist()
+            numbers, is_deep = numbers.numpy(), largest.numpy() >= 0
+            good.update(numbers.tolist())
+            turned.update(numbers[is_turned.numpy()].tolist())
+            deep |= zip(numbers[is_deep].tolist(), largest.numpy()[is_deep].tolist())
             progress.update(len(numbers))
-    return good, turned, tuple(deep)
+    return good, frozenset(turned), deep
 
 
 @tf.function(input_signature=[tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.string)])
@@ -131,8 +108,8 @@ def _largest_of_16_bits(encoded: tf.Tensor) -> tf.Tensor:
     return tf.cond(is_deep, largest, lambda: tf.constant(-1))
 
 
-def _why_undecodable(path: str) -> str:
-    """Why a file that should be read cannot be decoded."""
+def why_undecodable(path: str) -> str:
+    """Why a regular file cannot be read or decoded, in one line."""
     try:
         with open(path, "rb") as file:
             decode_image(tf.constant(file.read()))

@@ -12,9 +12,9 @@ import tensorflow as tf
 from absl import logging
 
 from simclr_tf.data.broken import naming_bad_files
-from simclr_tf.data.checking import check_files
 from simclr_tf.data.folder_scan import Entries, scan
 from simclr_tf.data.folder_splits import FOLDERS, splits_of
+from simclr_tf.data.remembered import check_files_once
 from simclr_tf.data.sources import ImageDataset, indexed
 from simclr_tf.errors import UserError, did_you_mean, printable
 
@@ -115,7 +115,7 @@ def _path_to_read(data_dir: str, file: str, entries: Entries) -> str:
 
 def _check(data_dir: str, files: np.ndarray, limit: int, upright: bool) -> tuple[str, ...]:
     """The files that cannot be read or decoded, after a warning for each."""
-    findings = check_files([os.path.join(data_dir, file) for file in files.tolist()])
+    findings = check_files_once(data_dir, files.tolist())
     for index, reason in findings.reasons.items():
         path = printable(os.path.join(data_dir, str(files[index])))
         logging.warning("Cannot decode %s and leave it out: %s", path, reason)
@@ -130,11 +130,11 @@ def _check(data_dir: str, files: np.ndarray, limit: int, upright: bool) -> tuple
     if upright and findings.turned:
         logging.warning(
             "%d of %d images are turned upright, as their EXIF orientation says.",
-            findings.turned,
+            len(findings.turned),
             len(files),
         )
     if findings.largest_of_16_bits:
-        _warn_of_16_bits(findings.largest_of_16_bits, len(files))
+        _warn_of_16_bits(tuple(findings.largest_of_16_bits.values()), len(files))
     return bad
 
 
