@@ -6,7 +6,7 @@ from typing import Any
 
 # `python -m simclr_tf.NAME` of a part that is no program would do nothing, with status 0.
 _PROGRAMS = ("pretrain", "finetune", "transfer", "probe", "predict", "features", "checkpoints")
-_PROGRAMS += ("export", "report", "study", "data.service", "evaluation.summary")
+_PROGRAMS += ("export", "report", "study", "data.service", "data.pack", "evaluation.summary")
 if sys.argv[:1] == ["-m"]:  # as long as Python looks for the module
     from simclr_tf import start
 

@@ -111,16 +111,17 @@ def run(
       config_class: its flags.
       about: what it is for; --help shows the first line.
       others: see `parser`.
-      argument: what the one word that is no flag stands for, such as "RUN_DIR"; with dots behind,
-        "RUN_DIR...", there may be more, and the program takes a list. None: there is no such word.
+      argument: what the one word that is no flag stands for, such as "RUN_DIR"; or several, as
+        "FOLDER OUT". With dots behind, "RUN_DIR...", there may be more, and the program takes a
+        list. None: there is no such word.
     """
 
     def main(argv: list[str]) -> None:
         words, several = argv[1:], argument is not None and argument.endswith("...")
         if argument is None:
             refuse_arguments(argv)
-        elif not words or (len(words) > 1 and not several):
-            wanted = argument if several else f"one {argument}"
+        elif not words or (len(words) != len(argument.split()) and not several):
+            wanted = argument if several else f"one {argument.replace(' ', ' and one ')}"
             print(f"error: give {wanted}, and flags. See --help.", file=sys.stderr)
             sys.exit(2)
         config, given = read_flags(config_class), given_flags(config_class)

@@ -25,6 +25,7 @@ FLOORS = (
         "simclr_tf.features",
         "simclr_tf.report",
         "simclr_tf.study",
+        "simclr_tf.data.pack",
         "simclr_tf.evaluation.summary",
     ),
     (
@@ -58,6 +59,8 @@ FLOORS = (
     ("simclr_tf.checkpoints",),
     ("simclr_tf.methods",),
     ("simclr_tf.training", "simclr_tf.data.pipeline", "simclr_tf.data.datasets"),
+    ("simclr_tf.data.packing",),
+    ("simclr_tf.data.packed_shards",),
     (
         "simclr_tf.data.classes",
         "simclr_tf.data.digits",
@@ -70,6 +73,7 @@ FLOORS = (
     (
         "simclr_tf.data.broken",
         "simclr_tf.data.folder_splits",
+        "simclr_tf.data.packed_image",
         "simclr_tf.data.remembered",
         "simclr_tf.data.sources",
         "simclr_tf.data.views",

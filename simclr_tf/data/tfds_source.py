@@ -5,7 +5,9 @@ Such files can only be read in sequence. So an epoch has its own order of the fi
 run reads and drops the part of the epoch that it had seen.
 """
 
+import contextlib
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +17,8 @@ from absl import logging
 
 from simclr_tf.data.sources import Example, ImageDataset, Positions, Records
 from simclr_tf.data.subsets import without_labels
-from simclr_tf.errors import UserError, did_you_mean
+from simclr_tf.errors import UserError, did_you_mean, printable
+from simclr_tf.paths import as_path
 
 _FILES_IN_TURNS = 16
 _RECORDS_PER_TURN = 16
@@ -134,7 +137,8 @@ def load(
     """Load a split of a data set of TensorFlow Datasets, preparing it first if need be.
 
     Args:
-      name: as for `tfds.builder`.
+      name: as for `tfds.builder`; or a directory with a prepared data set, such as
+        `packing.pack` makes, relative to `data_dir` where that is given.
       split: a split, or a slice of one such as `train[:10%]`.
       data_dir: where TensorFlow Datasets keeps its files; None is its default.
       cache: hold the encoded images in memory.
@@ -189,23 +193,53 @@ def _prepared_builder(name: str, data_dir: str | None, other_names: Sequence[str
     """The builder of a data set whose TFRecord files are there."""
     import tensorflow_datasets as tfds  # slow
 
+    if (directory := _directory(name, data_dir)) is not None:
+        try:
+            builder = tfds.builder_from_directory(directory)
+        except Exception as error:  # whatever somebody may have written there
+            raise UserError(
+                f"{printable(directory)} holds no data set that TensorFlow Datasets opens "
+                f"({_reason(error)}). Pack or prepare it again."
+            ) from error
+        return _of_tfrecords(builder, name)
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except (ValueError, AssertionError) as error:  # name; configuration; version
         known = [*other_names, *tfds.list_builders()]
         raise UserError(
-            f"Unknown data set {name!r}; give a name of TensorFlow Datasets"
-            f" or one of: {', '.join(other_names)}." + did_you_mean(name, known)
+            f"Unknown data set {name!r}; give a name of TensorFlow Datasets, a directory that "
+            f"simclr_tf.data.pack made, or one of: {', '.join(other_names)}."
+            + did_you_mean(name, known)
         ) from error
     try:
         builder.download_and_prepare()  # does nothing when the files are there
     except Exception as error:  # it downloads and runs a data set's own code: anything may fail
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
         raise UserError(
-            f"Data set {name} is not in {builder.data_path} and preparing it failed ({reason}). "
+            f"Data set {name} is not in {builder.data_path} and preparing it failed "
+            f"({_reason(error)}). "
             "Give --data_dir=DIR with prepared files of TensorFlow Datasets, or "
             "--dataset=image_folder --data_dir=FOLDER with your own images."
         ) from error
+    return _of_tfrecords(builder, name)
+
+
+def _directory(name: str, data_dir: str | None) -> str | None:
+    """The directory of a prepared data set that a name stands for; None where it is only a name."""
+    place = as_path(os.path.join(data_dir or "", os.path.expanduser(name)))
+    with contextlib.suppress(OSError):
+        if (place / "dataset_info.json").is_file():
+            return os.fspath(place)
+    return None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
+
+
+def _of_tfrecords(builder: Any, name: str) -> Any:
+    """The builder, if its files are TFRecord files."""
+    import tensorflow_datasets as tfds
+
     if builder.info.file_format != tfds.core.FileFormat.TFRECORD:
         raise UserError(
             f"Data set {name} in {builder.data_path} is stored as "
