@@ -1,7 +1,8 @@
 """From encoded bytes to pixels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from simclr_tf.data import exif
@@ -50,6 +51,7 @@ def decode_for_crops(
     encoded: tf.Tensor,
     draw: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
     upright: bool = False,
+    view_sizes: Sequence[int] | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Decode what crops of an image need: of a JPEG alone the part that holds all of them.
 
@@ -59,10 +61,13 @@ def decode_for_crops(
         y, x, height, width, and to something else.
       upright: whether a JPEG is turned as its EXIF orientation says; if it says so, the whole
         image is decoded.
+      view_sizes: of the views, one for each box. Given them, a JPEG of which every crop is twice,
+        four or eight times as large as its view, or more, is decoded at a half, a quarter or an
+        eighth of its size, and the corners of boxes move by at most half a pixel of that size.
 
     Returns:
-      Pixels, (height, width, 3) uint8, equal to those of `decode_image`; the boxes relative
-      to them; and the something else.
+      Pixels, (height, width, 3) uint8, equal to those of `decode_image` unless `view_sizes` are
+      given; the boxes relative to them; and the something else.
 
     Raises:
       tf.errors.InvalidArgumentError: when it runs, if the bytes cannot be decoded.
@@ -71,14 +76,20 @@ def decode_for_crops(
     def part_of_jpeg():
         size = tf.io.extract_jpeg_shape(encoded)[:2]
         boxes, other = draw(size)
-        begin = tf.reduce_min(boxes[:, :2], axis=0)
-        end = tf.reduce_max(boxes[:, :2] + boxes[:, 2:], axis=0)
+        if view_sizes is not None:
+            halvings = _halvings(boxes, view_sizes)
+            size, boxes = _reduced(size, boxes, 2**halvings)
+        first, last = _corners(boxes)
+        begin, end = tf.reduce_min(first, axis=0), tf.reduce_max(last, axis=0)
         # Colours are stored at half the resolution. In the outermost columns of what it decodes
         # the decoder has no neighbours to interpolate them from.
         begin = tf.maximum(begin - [0, _JPEG_MARGIN], 0)
         end = tf.minimum(end + [0, _JPEG_MARGIN], size)
         window = tf.concat([begin, end - begin], axis=0)
-        image = tf.io.decode_and_crop_jpeg(encoded, window, channels=3)
+        if view_sizes is None:
+            image = tf.io.decode_and_crop_jpeg(encoded, window, channels=3)
+        else:
+            image = decode_reduced_jpeg(encoded, window, halvings)
         return image, boxes - tf.concat([begin, [0, 0]], axis=0), other
 
     def whole_image():
@@ -93,25 +104,44 @@ def decode_for_crops(
     return image, boxes, other
 
 
-@graph_call(tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32))
-def decode_reduced_jpeg(encoded: tf.Tensor, halvings: tf.Tensor) -> tf.Tensor:
-    """Decode a JPEG at a half, a quarter or an eighth of its size, for less than the whole costs.
+def _halvings(boxes: tf.Tensor, view_sizes: Sequence[int]) -> tf.Tensor:
+    """How often all crops can be halved and stay as large as their views; scalar int32."""
+    times = tf.reduce_min(tf.reduce_min(boxes[:, 2:], axis=1) // tf.constant(view_sizes))
+    return tf.reduce_sum(tf.cast(times >= 2 ** np.arange(1, 1 + MOST_HALVINGS), tf.int32))
+
+
+def _reduced(size: tf.Tensor, boxes: tf.Tensor, ratio: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The size of a reduced image, and the boxes in it, with corners at the nearest pixels."""
+    begin, end = ((corner + ratio // 2) // ratio for corner in _corners(boxes))
+    return -(-size // ratio), tf.concat([begin, end - begin], axis=1)
+
+
+def _corners(boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    return boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+
+
+@graph_call(tf.TensorSpec([], tf.string), tf.TensorSpec([4], tf.int32), tf.TensorSpec([], tf.int32))
+def decode_reduced_jpeg(encoded: tf.Tensor, window: tf.Tensor, halvings: tf.Tensor) -> tf.Tensor:
+    """Decode a part of a JPEG at a half, a quarter or an eighth of its size, which costs less.
 
     Args:
       encoded: scalar string.
+      window: int32 (4,), y, x, height and width of the part in the reduced image, whose height and
+        width are those of the JPEG divided by 2**halvings and rounded up.
       halvings: scalar int32 in [0, MOST_HALVINGS].
 
     Returns:
-      (height, width, 3) uint8, of the JPEG's height and width divided by 2**halvings, rounded up.
+      (height, width, 3) uint8.
 
     Raises:
       tf.errors.InvalidArgumentError: when it runs, if the bytes cannot be decoded.
     """
 
     def decode_at(ratio: int) -> Callable[[], tf.Tensor]:
-        return lambda: tf.io.decode_jpeg(encoded, channels=3, ratio=ratio)
+        return lambda: tf.io.decode_and_crop_jpeg(encoded, window, channels=3, ratio=ratio)
 
-    return tf.switch_case(halvings, [decode_at(2**i) for i in range(1 + MOST_HALVINGS)])
+    image = tf.switch_case(halvings, [decode_at(2**i) for i in range(1 + MOST_HALVINGS)])
+    return tf.ensure_shape(image, (None, None, 3))
 
 
 @graph_call(tf.TensorSpec([], tf.string))

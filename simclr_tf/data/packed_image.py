@@ -45,7 +45,9 @@ def packed_image(
         orientation = exif.orientation(encoded)
 
         def made() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            image = decode_reduced_jpeg(encoded, _halvings(size, shorter_side))
+            halvings = _halvings(size, shorter_side)
+            window = tf.concat([[0, 0], -(-size // 2**halvings)], axis=0)
+            image = decode_reduced_jpeg(encoded, window, halvings)
             shown = scaled(exif.turned(image, orientation))
             return (
                 tf.io.encode_jpeg(shown, quality=JPEG_QUALITY),

@@ -33,6 +33,7 @@ def training_dataset(
     num_hosts: int = 1,
     shuffle_buffer: int | None = None,
     threads: int | None = None,
+    reduced_decoding: bool = False,
 ) -> tf.data.Dataset:
     """Endless batches of views, a pure function of seed and step.
 
@@ -53,6 +54,8 @@ def training_dataset(
         sequentially; None is `default_shuffle_buffer`.
       threads: that the dataset has for itself, see `threads_of_this_host`. None leaves it to
         tf.data where the dataset is read, which may be a server with other cores.
+      reduced_decoding: whether a JPEG is decoded at a half or less of its size where all its crops
+        are as much larger than the views, see `decode_for_crops`.
 
     Returns:
       A dataset of (views, labels), or (views,) without labels, or (views, labels, numbers).
@@ -63,6 +66,7 @@ def training_dataset(
     Raises:
       UserError: if the batch cannot be divided among the hosts.
     """
+    sizes = [view.size for view in recipe] if reduced_decoding else None
     if shuffle_buffer is None:
         shuffle_buffer = default_shuffle_buffer(recipe, batch_size)
     share = _share(batch_size, host_index, num_hosts, start_step)
@@ -84,7 +88,7 @@ def training_dataset(
         def draw(image_shape: tf.Tensor) -> tuple[tf.Tensor, views.Draws]:
             return views.draw_views(image_shape, image_seed, recipe)
 
-        image, boxes, draws = decode_for_crops(example["image"], draw, dataset.upright)
+        image, boxes, draws = decode_for_crops(example["image"], draw, dataset.upright, sizes)
         if sigma_of_batch:
             batch_seed = tf.stack([tf.constant(seed, tf.int64), example["position"] // batch_size])
             batch_seed = tf.random.experimental.stateless_fold_in(batch_seed, _BATCH_STREAM)

@@ -64,6 +64,11 @@ class DataConfig:
     upright: bool = flag(
         True, "Turn the photographs of an image folder upright, as their EXIF orientation says."
     )
+    reduced_decoding: bool = flag(
+        False,
+        "Decode a JPEG at a half, a quarter or an eighth of its size where all its crops are as "
+        "much larger than the views. Large photographs take less time, and their pixels differ.",
+    )
     label_fraction: float = flag(
         1.0,
         "Share of the labels that fine-tuning uses: so many images, as many of each class as can "

@@ -255,7 +255,13 @@ def training_batches(
     config: ExperimentConfig, dataset: ImageDataset, recipe: Recipe, **batches: Any
 ) -> tf.data.Dataset:
     """Random views by a recipe; `batches` are further arguments of pipeline.training_dataset."""
-    return pipeline.training_dataset(dataset, recipe, seed=config.train.seed, **batches)
+    return pipeline.training_dataset(
+        dataset,
+        recipe,
+        seed=config.train.seed,
+        reduced_decoding=config.data.reduced_decoding,
+        **batches,
+    )
 
 
 def evaluation_batches(

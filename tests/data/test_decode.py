@@ -46,3 +46,43 @@ def test_only_a_part_of_a_jpeg_is_decoded():
 def test_bytes_that_are_no_image():
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode_for_crops(tf.constant(b"text"), lambda size: (tf.zeros((1, 4), tf.int32), size))
+
+
+def reduced(encoded, boxes, view_sizes):
+    """Pixels and boxes relative to them, decoded at less than the whole size."""
+    boxes = tf.constant(boxes, tf.int32)
+    image, relative, _ = decode_for_crops(
+        tf.constant(encoded), lambda size: (boxes, size), view_sizes=view_sizes
+    )
+    return image.numpy(), relative.numpy().tolist()
+
+
+def crops(image, boxes):
+    return [image[y : y + h, x : x + w] for y, x, h, w in boxes]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "ratio"), [((101, 20), 1), ((100, 20), 2), ((50, 51), 2), ((50, 50), 4), ((1, 3), 8)]
+)
+def test_a_jpeg_is_decoded_as_small_as_the_largest_view_allows(sizes, ratio):
+    boxes = [[100, 203, 200, 221], [9, 0, 210, 200]]
+    found = crops(*reduced(JPEG, boxes, sizes))
+    whole = tf.io.decode_jpeg(JPEG, channels=3, ratio=ratio).numpy()
+    for crop, (y, x, h, w) in zip(found, boxes, strict=True):
+        top, left, bottom, right = ((c + ratio // 2) // ratio for c in (y, x, y + h, x + w))
+        np.testing.assert_array_equal(crop, whole[top:bottom, left:right])
+
+
+def test_a_reduced_crop_shows_what_the_crop_shows():
+    box = [[0, 1, 427, 639]]
+    for size, ratio in ((100, 4), (50, 8)):
+        (crop,) = crops(*reduced(JPEG, box, [size]))
+        assert crop.shape[:2] == (round(427 / ratio), 640 // ratio)
+        view = tf.image.resize(crop, (size, size)).numpy()
+        expected = tf.image.resize(PIXELS[:, 1:], (size, size), antialias=True).numpy()
+        assert np.abs(view - expected).mean() < 4
+
+
+def test_other_images_are_not_reduced():
+    png, box = ENCODERS["png"](PIXELS), [[5, 6, 400, 300]]
+    np.testing.assert_array_equal(*(crops(*reduced(png, box, s))[0] for s in ([20], None)))

@@ -66,6 +66,19 @@ def test_form_of_a_training_batch(digits):
     assert not np.array_equal(batch[0], batch[1])
 
 
+def test_large_photographs_are_decoded_smaller_where_it_is_asked_for(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 80, 3), np.uint8)
+    (tmp_path / "noise.jpg").write_bytes(tf.io.encode_jpeg(pixels).numpy())
+    dataset = datasets.load("image_folder", "train", data_dir=str(tmp_path))
+    whole = (View(10, area=None),)
+    plain, same, reduced = (
+        batches(dataset, 1, batch_size=1, recipe=whole, **options)[0][0]
+        for options in ({}, {"reduced_decoding": False}, {"reduced_decoding": True})
+    )
+    np.testing.assert_array_equal(plain, same)
+    assert reduced.std() < 0.5 * plain.std()  # an average of many pixels, not one of them
+
+
 def test_form_without_labels(tmp_path):
     for i in range(4):
         (tmp_path / f"{i}.png").write_bytes(tf.io.encode_png(np.zeros((5, 5, 3), "u1")).numpy())
