@@ -1,12 +1,13 @@
 """Training input from photographs of 12 megapixels and from what they are packed into.
 
-python benchmarks/packed.py IMAGES FOLDER [--photographs 64] [--image_size=224] [--shorter_side=512]
+python benchmarks/packed.py IMAGES FOLDER [--photographs 64] [--image_size=224]
+    [--shorter_sides 512 256]
 
 IMAGES is a folder of JPEG files, of which some are enlarged to 4000 x 3000 pixels and stored with
-quality 90 in FOLDER/photographs, and packed into FOLDER/packed, unless they are there. Enlarged
-photographs are smoother than those of a camera and take less time to decode. Two tables come out:
-batches of two views from the files and from the packed data, and decoding all files on all cores
-beside packing them.
+quality 90 in FOLDER/photographs, and packed into FOLDER/packed_512 and so on, unless they are
+there. Enlarged photographs are smoother than those of a camera and take less time to decode. Two
+tables come out: batches of two views from the files, with --reduced_decoding and without, and from
+the packed data; and decoding all files on all cores beside packing them.
 """
 
 import argparse
@@ -40,8 +41,8 @@ def batches_from(folder: pathlib.Path, contestant: str, batch_size: int, image_s
     from simclr_tf.data import datasets, pipeline
     from simclr_tf.data.recipe import ViewFlags, adjusted, simclr_recipe
 
-    if contestant == "packed":
-        images = datasets.load(str(folder / "packed"), "train")
+    if contestant.startswith("packed"):
+        images = datasets.load(str(folder / contestant), "train")
     else:
         images = datasets.load(
             "image_folder", "train", data_dir=str(folder / "photographs"), known_bad=()
@@ -53,6 +54,7 @@ def batches_from(folder: pathlib.Path, contestant: str, batch_size: int, image_s
         batch_size=batch_size,
         seed=0,
         threads=pipeline.threads_of_this_host(),
+        reduced_decoding=contestant == "files, reduced",
     )
 
 
@@ -77,14 +79,7 @@ def pack_all(photographs: pathlib.Path, shorter_side: int | None) -> None:
         pack(str(photographs), f"{directory}/packed", shorter_side=shorter_side)
 
 
-def worker(
-    contestant: str,
-    folder: str,
-    batch_size: int,
-    batches: int,
-    image_size: int,
-    shorter_side: int,
-) -> None:
+def worker(contestant: str, folder: str, batch_size: int, batches: int, image_size: int) -> None:
     """Measure one contestant; see side_by_side."""
     folder = pathlib.Path(folder)
     photographs = folder / "photographs"
@@ -93,7 +88,8 @@ def worker(
         side_by_side.serve(lambda: decode_all(photographs), count)
         return
     if contestant.startswith("packing"):
-        side = shorter_side if contestant == "packing" else None
+        side = contestant.rpartition("_")[2]
+        side = None if side == "whole" else int(side)
         side_by_side.serve(lambda: pack_all(photographs, side), count)
         return
     dataset = batches_from(folder, contestant, batch_size, image_size)
@@ -117,7 +113,7 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", metavar="FOLDER")
     parser.add_argument("--photographs", type=int, default=64)
     parser.add_argument("--image_size", type=int, default=224)
-    parser.add_argument("--shorter_side", type=int, default=512)
+    parser.add_argument("--shorter_sides", type=int, nargs="+", default=[512, 256])
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--batches", type=int, default=4, help="in each repetition")
     arguments = side_by_side.parse(parser, worker)
@@ -127,18 +123,20 @@ def main() -> None:
     photographs = folder / "photographs"
     if not photographs.exists():
         enlarge(read_images(arguments.images)[: arguments.photographs], photographs)
-    if not (folder / "packed").exists():
-        from simclr_tf.data.packing import pack
+    for side in arguments.shorter_sides:
+        if not (folder / f"packed_{side}").exists():
+            from simclr_tf.data.packing import pack
 
-        pack(str(photographs), str(folder / "packed"), shorter_side=arguments.shorter_side)
+            pack(str(photographs), str(folder / f"packed_{side}"), shorter_side=side)
     options = {
         "folder": str(folder),
         "batch_size": arguments.batch_size,
         "batches": arguments.batches,
         "image_size": arguments.image_size,
-        "shorter_side": arguments.shorter_side,
     }
-    for names in (("files", "packed"), ("decoding", "packing", "packing, not scaled")):
+    inputs = ["files", "files, reduced", *(f"packed_{side}" for side in arguments.shorter_sides)]
+    packings = [f"packing_{side}" for side in (*arguments.shorter_sides, "whole")]
+    for names in (inputs, ["decoding", *packings]):
         print()
         contestants = {name: {"contestant": name} | options for name in names}
         side_by_side.measure(__file__, contestants, arguments.repetitions)
