@@ -248,11 +248,11 @@ def test_only_shards_of_changed_images_are_made_again(tmp_path, monkeypatch):
 
 
 def test_without_classes(tmp_path):
-    folder = tmp_path / "flat"
-    folder.mkdir()
-    for i in range(3):
-        Image.fromarray(photograph(8, 9 + i)).save(folder / f"caf\udce9{i}.png")
-    assert packing.pack(str(folder), str(tmp_path / "out")).images == {"train": 3}
+    for i, folder in enumerate(("a", "b", "b/of/others")):
+        (tmp_path / "images" / folder).mkdir(parents=True)
+        Image.fromarray(photograph(8, 9)).save(tmp_path / "images" / folder / f"caf\udce9{i}.png")
+    report = packing.pack(str(tmp_path / "images"), str(tmp_path / "out"), labels="none")
+    assert report.images == {"train": 3}
     opened = datasets.load(str(tmp_path / "out"), "train")
     assert opened.num_classes is None and opened.num_examples == 3
 
