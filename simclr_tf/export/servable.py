@@ -101,7 +101,7 @@ def servable(
             ready, lambda x: {"projection": endpoints(x)["proj_head_output"]}
         )
     if class_names:
-        signatures["logits"] = _signature(IMAGES, lambda x: {"logits": endpoints(x)["logits_sup"]})
+        signatures["logits"] = _signature(ready, lambda x: {"logits": endpoints(x)["logits_sup"]})
 
     model = tf.train.Checkpoint()
     model.variables = list(variable_paths(network).values())

@@ -143,6 +143,7 @@ def test_it_is_exported_also_where_it_takes_one_size_alone(tmp_path):
     found = signatures["features"](images=IMAGES)["features"]
     np.testing.assert_allclose(found, network.features(IMAGES), rtol=1e-5)
     pixels = np.full((2, 8, 8, 3), 51, np.uint8)
+    assert signatures["logits"](images=IMAGES)["logits"].shape == (4, 3)
     logits = signatures["images"](images=pixels)["logits"]
     expected = network.logits(tf.fill((2, 8, 8, 3), 0.2))
     np.testing.assert_allclose(logits, expected, rtol=1e-5)
