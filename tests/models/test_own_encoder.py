@@ -209,6 +209,22 @@ def test_a_model_of_keras_applications_is_an_encoder(tmp_path):
     np.testing.assert_array_equal(simclr_tf.load(path).features(images), network.features(images))
 
 
+@pytest.mark.slow
+def test_a_backbone_of_keras_cv_is_an_encoder(tmp_path):
+    if keras is not tf.keras:
+        pytest.skip("keras-cv speaks Keras 3 with newer versions of TensorFlow")
+    import keras_cv
+
+    backbone = keras_cv.models.ResNetV2Backbone(
+        [16, 32], [2, 2], stackwise_strides=[1, 2], include_rescaling=False
+    )
+    pooled = keras.Sequential([backbone, keras.layers.GlobalAveragePooling2D()])
+    network = Network(HEADS, encoder=pooled)
+    path = str(tmp_path / "backbone")
+    convert(network, "simclr_tf", path, Description(network.architecture))
+    np.testing.assert_array_equal(simclr_tf.load(path).features(IMAGES), network.features(IMAGES))
+
+
 @pytest.mark.parametrize(
     ("kind", "around"),
     [("resnet", "alone"), ("resnet", "sequential"), ("resnet", "functional"), ("lab", "alone")],
