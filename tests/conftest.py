@@ -3,6 +3,7 @@
 import gc
 import time
 
+import graphs
 import pytest
 import toy
 from tensorflow.python.framework import ops
@@ -13,9 +14,21 @@ REGISTERED = set(ops.gradient_registry.list())
 
 
 def pytest_collection_finish():
-    """Leave what was imported out of garbage collections, which are quick after that."""
+    """Leave what was imported out of garbage collections, which are quick after that.
+
+    Graphs are executed as they are written, see `graphs.py`.
+    """
     gc.collect()
     gc.freeze()
+    graphs.rewrite(False)
+
+
+@pytest.fixture(scope="module")
+def rewritten_graphs():
+    """TensorFlow rewrites graphs in this module, as it does for users."""
+    graphs.rewrite(True)
+    yield
+    graphs.rewrite(False)
 
 
 @pytest.fixture(autouse=True)

@@ -12,15 +12,18 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+sys.path[:0] = [str(pathlib.Path(__file__).parents[i]) for i in (1, 2)]
 
-from simclr_tf.losses import nt_xent_with_metrics
-from simclr_tf.losses.nt_xent_tiled import tiled_loss_and_metrics
+import graphs  # noqa: E402
+
+from simclr_tf.losses import nt_xent_with_metrics  # noqa: E402
+from simclr_tf.losses.nt_xent_tiled import tiled_loss_and_metrics  # noqa: E402
 
 REPLICAS = 2
 
 
 def main(hidden_file, output, *block_rows):
+    graphs.rewrite(False)
     cases = np.load(hidden_file)  # (cases, 2, N, d)
     n = cases.shape[2] // REPLICAS
     (cpu,) = tf.config.list_physical_devices("CPU")
