@@ -69,10 +69,10 @@ def test_class_layout_holds_out_a_share_of_every_class(class_folder):
 def test_what_is_held_out_follows_the_seed(class_folder):
     chosen = {
         seed: tuple(sorted(values(load(class_folder, "test", split_seed=seed))))
-        for seed in range(6)
+        for seed in range(3)
     }
     assert len(set(chosen.values())) > 1
-    assert tuple(sorted(values(load(class_folder, "test", split_seed=3)))) == chosen[3]
+    assert tuple(sorted(values(load(class_folder, "test", split_seed=2)))) == chosen[2]
 
 
 def test_what_is_held_out_stays_so_when_a_file_is_damaged(class_folder):
@@ -160,38 +160,42 @@ def webp_is_read():
     return True
 
 
-@pytest.mark.parametrize(
-    ("name", "data", "expected"),
-    [
-        ("rgb.png", encoded(Image.fromarray(PIXELS), "PNG"), PIXELS),
-        ("grey.png", encoded(Image.fromarray(GREY), "PNG"), np.stack([GREY] * 3, -1)),
-        ("rgba.PNG", encoded(Image.fromarray(np.dstack([PIXELS, GREY])), "PNG"), PIXELS),
-        ("16.png", tf.io.encode_png(PIXELS.astype(np.uint16) * 256 + 77).numpy(), PIXELS),
-        (
-            "grey16.png",
-            tf.io.encode_png(GREY[..., None].astype(np.uint16) * 256).numpy(),
-            np.stack([GREY] * 3, -1),
-        ),
-        (
-            "palette.png",
-            encoded(Image.fromarray(PIXELS).quantize(16), "PNG"),
-            np.asarray(Image.fromarray(PIXELS).quantize(16).convert("RGB")),
-        ),
-        ("rgb.bmp", encoded(Image.fromarray(PIXELS), "BMP"), PIXELS),
-        ("grey.bmp", encoded(Image.fromarray(GREY), "BMP"), np.stack([GREY] * 3, -1)),
-        ("named.jpg", encoded(Image.fromarray(PIXELS), "PNG"), PIXELS),
-        pytest.param(
-            "rgb.webp",
-            encoded(Image.fromarray(PIXELS), "WEBP", lossless=True),
-            PIXELS,
-            marks=pytest.mark.skipif(not webp_is_read(), reason="this TensorFlow reads no WebP"),
-        ),
-    ],
-)
-def test_lossless_formats(tmp_path, name, data, expected):
-    (tmp_path / name).write_bytes(data)
-    (example,) = load(tmp_path).examples()
-    np.testing.assert_array_equal(decode_image(example["image"]), expected)
+LOSSLESS = {
+    "rgb.png": (encoded(Image.fromarray(PIXELS), "PNG"), PIXELS),
+    "grey.png": (encoded(Image.fromarray(GREY), "PNG"), np.stack([GREY] * 3, -1)),
+    "rgba.PNG": (encoded(Image.fromarray(np.dstack([PIXELS, GREY])), "PNG"), PIXELS),
+    "16.png": (tf.io.encode_png(PIXELS.astype(np.uint16) * 256 + 77).numpy(), PIXELS),
+    "grey16.png": (
+        tf.io.encode_png(GREY[..., None].astype(np.uint16) * 256).numpy(),
+        np.stack([GREY] * 3, -1),
+    ),
+    "palette.png": (
+        encoded(Image.fromarray(PIXELS).quantize(16), "PNG"),
+        np.asarray(Image.fromarray(PIXELS).quantize(16).convert("RGB")),
+    ),
+    "rgb.bmp": (encoded(Image.fromarray(PIXELS), "BMP"), PIXELS),
+    "grey.bmp": (encoded(Image.fromarray(GREY), "BMP"), np.stack([GREY] * 3, -1)),
+    "named.jpg": (encoded(Image.fromarray(PIXELS), "PNG"), PIXELS),
+}
+if webp_is_read():
+    webp = encoded(Image.fromarray(PIXELS), "WEBP", lossless=True)
+    LOSSLESS["rgb.webp"] = (webp, PIXELS)
+
+
+@pytest.fixture(scope="module")
+def lossless(tmp_path_factory):
+    """The images of a folder with all of them, by name."""
+    folder = tmp_path_factory.mktemp("lossless")
+    for name, (data, _) in LOSSLESS.items():
+        (folder / name).write_bytes(data)
+    dataset = load(folder)
+    images = [decode_image(example["image"]) for example in dataset.examples()]
+    return dict(zip(dataset.file_names, images, strict=True))
+
+
+@pytest.mark.parametrize("name", LOSSLESS)
+def test_lossless_formats(lossless, name):
+    np.testing.assert_array_equal(lossless[name], LOSSLESS[name][1])
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -435,7 +439,15 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("layout", [b"", b"ca\xfft", b"train/ca\xfft", b"sp\xfelit/c[a]t"])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        b"",
+        pytest.param(b"ca\xfft", marks=pytest.mark.slow),
+        pytest.param(b"train/ca\xfft", marks=pytest.mark.slow),
+        b"sp\xfelit/c[a]t",
+    ],
+)
 def test_names_of_all_kinds(tmp_path, layout):
     """Whatever a file, class or split is called: it is read, and keeps its name."""
     folder = os.path.join(os.fsencode(tmp_path), layout)

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import toy
 
 from simclr_tf.backend import keras
 from simclr_tf.evaluation.random_twin import random_twin
 from simclr_tf.models import Architecture, Network, simclr_projector
+
+pytestmark = pytest.mark.usefixtures("toy_encoder")
 
 SMALL = Architecture(18, cifar_stem=True, projector=simclr_projector(num_layers=2, out_dim=8))
 IMAGES = np.random.default_rng(0).uniform(size=(300, 8, 8, 3)).astype(np.float32)
@@ -54,7 +57,7 @@ def test_moving_statistics_are_the_means_of_those_of_the_batches(twin):
     parts = [IMAGES[:128], IMAGES[128:256], IMAGES[256:]]
     found = [statistics_of(twin, part) for part in parts]
     layers = {id(layer): layer for layer in twin.submodules if id(layer) in found[0]}
-    assert len(layers) == 21 + 2
+    assert len(layers) == toy.CONVOLUTIONS + 2
     for name, layer in layers.items():
         for i, moving in enumerate((layer.moving_mean, layer.moving_variance)):
             expected = sum(len(p) * f[name][i] for p, f in zip(parts, found)) / 300
@@ -68,11 +71,11 @@ def test_features_come_from_all_layers(twin):
     """Those of a network that training begins with do not change with a residual branch."""
     keras.utils.set_random_seed(3)
     fresh = Network(SMALL)
-    kernel = fresh.encoder.groups[2][1].convolution1.kernel
-    np.testing.assert_array_equal(kernel, twin.encoder.groups[2][1].convolution1.kernel)
+    kernel = fresh.encoder.groups[3][0].convolution1.kernel
+    np.testing.assert_array_equal(kernel, twin.encoder.groups[3][0].convolution1.kernel)
     found = {}
     for name, network in (("fresh", fresh), ("twin", twin)):
-        kernel = network.encoder.groups[2][1].convolution1.kernel
+        kernel = network.encoder.groups[3][0].convolution1.kernel
         before, value = network.features(IMAGES[:32]).numpy(), kernel.numpy()
         kernel.assign(-value)
         after = network.features(IMAGES[:32]).numpy()

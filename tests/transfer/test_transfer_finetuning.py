@@ -35,15 +35,17 @@ def values(network):
     return {name: variable.numpy() for name, variable in variable_paths(network).items()}
 
 
-@pytest.fixture
-def pets(tmp_path):
-    official_archives.pets(tmp_path)
-    return Task("pets", str(tmp_path), check=False)
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pets")
+    official_archives.pets(folder)
+    return Task("pets", str(folder), check=False)
 
 
-def test_training_begins_at_the_checkpoint_with_a_new_head(checkpoint, stored, pets):
-    before = values(checkpoints.load(checkpoint))
-    network = finetuning.train(
+@pytest.fixture(scope="module")
+def begun(stored, pets):
+    """The network after a step that moves nothing."""
+    return finetuning.train(
         Architecture(resnet_depth=18, cifar_stem=True, projector=simclr_projector(num_layers=2)),
         stored,
         pets.open("train"),
@@ -51,17 +53,21 @@ def test_training_begins_at_the_checkpoint_with_a_new_head(checkpoint, stored, p
         learning_rate=1e-30,
         weight_decay=0.0,
     )
-    assert network.supervised_head.units == 2
+
+
+def test_training_begins_at_the_checkpoint_with_a_new_head(checkpoint, begun, pets):
+    before = values(checkpoints.load(checkpoint))
+    assert begun.supervised_head.units == 2
     moved = [
         name
-        for name, value in values(network).items()
+        for name, value in values(begun).items()
         if name in before and "moving" not in name and not np.array_equal(value, before[name])
     ]
     assert not moved
-    momenta = {m.momentum for m in network.submodules if isinstance(m, BatchNormalization)}
+    momenta = {m.momentum for m in begun.submodules if isinstance(m, BatchNormalization)}
     assert momenta == {0.9}
     random = finetuning.train(
-        network.architecture,
+        begun.architecture,
         None,
         pets.open("train"),
         Recipe(steps=1, batch_size=8, image_size=8),
@@ -108,17 +114,9 @@ def test_two_steps_are_those_of_nesterov_momentum(stored, pets):
         np.testing.assert_allclose(theirs.numpy(), mine.numpy(), atol=2e-5)
 
 
-def test_predictions_are_of_the_test_views(stored, pets):
-    network = finetuning.train(
-        Architecture(resnet_depth=18, cifar_stem=True, projector=simclr_projector(num_layers=2)),
-        stored,
-        pets.open("train"),
-        Recipe(steps=1, batch_size=8, image_size=8),
-        learning_rate=0.01,
-        weight_decay=0.0,
-    )
+def test_predictions_are_of_the_test_views(begun, pets):
     test = pets.open("train+validation")
-    logits, labels = finetuning.predict(network, test, Recipe(batch_size=7, image_size=8))
+    logits, labels = finetuning.predict(begun, test, Recipe(batch_size=7, image_size=8))
     assert logits.shape == (20, 2)
     np.testing.assert_array_equal(labels, [e["label"] for e in test.examples()])
 
