@@ -54,7 +54,13 @@ def test_run_py_refuses_a_flag_against_the_file_with_status_2(run, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("to, name", [("torch", "n.safetensors"), ("keras", "n.weights.h5")])
+@pytest.mark.parametrize(
+    "to, name",
+    [
+        ("torch", "n.safetensors"),
+        pytest.param("keras", "n.weights.h5", marks=pytest.mark.slow),
+    ],
+)
 def test_a_conversion_that_was_killed_before_its_weights_goes_on(
     run, network, tmp_path, to, name, monkeypatch, capsys
 ):
@@ -107,7 +113,7 @@ def limited(size):
         (lambda run, to: main([run, "--to", "simclr_tf", to]), "own"),
         (lambda run, to: main([run, "--to", "torch", to]), "t.safetensors"),
         (lambda run, to: main([run, "--to", "keras", to]), "k.weights.h5"),
-        (lambda run, to: export_main([run, to]), "7"),
+        pytest.param(lambda run, to: export_main([run, to]), "7", marks=pytest.mark.slow),
     ],
     ids=["simclr_tf", "torch", "keras", "export"],
 )

@@ -78,8 +78,13 @@ def test_architecture_is_inferred(naming, case):
     assert layout.network_variables(inferred)[:-2] == layout.network_variables(expected)[:-2]
 
 
-@pytest.mark.parametrize("ratio", [0.1, 0.2, 0.33, 0.5])
-@pytest.mark.parametrize("width", [1, 3])
+OTHER_RATIOS = [(0.1, 1), (0.2, 1), (0.2, 3), (0.33, 3), (0.5, 1), (0.5, 3)]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "width"),
+    [(0.1, 3), (0.33, 1), *(pytest.param(*case, marks=pytest.mark.slow) for case in OTHER_RATIOS)],
+)
 @pytest.mark.parametrize("field", ["sk_ratio", "se_ratio"])
 def test_unusual_ratios_give_the_same_shapes(ratio, width, field):
     architecture = Architecture(width_multiplier=width, **{field: ratio})
@@ -88,8 +93,15 @@ def test_unusual_ratios_give_the_same_shapes(ratio, width, field):
     assert layout.network_variables(inferred) == variables
 
 
-@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152, 200])
-@pytest.mark.parametrize("cifar_stem", [False, True])
+@pytest.mark.parametrize(
+    ("depth", "cifar_stem"),
+    [
+        *((depth, cifar) for depth in (18, 34, 50) for cifar in (False, True)),
+        (101, True),
+        (152, False),
+        (200, True),
+    ],
+)
 def test_depths_and_stems_are_told_apart(depth, cifar_stem):
     architecture = Architecture(resnet_depth=depth, cifar_stem=cifar_stem, projector=())
     shapes = {v.tf1: v.shape for v in layout.encoder_variables(architecture)}
