@@ -26,7 +26,7 @@ def encoder(request):
         yield
 
 
-@pytest.mark.usefixtures("encoder")
+@pytest.mark.usefixtures("rewritten_graphs", "encoder")
 def test_a_run_killed_at_any_moment_goes_on_to_the_same_weights(tmp_path):
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert training.run(whole, mode="train_then_eval", **FLAGS) == 0

@@ -14,6 +14,8 @@ from simclr_tf.data import datasets, pipeline
 from simclr_tf.data.service import served_batches
 from simclr_tf.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("rewritten_graphs")  # as servers do
+
 
 @pytest.fixture(scope="module")
 def servers():
@@ -52,7 +54,7 @@ def assert_equal(found, expected):
         np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("number", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_batches_do_not_depend_on_the_servers(servers, number):
     addresses = ",".join(servers[:number])
     dataset = served_batches(make_batches, addresses)

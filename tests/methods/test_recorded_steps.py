@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from recorded_steps import CASES, PURE, RECORDED
 
+pytestmark = pytest.mark.usefixtures("rewritten_graphs")
 HERE = pathlib.Path(__file__).parent
 
 

@@ -15,6 +15,7 @@ from simclr_tf.models import Architecture, Network, simclr_projector
 from simclr_tf.models.batch_norm import batch_norm_variables
 from simclr_tf.training.plan import Plan
 
+pytestmark = pytest.mark.usefixtures("rewritten_graphs")
 PLAN = Plan(1000, 8, 100, 0, 125, 125, 0.5)
 
 
