@@ -90,13 +90,17 @@ def test_form_without_labels(tmp_path):
     assert labels.numpy().tolist() == [-1] * 4 and weights.numpy().tolist() == [1] * 4
 
 
+# By default; the other kind of data set is slow.
+of_a_folder = pytest.mark.parametrize(
+    "dataset", ["folder", pytest.param("tfds", marks=pytest.mark.slow)], indirect=True
+)
 # Views of 20 pixels are finished one by one, 4 at a time, or a batch of 6.
 finished_in_parts = pytest.mark.parametrize(
     ("dataset", "blur_sigma"),
     [
         ("folder", (0, "image")),
-        ("folder", (4, "batch")),
-        ("folder", (6, "image")),
+        pytest.param("folder", (4, "batch"), marks=pytest.mark.slow),
+        pytest.param("folder", (6, "image"), marks=pytest.mark.slow),
         pytest.param("tfds", (0, "image"), marks=pytest.mark.slow),
         ("tfds", (4, "batch")),
         pytest.param("tfds", (6, "image"), marks=pytest.mark.slow),
@@ -131,6 +135,7 @@ def test_hosts_together_see_the_global_batch(dataset, blur_sigma):
     assert_equal(joined, whole)
 
 
+@of_a_folder
 def test_views_finished_one_by_one_are_those_finished_together(dataset, monkeypatch):
     together = batches(dataset, 2, image_size=20)
     monkeypatch.setattr(pipeline, "_PIXELS_AT_ONCE", 0)
@@ -141,9 +146,7 @@ def test_views_finished_one_by_one_are_those_finished_together(dataset, monkeypa
             np.testing.assert_allclose(x, y, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "dataset", ["folder", pytest.param("tfds", marks=pytest.mark.slow)], indirect=True
-)
+@of_a_folder
 def test_views_of_224_pixels(dataset):
     ((first, second, labels),) = batches(dataset, 1, image_size=224, batch_size=4)
     assert first.shape == second.shape == (4, 224, 224, 3) and labels.shape == (4,)
@@ -236,6 +239,7 @@ def numbers_of(dataset, steps, **options):
     return [(numbers, views) for views, _, numbers in batches(dataset, steps, **options)]
 
 
+@of_a_folder
 def test_the_number_of_an_image_is_its_own_in_every_epoch_and_on_every_host(dataset):
     """What it shows in evaluation tells the image: batches of 6 of 23, over three epochs."""
     images = {}
@@ -334,7 +338,17 @@ def test_threads_of_its_own_change_nothing_about_a_stream(digits):
         tf.nest.map_structure(np.testing.assert_array_equal, batch, expected)
 
 
-@pytest.mark.parametrize(("batch_size", "num_hosts"), [(23, 1), (6, 1), (64, 1), (6, 3), (48, 3)])
+@pytest.mark.parametrize(
+    ("dataset", "batch_size", "num_hosts"),
+    [
+        ("folder", 6, 1),
+        ("folder", 48, 3),
+        ("tfds", 23, 1),
+        ("tfds", 64, 1),
+        ("tfds", 6, 3),
+    ],
+    indirect=["dataset"],
+)
 def test_evaluation_counts_every_image_once(dataset, batch_size, num_hosts):
     reference = {}
     for example in dataset.examples():
@@ -404,9 +418,16 @@ def test_evaluation_shows_images_upright(turned_folder, upright):
     assert np.array_equal(images[0], images[1]) == upright
 
 
-@pytest.mark.parametrize("upright", [True, False])
 @pytest.mark.parametrize(
-    "recipe", [recipes.simclr(40), recipes.finetuning(40), recipes.finetuning(40, "none")]
+    ("recipe", "upright"),
+    [
+        (recipes.simclr(40), True),
+        pytest.param(recipes.simclr(40), False, marks=pytest.mark.slow),
+        (recipes.finetuning(40), True),
+        (recipes.finetuning(40), False),
+        (recipes.finetuning(40, "none"), True),
+        pytest.param(recipes.finetuning(40, "none"), False, marks=pytest.mark.slow),
+    ],
 )
 def test_training_shows_images_upright(turned_folder, recipe, upright):
     """Both files are one image, so the views of the one are those of the other."""
