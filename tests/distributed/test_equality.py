@@ -97,6 +97,7 @@ def test_two_replicas_equal_one(one, two, case):
     assert_equal(parts(two, case), parts(one, case))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", TINY[:2])
 def test_four_replicas_equal_one(one, four, case):
     assert_equal(parts(four, case), parts(one, case))
@@ -139,7 +140,7 @@ def test_without_global_bn_nothing_else_differs(one, two, quantity):
     assert_equal(parts(two, f"tiny-{quantity}-local"), parts(one, f"tiny-{quantity}-halves"))
 
 
-@pytest.mark.parametrize("replicas", [2, 4])
+@pytest.mark.parametrize("replicas", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_the_contrastive_loss_and_its_gradient_alone(request, one, replicas):
     found = parts(request.getfixturevalue({2: "two", 4: "four"}[replicas]), "contrast")
     expected = parts(one, "contrast")

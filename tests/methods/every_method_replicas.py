@@ -14,12 +14,14 @@ import tensorflow as tf
 sys.path[:0] = [str(pathlib.Path(__file__).parents[i]) for i in (0, 1, 2)]
 
 import every_method  # noqa: E402
+import graphs  # noqa: E402
 import toy  # noqa: E402
 
 from simclr_tf.models.batch_norm import statistics  # noqa: E402
 
 
 def main(folder, count, kind, *names):
+    graphs.rewrite(False)
     count = int(count)
     (cpu,) = tf.config.list_physical_devices("CPU")
     devices = [tf.config.LogicalDeviceConfiguration()] * count

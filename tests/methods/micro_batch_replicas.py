@@ -11,6 +11,7 @@ import tensorflow as tf
 
 sys.path[:0] = [str(pathlib.Path(__file__).parents[i]) for i in (1, 2)]
 
+import graphs  # noqa: E402
 import toy  # noqa: E402
 
 from simclr_tf.backend import keras  # noqa: E402
@@ -22,6 +23,7 @@ LABELS = [0, 1, 2, -1, 1, -1, -1, -1]  # 3 of them on the first of 2 replicas
 
 
 def main(output, replicas, *modes):
+    graphs.rewrite(False)
     replicas = int(replicas)
     (cpu,) = tf.config.list_physical_devices("CPU")
     devices = [tf.config.LogicalDeviceConfiguration()] * replicas
