@@ -56,8 +56,9 @@ def by_default(*names):
 
 
 simplest_and_example = by_default("simclr", "example")
-# One for each kind of what a method keeps: nothing, a queue and a twin, prototypes, a bank.
-kinds_of_state = by_default("simclr", "moco", "swav", "instdisc")
+# One for each kind of what a method keeps: nothing, a queue and a twin, a predictor, prototypes, a
+# bank.
+kinds_of_state = by_default("simclr", "moco", "byol", "swav", "instdisc")
 
 
 def labelled_batch(name, seed=0):
