@@ -6,13 +6,20 @@ errors and the last words of a program that crashes among it: the filter is a pr
 """
 
 import os
-import re
 import subprocess
 import sys
 
-_OTHERS = re.compile(
-    rb"[IW]0000 00:00:\d+\.\d+ +\d+ \S+:\d+\] |WARNING: All log messages before absl::InitializeLog"
+_OTHERS = (
+    r"[IW]0000 00:00:\d+\.\d+ +\d+ \S+:\d+\] |WARNING: All log messages before absl::InitializeLog"
 )
+_READER = """
+import os, re, sys
+
+others = re.compile(sys.argv[1].encode())
+for line in sys.stdin.buffer:
+    if not others.match(line):
+        os.write(2, line)
+"""
 
 
 def filter_stderr() -> None:
@@ -28,7 +35,7 @@ def filter_stderr() -> None:
     shown = os.dup(2)
     try:
         reader = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__],
+            [sys.executable, "-I", "-S", "-c", _READER, _OTHERS],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # an interrupt from the keyboard is for the program
@@ -40,14 +47,3 @@ def filter_stderr() -> None:
     reader.stdin.close()
     encoding = sys.stderr.encoding
     sys.stderr = os.fdopen(shown, "w", buffering=1, encoding=encoding, errors="backslashreplace")
-
-
-def main() -> None:
-    """Copy lines from standard input to standard error, without those of Abseil."""
-    for line in sys.stdin.buffer:
-        if not _OTHERS.match(line):
-            os.write(2, line)
-
-
-if __name__ == "__main__":
-    main()
