@@ -221,7 +221,7 @@ def test_every_program_that_python_runs_by_name_is_known():
         if module.startswith(f"{PACKAGE}.")
         and (module.endswith("__main__") or "__name__ == '__main__'" in ast.unparse(tree))
     }
-    assert named == found - {"data.transfer.isolated_reader", "stderr_filter"}  # run by path
+    assert named == found - {"data.transfer.isolated_reader"}  # that is run by its path
 
 
 def test_flags_are_read_at_the_door():
