@@ -32,6 +32,9 @@ PLANS = {
     "cifar10_barlow_twins": (CIFAR10, 19_532, 0, 0.24),
     "cifar10_byol": (CIFAR10, 195_313, 1_953, 2.0),
     "cifar10_clsa": (CIFAR10, 19_532, 0, 0.24),
+    "cifar10_clsa_byol": (CIFAR10, 195_313, 1_953, 2.0),
+    "cifar10_clsa_simclr": (CIFAR10, 97_657, 976, 2.0),
+    "cifar10_infomin": (CIFAR10, 19_532, 0, 0.24),
     "cifar10_cmc": (CIFAR10, 78_126, 0, 0.03),
     "cifar10_instdisc": (CIFAR10, 78_126, 0, 0.03),
     "cifar10_moco": (CIFAR10, 19_532, 0, 0.24),
@@ -138,6 +141,12 @@ SETTINGS |= {
     | dict(target_decay=0.996, min_crop_area=0.2),
     "cifar10_clsa": dict(method="clsa", crop_sizes="", pick_weak="0", pick_strong="1")
     | dict(queue_size=8192, target_decay=0.99, temperature=0.1, weight_decay=5e-4),
+    "cifar10_clsa_byol": dict(method="clsa_byol", lars_rate_outside=True, weight_decay=1e-6)
+    | dict(target_decay=0.996, min_crop_area=0.2, crop_sizes="", queue_size=8192),
+    "cifar10_clsa_simclr": dict(method="clsa_simclr", temperature=0.5, crop_sizes="")
+    | dict(weight_decay=1e-4, use_blur=False, color_jitter_strength=0.5),
+    "cifar10_infomin": MOCO_CIFAR10
+    | dict(method="infomin", infomin=True, jigsaw_weight=0.5, queue_size=8192),
     "cifar10_cmc": BANKS
     | dict(method="cmc", negatives=4096, softmax=True, view_width=0.5, weight_decay=5e-4)
     | dict(temperature=0.1, planes="0-12", color_space="lab", min_crop_area=0.2),
