@@ -372,8 +372,9 @@ def test_an_encoder_comes_back_from_its_configuration():
 
 def test_a_network_comes_back_from_its_configuration():
     values = dataclasses.asdict(ARCHITECTURE)
-    of_planes = ("encoder", "color_space", "plane_groups", "view_width")  # see test_lab
-    assert is_no_default(Architecture, values | dict.fromkeys(of_planes))
+    of_planes = dict.fromkeys(("color_space", "plane_groups", "view_width"))  # see test_lab
+    of_others = {"encoder": None, "keras_model": "{}", "keras_features": 1}  # and test_own_encoder
+    assert is_no_default(Architecture, values | of_planes | of_others)
     with tf.Graph().as_default():
         network = Network(ARCHITECTURE, activations="bfloat16", recompute=True)
         again = rebuilt(network)

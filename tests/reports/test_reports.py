@@ -24,10 +24,13 @@ def test_the_summary_says_what_is_trained():
     method.compile(
         optimizers.build("lars", 1.0, weight_decay=1e-4, exclude=network.supervised_head.weights)
     )
-    text = run_summary(method, plan, dataset="cifar10, train", start_step=98, num_replicas=1)
+    text = run_summary(
+        method, plan, dataset="cifar10, train", image_size="32 px", start_step=98, num_replicas=1
+    )
     # 11,173,056 of the encoder, 592,000 of the projection head, 5,130 of the supervised head
     assert "11,770,186 trainable" in text
     assert "projection head  nonlinear [512, 512, 128]\n" in text
+    assert "views            32 px\n" in text
     assert "9,766, of them 976 warm-up" in text and "peak learning rate 2" in text
     # 21 convolutions and 3 dense layers are decayed; 42 + 5 of batch norm and 2 of the head not.
     assert "0.0001 on 24 variables; 49 (batch norm" in text
@@ -43,7 +46,9 @@ def test_the_summary_of_what_decays_every_weight(name, ending):
     method = SimCLR(network)
     exclude = network.supervised_head.weights
     method.compile(optimizers.build(name, 1.0, weight_decay=1e-4, exclude=exclude))
-    text = run_summary(method, make_plan(**CIFAR), dataset="-", start_step=0, num_replicas=1)
+    text = run_summary(
+        method, make_plan(**CIFAR), dataset="-", image_size="32 px", start_step=0, num_replicas=1
+    )
     assert f"0.0001 on 71 variables; 2 (supervised head) {ending}" in text
 
 
@@ -54,7 +59,9 @@ def test_the_summary_warns_of_emulated_bfloat16(monkeypatch, emulated):
     network = Network(Architecture(18, cifar_stem=True, projector=projector), "bfloat16")
     method = SimCLR(network)
     method.compile(optimizers.build("lars", 1.0))
-    text = run_summary(method, make_plan(**CIFAR), dataset="-", start_step=0, num_replicas=1)
+    text = run_summary(
+        method, make_plan(**CIFAR), dataset="-", image_size="32 px", start_step=0, num_replicas=1
+    )
     assert ("bfloat16         is emulated" in text) == emulated
     assert "head  dense as wide as the input with bias, ReLU; dense to 8\n" in text
 
