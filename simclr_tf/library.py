@@ -23,6 +23,7 @@ from simclr_tf.backend import keras
 from simclr_tf.checkpoints.convert import convert
 from simclr_tf.checkpoints.description import Description, TrainingData
 from simclr_tf.data import datasets, pipeline
+from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.own_images import own_images
 from simclr_tf.data.recipe import Recipe
 from simclr_tf.data.sources import ImageDataset
@@ -34,6 +35,7 @@ from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.methods import METHODS, Method
 from simclr_tf.models import Network
+from simclr_tf.models.own_encoder import tried
 from simclr_tf.training import callbacks
 
 ENCODER_FILE = "encoder.keras"
@@ -95,7 +97,8 @@ class Pretraining:
       images: what `open_images` returned; or own images, see `own_images`.
       method: a name of METHODS.
       encoder: a Keras model from images (batch, height, width, 3) in [0, 1] to vectors (batch, d),
-        in place of a ResNet. It is trained as it is, with the weights that it has.
+        in place of a ResNet. It is trained as it is, with the weights that it has; one that does
+        not say its input, and was not called yet, is built for images of `image_size`.
       recipe: other views than the method's own, as many as those.
       **settings: flags of run.py that say what is trained, by their names: those of the method,
         the views, the model, the optimizer, and `train_batch_size`, `train_epochs`,
@@ -117,6 +120,8 @@ class Pretraining:
         **settings: Any,
     ):
         self._config = _config(method, settings, own_encoder=encoder is not None)
+        if isinstance(encoder, keras.Model) and not encoder.built:
+            tried(encoder, self.image_size, self.image_size)
         self.images = image_dataset(images)
         self._strategy = tf.distribute.get_strategy()
         self.recipe = _recipe(self._config, recipe)
@@ -152,6 +157,9 @@ class Pretraining:
 
     def compile(self, optimizer: Any = None, **options: Any) -> None:
         """Compile the method.
+
+        The optimizer counts the steps. So another call begins the plan anew, with the weights that
+        the network has.
 
         Args:
           optimizer: one of Keras, or its name. By default that of the method or the settings,
@@ -220,16 +228,22 @@ class Pretraining:
           The History of Keras, with what the method reports.
 
         Raises:
-          UserError: the plan is at its end.
+          UserError: the plan is at its end, or steps_per_execution would lead past it.
           NonFiniteLossError: the training diverged.
         """
         if self.method.optimizer is None:
             self.compile()
-        done, steps = int(self.method.step), self.steps_per_epoch
-        if done >= self.plan.train_steps:
+        done, steps, plan_end = int(self.method.step), self.steps_per_epoch, self.plan.train_steps
+        if done >= plan_end:
             raise UserError(
-                f"The training is finished, at step {done} of {self.plan.train_steps}. Plan more "
+                f"The training is finished, at step {done} of {plan_end}. Plan more "
                 "train_epochs or train_steps, or go on with method.fit."
+            )
+        at_once, rest = self._config.train.steps_per_execution, (plan_end - done) % steps
+        if rest % at_once:
+            raise UserError(
+                f"steps_per_execution={at_once} leads past step {plan_end}, the last of the plan: "
+                f"{rest} steps are left for the last epoch. Give a divisor of {rest}."
             )
         first = done // steps
         last = self.epochs if epochs is None else min(self.epochs, first + epochs)
@@ -250,7 +264,7 @@ class Pretraining:
 
         return [
             callbacks.StopOnNonFiniteLoss(done),
-            callbacks.WarnAtCollapse(done, max(plan.warmup_steps, 100), plan.epoch_steps, sign),
+            callbacks.WarnAtCollapse(done, max(plan.warmup_steps, 100), self.steps_per_epoch, sign),
             callbacks.RowOfEachEpoch(),
             callbacks.StopAt(done, plan.train_steps),
         ]
@@ -320,21 +334,25 @@ def probe(network: Network, images: Any, unseen: Any, image_size: int) -> dict[s
     Args:
       network: see `features_of`.
       images: what both are fitted to, with labels.
-      unseen: what they are measured on, with labels of the same classes.
+      unseen: what they are measured on, with labels. Classes are known by their names where both
+        have some, and else by their numbers.
       image_size: see `features_of`.
 
     Returns:
       `linear_probe_top_1_accuracy` and `knn_top_1_accuracy`, in [0, 1].
 
     Raises:
-      UserError: there are no labels.
+      UserError: there are no labels, or `images` lack a class of `unseen`.
     """
-    splits = [image_dataset(images), image_dataset(unseen)]
-    for dataset in splits:
+    bank, queries = image_dataset(images), image_dataset(unseen)
+    for dataset in (bank, queries):
         if dataset.num_classes is None:
             raise UserError(f"A probe needs labels, and {dataset.name} have none.")
+    if bank.class_names and queries.class_names:
+        owner = f"split {bank.split!r} of {bank.name}, which the probe is fitted to"
+        queries = with_classes_of(queries, bank.class_names, bank.num_classes, owner)
     config = flag.from_dict({"image_size": image_size}, ExperimentConfig)
-    return probing.probe(config, network, *splits)
+    return probing.probe(config, network, bank, queries)
 
 
 def _config(method: str, settings: dict[str, Any], own_encoder: bool) -> ExperimentConfig:

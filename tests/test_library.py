@@ -128,6 +128,35 @@ def test_features_and_probe(trained):
         library.probe(training.network, told, PIXELS, 8)
 
 
+def test_a_probe_knows_classes_by_their_names(trained):
+    training, *_ = trained
+    pixels = np.concatenate([PIXELS // 8, 255 - PIXELS // 8])
+    numbers = np.repeat([0, 1], 40)
+    told = own_images.own_images((pixels, numbers), class_names=["dark", "bright"])
+    other = own_images.own_images((pixels, 2 - numbers), class_names=["none", "bright", "dark"])
+    unseen = own_images.own_images((pixels[40:], 0 * numbers[40:]), class_names=["bright"])
+    assert set(library.probe(training.network, told, unseen, 8).values()) == {1.0}
+    with pytest.raises(UserError, match="Only the data have 'none'; only the model has none"):
+        library.probe(training.network, told, other, 8)
+
+
+def test_an_encoder_that_does_not_say_its_input_takes_the_size_that_is_shown():
+    layers = [keras.layers.Conv2D(6, 3), keras.layers.Flatten()]
+    training = tiny(encoder=keras.Sequential(layers))
+    assert training.network.image_shape == (8, 8)
+    assert training.network.features(PIXELS / np.float32(255)).shape == (40, 216)
+    with pytest.raises(UserError, match=r"takes no images \(1, 8, 8, 3\) of float32: .*dimension"):
+        tiny(encoder=keras.Sequential([keras.layers.Conv2D(6, 9)]))
+
+
+def test_executions_of_several_steps_end_with_the_plan():
+    """The second of 2 epochs has 2 steps."""
+    training = tiny(steps_per_execution=3)
+    with pytest.raises(UserError, match="steps_per_execution=3 leads past step 5.* divisor of 2"):
+        training.fit()
+    assert int(training.method.step) == 0
+
+
 def test_what_is_saved_is_loaded_by_us_and_by_keras(trained, tmp_path):
     training, *_ = trained
     path, images = tmp_path / "saved", PIXELS / np.float32(255)

@@ -64,7 +64,7 @@ def _held(data):
     shape = tf.TensorShape(images.shape)
     image = tf.TensorSpec(shape[1:], _dtype(images))
     _check_kind(image, shape, "(n, height, width, 3 or 1) as an array")
-    if not len(images):
+    if not images.size:
         raise UserError("There are no images: the array is empty.")
     _check_range(float(images.min()), float(images.max()), images.dtype)
     if labels is not None:
@@ -93,7 +93,8 @@ def _streamed(data):
     if not isinstance(image, tf.TensorSpec):
         raise UserError(f"A tf.data.Dataset of images has {_FORMS}. Received: {image}.")
     _check_kind(image, image, "(height, width, 3 or 1) in a tf.data.Dataset", _hint(image.shape))
-    if label is not None and not (label.dtype.is_integer and label.shape.rank == 0):
+    is_integer = isinstance(label, tf.TensorSpec) and label.dtype.is_integer
+    if label is not None and not (is_integer and label.shape.rank == 0):
         raise UserError(f"A label is one integer of an image. Received: {label}.")
     if data.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise UserError("This tf.data.Dataset has no end. Leave out its repeat().")

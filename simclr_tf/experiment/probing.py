@@ -34,19 +34,25 @@ def open_splits(config: ExperimentConfig) -> tuple[ImageDataset, ImageDataset]:
 
 
 def at_most(bank: ImageDataset, number: int) -> ImageDataset:
-    """As many images, or all where there are fewer; of each class the same number, if it has them.
+    """As many labelled images; of each class the same number, if it has them, and one at least.
 
     Args:
-      bank: with labels.
+      bank: with labels; it is returned as it is where no more of its images have one.
       number: of images.
+
+    Raises:
+      UserError: a class has none.
     """
     if number >= bank.num_examples:
         return bank
     labels = subsets.labels_of(bank)
+    labelled_images = np.count_nonzero(labels >= 0)
+    if number >= labelled_images:
+        return bank
     chosen = subsets.choose(
         labels,
         bank.num_classes,
-        fraction=number / np.count_nonzero(labels >= 0),
+        fraction=number / labelled_images,
         class_names=bank.class_names,
     )
     return subsets.restrict(bank, chosen)

@@ -56,7 +56,7 @@ class InfoMin(moco.MoCo):
         super().__init__(network, flags, plan, **kwargs)
         structure = self.projector(self.flags)
         self.patch_head = Head(structure, name="patch_head")
-        self.patch_head.build((None, network.encoder.feature_dim))
+        self.patch_head.build((None, network.architecture.feature_dim))
         self.jigsaw_head = Head(structure[-1:], name="jigsaw_head")
         self.jigsaw_head.build((None, CELLS * self.flags.proj_out_dim))
 

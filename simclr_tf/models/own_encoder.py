@@ -12,6 +12,7 @@ _TRIED_SIZE = 224  # pixels of the image that an encoder is tried on that does n
 # What Keras raises for models that it cannot turn into text, or text into a model.
 _REFUSED = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError)
 _REFUSED += (ImportError, RuntimeError)
+_NO_REASON = "Exception encountered when calling"  # Keras says the reason in the next line
 
 
 def described(encoder: keras.Model) -> dict[str, Any]:
@@ -52,15 +53,23 @@ def _output_shape(encoder: keras.Model) -> Any:
     try:
         return encoder.output_shape
     except (AttributeError, RuntimeError):  # it has not been called yet, or not by Keras' inputs
-        height, width = (size or _TRIED_SIZE for size in image_shape(encoder))
+        outputs = tried(encoder, *(size or _TRIED_SIZE for size in image_shape(encoder)))
+    return tf.nest.map_structure(lambda output: (None, *output.shape[1:]), outputs)
+
+
+def tried(encoder: keras.Model, height: int, width: int) -> Any:
+    """The outputs of an encoder for a black image; one that was not built is built for this size.
+
+    Raises:
+      UserError: it takes no such image.
+    """
     try:
-        outputs = encoder(tf.zeros((1, height, width, 3)))
+        return encoder(tf.zeros((1, height, width, 3)))
     except (*_REFUSED, tf.errors.OpError) as error:
         raise UserError(
             f"The encoder {encoder.name} takes no images (1, {height}, {width}, 3) of float32: "
             f"{_first_sentence(error)}"
         ) from None
-    return tf.nest.map_structure(lambda output: (None, *output.shape[1:]), outputs)
 
 
 def image_shape(encoder: keras.Model) -> tuple[int | None, int | None]:
@@ -122,5 +131,6 @@ def name_of(text: str) -> str:
 
 
 def _first_sentence(error: Exception) -> str:
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    lines = [line for line in str(error).splitlines() if line and not line.startswith(_NO_REASON)]
+    line = lines[0] if lines else type(error).__name__
     return f"{' '.join(line.partition('. ')[0].split())[:300].removesuffix('.')}."

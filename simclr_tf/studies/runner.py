@@ -16,6 +16,7 @@ from simclr_tf.experiment import checks, parts, probing, train
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment.config import DataConfig, ExperimentConfig
 from simclr_tf.experiment.evaluate import completed
+from simclr_tf.methods import METHODS
 from simclr_tf.studies.grid import MEASURES, Cell, Further
 from simclr_tf.studies.sharing import duration, make_all
 from simclr_tf.studies.sweep import Sweep
@@ -44,7 +45,7 @@ class Runner:
       chosen: the flags that all cells share, by name; those of a cell are stronger.
       recipes: gives the flags of a method's own recipe, weaker than both; None if there are none.
       probe_images: how many images the probe and kNN are fitted to, at most; 0 are all.
-      further: measures more of each cell.
+      further: measures more of each cell, of h and z.
 
     Raises:
       UserError: a flag is none of a study's, or a cell cannot work with these flags.
@@ -183,6 +184,8 @@ class Runner:
         config = configuration.with_defaults_of_method(config, given)
         with _naming(cell):
             checks.check_flags(config)
+            if self._further:
+                _require_head(config)
         return config, given
 
     def _plan_of(self, cell: Cell) -> Plan:
@@ -254,6 +257,13 @@ class Runner:
             folder = self.sweep.path / cell.folder
             found |= self._further(config, network, *splits, folder)
         return found
+
+
+def _require_head(config: ExperimentConfig) -> None:
+    """Refuse a training after which there is no z."""
+    head = METHODS[config.train.method].projector(config.method)
+    if config.train.train_mode != "pretrain" or not head:
+        raise UserError("This study compares h with z: it needs a pretraining with a head.")
 
 
 @contextlib.contextmanager

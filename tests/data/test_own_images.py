@@ -96,6 +96,7 @@ def test_without_labels_there_are_no_classes():
         (lambda: PIXELS / -1000, "Received: values from -0.255 to"),
         (lambda: np.full((1, 8, 8, 3), np.nan), "Received: values from nan"),
         (lambda: PIXELS[:0], "the array is empty"),
+        (lambda: PIXELS[:, :0], "the array is empty"),
         (lambda: [PIXELS[0], PIXELS[0, :4]], "as an array. Received: "),
         (lambda: "photos", "as an array. Received: "),
         (lambda: (PIXELS, LABELS[:9]), r"for each of the 10 images. Received: int64 \(9,\)"),
@@ -106,6 +107,7 @@ def test_without_labels_there_are_no_classes():
         (lambda: stream(PIXELS).take(0), "the tf.data.Dataset is empty"),
         (lambda: stream(PIXELS.astype(np.float32)), "Received: values from 0 to 255"),
         (lambda: stream(PIXELS, LABELS / 2), "A label is one integer of an image"),
+        (lambda: stream(PIXELS, {"class": LABELS}), "A label is one integer of an image"),
         (lambda: stream(PIXELS, LABELS, LABELS), "has images, or pairs"),
         (
             lambda: stream(PIXELS).map(

@@ -208,6 +208,18 @@ def test_a_probe_of_fewer_images():
     assert few.num_examples == 50
     np.testing.assert_array_equal(np.bincount(subsets.labels_of(few)), [5] * 10)
     assert probing.at_most(bank, 1_438) is bank
+    partly = subsets.hide_other_labels(bank, np.arange(300))
+    assert probing.at_most(partly, 400) is partly
+    labels = subsets.labels_of(probing.at_most(partly, 100))
+    np.testing.assert_array_equal(np.bincount(labels), [10] * 10)
+
+
+def test_what_compares_h_with_z_is_refused_without_a_head(tmp_path, trained):
+    flags = StudyFlags(study_dir=str(tmp_path), axes=REDUCED)
+    known = {name: value for name, value in FLAGS.items() if name != "num_proj_layers"}
+    with pytest.raises(UserError, match="cell training_simclr .* needs a pretraining with a head"):
+        study("tsne", flags, known | {"proj_head_mode": "none"})
+    assert trained == [] and not list(tmp_path.iterdir())
 
 
 def test_other_settings_are_refused(whole, trained):
