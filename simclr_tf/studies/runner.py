@@ -72,7 +72,8 @@ class Runner:
         self._probe_images, self._further = probe_images, further
         self._configs = {cell.id: self._config_of(cell, chosen, recipes) for cell in cells}
         self._settings = self._settings_of(facts, chosen)
-        self._splits: dict[DataConfig, tuple[int, ImageDataset, ImageDataset]] = {}
+        self._splits: dict[DataConfig, tuple[ImageDataset, ImageDataset]] = {}
+        self._fitted: dict[DataConfig, ImageDataset] = {}
         self._rates: dict[str, tuple[float, float]] = {}  # work and seconds of finished cells
         self.plans = {cell.id: self._plan_of(cell) for cell in cells}
 
@@ -127,9 +128,10 @@ class Runner:
         """
         (config, _), plan = self._configs[cell.id], self.plans[cell.id]
         views = len(train.BUILDERS[config.train.train_mode].recipe_of(config))
-        _, *probed = self._splits_of(config)
+        bank, queries = self._splits_of(config)
+        fitted = min(self._probe_images or bank.num_examples, bank.num_examples)
         trained = _SHOWN_PER_STEP * plan.train_steps * plan.batch_size * views
-        return trained + sum(split.num_examples for split in probed)
+        return trained + fitted + queries.num_examples
 
     def seconds_left(self, left: Sequence[Cell]) -> float | None:
         """How long cells will take one process, by those that are finished; None before the first.
@@ -191,15 +193,22 @@ class Runner:
     def _plan_of(self, cell: Cell) -> Plan:
         config, given = self._configs[cell.id]
         with _naming(cell):
-            return parts.plan_of(config, self._splits_of(config)[0], 1, given)
+            return parts.plan_of(config, self._splits_of(config)[0].num_examples, 1, given)
 
-    def _splits_of(self, config: ExperimentConfig) -> tuple[int, ImageDataset, ImageDataset]:
-        """How many images are trained on; those the probe is fitted to, and is measured on."""
+    def _splits_of(self, config: ExperimentConfig) -> tuple[ImageDataset, ImageDataset]:
+        """The images that are trained on, and those that the probe is measured on."""
         if config.data not in self._splits:
-            bank, queries = probing.open_splits(config)
-            probed = probing.at_most(bank, self._probe_images) if self._probe_images else bank
-            self._splits[config.data] = bank.num_examples, probed, queries
+            self._splits[config.data] = probing.open_splits(config)
         return self._splits[config.data]
+
+    def _fitted_to(self, config: ExperimentConfig) -> ImageDataset:
+        """The images that the probe is fitted to; to choose them may take reading all of them."""
+        bank, _ = self._splits_of(config)
+        if not self._probe_images:
+            return bank
+        if config.data not in self._fitted:
+            self._fitted[config.data] = probing.at_most(bank, self._probe_images)
+        return self._fitted[config.data]
 
     def _settings_of(self, facts: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
         """What all cells share and results depend on.
@@ -251,7 +260,7 @@ class Runner:
             metrics |= row
         network = checkpoints.load(directory.path)
         config = completed(self._configs[cell.id][0], directory.config(), given)
-        _, *splits = self._splits_of(config)
+        splits = self._fitted_to(config), self._splits_of(config)[1]
         found = {"metrics": metrics} | probing.probe(config, network, *splits)
         if self._further:
             folder = self.sweep.path / cell.folder

@@ -214,6 +214,16 @@ def test_a_probe_of_fewer_images():
     np.testing.assert_array_equal(np.bincount(labels), [10] * 10)
 
 
+def test_a_plan_reads_no_images_to_choose_some(tmp_path, monkeypatch):
+    monkeypatch.setattr(probing, "at_most", None)
+    flags = StudyFlags(str(tmp_path), REDUCED, CELLS, probe_images=100, dry_run=True)
+    said = []
+    assert study("temperature", flags, FLAGS, report=said.append) == 0
+    # 4 steps of 2 views, forwards and backwards, and the images of the probe.
+    images = 3 * 4 * 2 * FLAGS["train_batch_size"] + 100 + 359
+    assert f"{2 * images:,} images shown in all" in said[0]
+
+
 def test_what_compares_h_with_z_is_refused_without_a_head(tmp_path, trained):
     flags = StudyFlags(study_dir=str(tmp_path), axes=REDUCED)
     known = {name: value for name, value in FLAGS.items() if name != "num_proj_layers"}
