@@ -37,6 +37,12 @@ def test_the_index_names_every_document():
     assert {name for name in names if f"]({name})" in index} == names
 
 
+def test_the_page_about_installing_names_every_command():
+    page = (ROOT / "docs/install.md").read_text()
+    commands = re.findall(r"^    (simclr-\w+) = ", (ROOT / "setup.cfg").read_text(), re.MULTILINE)
+    assert commands and [name for name in commands if f"`{name}`" not in page] == []
+
+
 def test_the_page_of_flags_is_up_to_date():
     assert flags_page.PAGE.read_text() == flags_page.page(), "run python tests/flags_page.py"
 
