@@ -174,6 +174,7 @@ def write(
     following = next(stream, None)
     for i, shard in enumerate(shards):
         split, features = splits[shard.split], features_of(splits[shard.split])
+        shard.state_file.unlink(missing_ok=True)  # which tells of another file
         part = shard.file.with_name(shard.file.name + ".part")
         written, unchanged = set(), 0
         with tf.io.TFRecordWriter(str(part)) as writer:

@@ -23,6 +23,9 @@ from simclr_tf.errors import UserError, printable
 from simclr_tf.outputs import require_new, require_writable
 from simclr_tf.paths import LocalPath, as_path, is_local
 
+_ELSEWHERE = "Give another directory, or remove it."
+_METADATA = r"(dataset_info|features|metadata)\.json|\w+\.labels\.txt"  # of TensorFlow Datasets
+
 
 @dataclasses.dataclass(frozen=True)
 class Packed:
@@ -69,10 +72,9 @@ def pack(
     if not is_local(target):
         raise UserError(f"{out} is an address. Give a directory of this machine, and copy it then.")
     target = LocalPath(os.path.abspath(target))
-    require_new(target, "", "Give another directory, or remove it.")
+    require_new(target, "", _ELSEWHERE)
     require_writable(target / "dataset_info.json", str(target))
-    if os.path.realpath(target).startswith(os.path.join(os.path.realpath(folder), "")):
-        raise UserError(f"{target} lies in the folder that is packed. Give a directory outside.")
+    _require_apart(target, folder)
     entries = scan(folder, any_depth=labels != FOLDERS)
     found = splits_of(folder, entries, labels, holdout_fraction, split_seed)
     if entries.unread:
@@ -80,6 +82,7 @@ def pack(
     splits = _disjoint(found)
     _require_names_of_tfds(splits)
     with _unfinished(target) as directory:
+        require_new(target, "", _ELSEWHERE)  # another process may have made it meanwhile
         states = {
             name: states_of([os.path.join(folder, file) for file in split.files.tolist()])
             for name, split in splits.items()
@@ -90,7 +93,7 @@ def pack(
             for name, split in splits.items()
             for shard in shards_of(directory, stem, name, split, states[name], shorter_side)
         ]
-        _remove_others(directory, shards)
+        _remove_others(directory, stem, shards)
         made = [shard.state() for shard in shards]
         missing = [shard for shard, state in zip(shards, made) if state is None]
         writing = write(missing, folder, splits, states, shorter_side)
@@ -119,6 +122,24 @@ def pack(
     )
 
 
+def _require_apart(target: LocalPath, folder: str) -> None:
+    """Refuse to write into the folder that is packed, which may be a link to where that would be."""
+    inside = os.path.join(os.path.realpath(folder), "")
+    for place in (target, _beside(target)):
+        if os.path.join(os.path.realpath(place), "").startswith(inside):
+            raise UserError(
+                f"{place} lies in the folder that is packed. Give a directory outside."
+                if place == target
+                else f"{target} is made in {place}, which lies in the folder that is packed. Give "
+                "another directory."
+            )
+
+
+def _beside(target: LocalPath) -> LocalPath:
+    """The directory in which `target` is made."""
+    return target.with_name(target.name + ".unfinished")
+
+
 def _disjoint(found: dict[str, Split]) -> dict[str, Split]:
     """Splits of which each image is in one, without those that hold images of others."""
     kept, seen = {}, set()
@@ -142,15 +163,18 @@ def _require_names_of_tfds(splits: dict[str, Split]) -> None:
             if printable(class_name) != class_name or class_name.strip() != class_name:
                 raise UserError(
                     f"TensorFlow Datasets has no classes named '{printable(class_name)}': rename "
-                    "the folder, in UTF-8, without line breaks and without spaces at the ends."
+                    "it, in UTF-8, without line breaks and without spaces at the ends."
                 )
 
 
 @contextlib.contextmanager
 def _unfinished(target: LocalPath) -> Iterator[LocalPath]:
     """The directory beside `target` in which it is made, for this process alone."""
-    directory = target.with_name(target.name + ".unfinished")
-    directory.mkdir(parents=True, exist_ok=True)
+    directory = _beside(target)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UserError(f"{directory} is no directory: remove it, {target} is made there.") from None
     lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -165,10 +189,22 @@ def _unfinished(target: LocalPath) -> Iterator[LocalPath]:
         os.close(lock)
 
 
-def _remove_others(directory: LocalPath, shards: Sequence[Shard]) -> None:
-    """Remove what an earlier process began that packed other images, or in another way."""
+def _remove_others(directory: LocalPath, stem: str, shards: Sequence[Shard]) -> None:
+    """Remove what an earlier process began that packed other images, or in another way.
+
+    Raises:
+      UserError: there is something that no such process writes; nothing is removed then.
+    """
     known = {file for shard in shards for file in (shard.file, shard.state_file)}
-    for file in set(directory.iterdir()) - known:
+    others = sorted(set(directory.iterdir()) - known)
+    ours = rf"{stem}-\w+\.tfrecord-\d+-of-\d+(\.json)?(\.part)?|{_METADATA}"
+    for file in others:
+        if not re.fullmatch(ours, file.name):
+            raise UserError(
+                f"{printable(str(file))} is no part of a data set that is being packed. Move it "
+                "away, or give another directory."
+            )
+    for file in others:
         file.unlink()
 
 

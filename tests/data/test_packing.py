@@ -271,6 +271,46 @@ def test_a_place_that_cannot_be(folder, out, message):
     assert sorted(os.listdir(folder)) == ["a", "b"]
 
 
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_a_folder_named_like_an_unfinished_one_is_not_emptied(tmp_path, kind):
+    images = tmp_path / ("out.unfinished" if kind == "folder" else "images")
+    images.mkdir()
+    Image.fromarray(photograph(8, 9)).save(images / "a.png")
+    if kind == "link":
+        (tmp_path / "out.unfinished").symlink_to(images)
+    with pytest.raises(UserError, match="is made in .*out.unfinished, which lies in the folder"):
+        packing.pack(str(images), str(tmp_path / "out"))
+    assert os.listdir(images) == ["a.png"]
+
+
+def test_what_no_packing_wrote_is_not_removed(folder, tmp_path):
+    unfinished = tmp_path / "out.unfinished"
+    (unfinished / "notes").mkdir(parents=True)
+    of_ours = unfinished / "images_out-train.tfrecord-00000-of-00009.part"
+    of_ours.write_bytes(b"")
+    with pytest.raises(UserError, match="out.unfinished/notes is no part of a data set"):
+        packing.pack(str(folder), str(tmp_path / "out"))
+    assert of_ours.exists() and (unfinished / "notes").is_dir()
+    (unfinished / "notes").rmdir()
+    of_ours.unlink()
+    unfinished.rmdir()
+    unfinished.write_text("a file")
+    with pytest.raises(UserError, match="out.unfinished is no directory: remove it"):
+        packing.pack(str(folder), str(tmp_path / "out"))
+
+
+def test_another_process_ends_while_this_one_looks_at_the_folder(folder, tmp_path, monkeypatch):
+    scan = packing.scan
+
+    def scanned(*arguments, **options):
+        (tmp_path / "out").mkdir()
+        return scan(*arguments, **options)
+
+    monkeypatch.setattr(packing, "scan", scanned)
+    with pytest.raises(UserError, match="out exists already"):
+        packing.pack(str(folder), str(tmp_path / "out"))
+
+
 def test_too_many_damaged_files(folder, tmp_path):
     with pytest.raises(UserError, match="max_bad_images=0: a/bad.jpg. Mend"):
         packing.pack(str(folder), str(tmp_path / "out"), max_bad_images=0)
