@@ -70,6 +70,12 @@ _BEFORE = {
     "final_rate": 0.0,
     "lars_rate_outside": False,
     "image_size_schedule": "",
+    "blur_sigma": "image",
+    "reduced_decoding": False,
+}
+_BEFORE_OF_METHODS = {
+    "simclr": {"transforms": "", "added_transform": "none"},
+    "moco": {"infomin": False},
 }
 
 
@@ -137,7 +143,8 @@ class RunDirectory:
           UserError: the directory holds no run, or its run.json is damaged.
         """
         stored = self._read(CONFIG)
-        stored = _BEFORE | {"split_seed": stored.get("seed", 0)} | stored
+        of_method = _BEFORE_OF_METHODS.get(str(stored.get("method", _BEFORE["method"])), {})
+        stored = _BEFORE | of_method | {"split_seed": stored.get("seed", 0)} | stored
         needed = {n: k for n, k in _REMEMBERED.items() if complete or n in stored}
         check_entries(stored, needed, str(self / CONFIG))
         return stored

@@ -161,6 +161,24 @@ def test_earlier_runs_had_one_schedule(tmp_path):
             directory.check({name: "another"}, resume=True, overwrite=False)
 
 
+def test_earlier_runs_had_the_views_of_the_paper(tmp_path):
+    """What is refused for the views of a run that says so is refused for one that does not."""
+    directory = claimed(tmp_path)
+    stored = json.loads((tmp_path / "run.json").read_text())
+    given = identity()
+    names = ("blur_sigma", "reduced_decoding", "image_size_schedule")
+    names += ("transforms", "added_transform")
+    for name in names:
+        del stored[name]
+    (tmp_path / "run.json").write_text(json.dumps(stored))
+    directory.check({name: given[name] for name in names}, resume=True, overwrite=False)
+    for name in names:
+        with pytest.raises(UserError, match=f"--{name} was "):
+            directory.check({name: "another"}, resume=True, overwrite=False)
+    (tmp_path / "run.json").write_text(json.dumps(stored | {"method": "moco"}))
+    assert directory.config()["infomin"] is False and "transforms" not in directory.config()
+
+
 @pytest.mark.parametrize(
     "damage",
     [
