@@ -8,6 +8,8 @@ import os
 from simclr_tf.data.folder_scan import IMAGE_EXTENSIONS, OTHER_FORMATS, Entries
 from simclr_tf.errors import UserError, printable
 
+_SHOWN = 200  # letters of a line, in messages
+
 
 def classes_of_files(path: str, data_dir: str, entries: Entries) -> dict[str, str]:
     """The classes that a CSV file gives to images of a folder.
@@ -75,13 +77,18 @@ def _rows(path: str, given: str) -> list[tuple[int, str, str]]:
         raise UserError(f"{given} cannot be read: it is no text in UTF-8.")
     reader = csv.reader(io.StringIO(os.fsdecode(content), newline=""), skipinitialspace=True)
     rows = []
-    for fields in filter(None, reader):
-        if len(fields) != 2 or not all(field.strip() for field in fields):
-            raise UserError(
-                f"{given} has to have two columns, file,class, with a comma between. Line "
-                f"{reader.line_num} is {printable(','.join(fields))}."
-            )
-        rows.append((reader.line_num, fields[0], fields[1].strip()))
+    try:
+        for fields in filter(None, reader):
+            if len(fields) != 2 or not all(field.strip() for field in fields):
+                line = ",".join(fields)
+                more = "..." if len(line) > _SHOWN else ""
+                raise UserError(
+                    f"{given} has to have two columns, file,class, with a comma between. Line "
+                    f"{reader.line_num} is {printable(line[:_SHOWN])}{more}."
+                )
+            rows.append((reader.line_num, fields[0], fields[1].strip()))
+    except csv.Error as error:  # such as a quote that is not closed, in a long file
+        raise UserError(f"{given} cannot be read up to line {reader.line_num}: {error}.") from None
     has_header = rows and not rows[0][1].lower().endswith((*IMAGE_EXTENSIONS, *OTHER_FORMATS))
     return rows[1:] if has_header else rows
 

@@ -173,6 +173,13 @@ def test_files_that_are_no_csv(photos):
         load(photos, photos.parent / "nolabels.csv")
     with pytest.raises(UserError, match="cannot be read: Is a directory"):
         load(photos, photos)
+    csv(photos.parent / "labels.csv", '"a.png,cat', *1000 * LINES)
+    with pytest.raises(UserError, match="Line 6001 is a.png,cat.*[.]{3}") as error:
+        load(photos, photos.parent / "labels.csv")
+    assert len(str(error.value)) < 600
+    csv(photos.parent / "labels.csv", *LINES, '"a.png,cat', *3000 * LINES)
+    with pytest.raises(UserError, match="cannot be read up to line .*: field larger than"):
+        load(photos, photos.parent / "labels.csv")
     (photos.parent / "labels.csv").write_bytes("\n".join(LINES).encode("utf-16"))
     with pytest.raises(UserError, match="it is no text in UTF-8"):
         load(photos, photos.parent / "labels.csv")
