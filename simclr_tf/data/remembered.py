@@ -83,7 +83,8 @@ def check_files_once(folder: str, files: Sequence[str]) -> Findings:
         turned[known], largest[known] = memory.turned[rows[known]], memory.largest[rows[known]]
     turned[unknown[sorted(found.turned)]] = True
     largest[unknown[list(found.largest_of_16_bits)]] = list(found.largest_of_16_bits.values())
-    is_new = ~known & (stamps[:, 1:].max(axis=1, initial=0) < began - _SETTLED_AFTER)
+    settled = stamps[:, 1:].max(axis=1, initial=0) < began - _SETTLED_AFTER
+    is_new = ~known & settled & (stamps[:, 0] >= 0)
     is_new[unknown[list(found.reasons)]] = False
     if is_new.any():
         order = np.flatnonzero(is_new)

@@ -97,6 +97,19 @@ def test_a_file_that_changed_is_looked_at_again(folder, cache, looked_at):
     assert opened(folder, looked_at)[1] == ["0.png", "1.png"]
 
 
+def test_a_file_whose_state_was_not_known_is_not_remembered(folder, cache, looked_at, monkeypatch):
+    ask = remembered.states_of
+
+    def failing(paths):
+        states = ask(paths)
+        states.stamps[0] = -1  # as where the file system gave no answer, this once
+        return states
+
+    monkeypatch.setattr(remembered, "states_of", failing)
+    opened(folder, looked_at)
+    assert opened(folder, looked_at)[1] == ["0.png", "bad.png"]
+
+
 def test_a_file_that_changed_just_now_is_not_trusted(folder, cache, looked_at, monkeypatch):
     monkeypatch.setattr(remembered, "_SETTLED_AFTER", 3600 * 10**9)
     opened(folder, looked_at)
