@@ -14,7 +14,8 @@ class ShownImages:
 
     dataset: str = flag(
         "image_folder",
-        "Name of the data set: a TensorFlow Datasets name, `digits`, or `image_folder`.",
+        "Name of the data set: a TensorFlow Datasets name, a directory with a data set of it, "
+        "`digits`, or `image_folder`.",
     )
     data_dir: str | None = flag(
         None, "The image folder, or where TensorFlow Datasets keeps its files."

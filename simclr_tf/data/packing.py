@@ -123,7 +123,7 @@ def pack(
 
 
 def _require_apart(target: LocalPath, folder: str) -> None:
-    """Refuse to write into the folder that is packed, which may be a link to where that would be."""
+    """Refuse to write into the folder that is packed, wherever links lead."""
     inside = os.path.join(os.path.realpath(folder), "")
     for place in (target, _beside(target)):
         if os.path.join(os.path.realpath(place), "").startswith(inside):
@@ -174,7 +174,9 @@ def _unfinished(target: LocalPath) -> Iterator[LocalPath]:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
-        raise UserError(f"{directory} is no directory: remove it, {target} is made there.") from None
+        raise UserError(
+            f"{directory}, where {target} is made, is no directory: move it away."
+        ) from None
     lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -5,7 +5,6 @@ Such files can only be read in sequence. So an epoch has its own order of the fi
 run reads and drops the part of the epoch that it had seen.
 """
 
-import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
@@ -225,11 +224,15 @@ def _prepared_builder(name: str, data_dir: str | None, other_names: Sequence[str
 
 def _directory(name: str, data_dir: str | None) -> str | None:
     """The directory of a prepared data set that a name stands for; None where it is only a name."""
-    place = as_path(os.path.join(data_dir or "", os.path.expanduser(name)))
-    with contextlib.suppress(OSError):
-        if (place / "dataset_info.json").is_file():
-            return os.fspath(place)
-    return None
+    is_address = "://" in name
+    above = "" if is_address else data_dir or ""
+    place = as_path(os.path.join(above, os.path.expanduser(name)))
+    try:
+        return os.fspath(place) if (place / "dataset_info.json").is_file() else None
+    except OSError as error:
+        if is_address:
+            raise UserError(f"--dataset={place} cannot be read: {error.strerror}.") from None
+        return None
 
 
 def _reason(error: Exception) -> str:

@@ -22,8 +22,9 @@ class DataConfig:
 
     dataset: str = flag(
         "imagenet2012",
-        "Name of the data set: a TensorFlow Datasets name, `digits` (embedded), or `image_folder` "
-        "(the images below --data_dir).",
+        "Name of the data set: a TensorFlow Datasets name, a directory with a data set of it (as "
+        "simclr_tf.data.pack makes one), `digits` (embedded), or `image_folder` (the images below "
+        "--data_dir).",
     )
     data_dir: str | None = flag(
         None,

@@ -134,10 +134,14 @@ def test_tensorflow_datasets_decodes_them_by_itself(folder, packed):
             np.testing.assert_array_equal(example["image"], expected, name)
 
 
-@pytest.mark.parametrize("relative", [False, True])
-def test_dataset_takes_the_directory(folder, packed, relative):
+@pytest.mark.parametrize("given", ["path", "name", "address"])
+def test_dataset_takes_the_directory(folder, packed, given):
     out = packed[0]
-    name, data_dir = (out.name, str(out.parent)) if relative else (str(out), None)
+    name, data_dir = {
+        "path": (str(out), None),
+        "name": (out.name, str(out.parent)),
+        "address": (f"file://{out}", "elsewhere"),
+    }[given]
     opened = datasets.load(name, "all", data_dir=data_dir)
     assert (opened.num_examples, opened.class_names) == (8, ("a", "b"))
     numbers, images = set(), set()
@@ -295,7 +299,7 @@ def test_what_no_packing_wrote_is_not_removed(folder, tmp_path):
     of_ours.unlink()
     unfinished.rmdir()
     unfinished.write_text("a file")
-    with pytest.raises(UserError, match="out.unfinished is no directory: remove it"):
+    with pytest.raises(UserError, match="out.unfinished, where .*out is made, is no directory"):
         packing.pack(str(folder), str(tmp_path / "out"))
 
 
@@ -340,6 +344,15 @@ def test_two_processes_at_once(folder, tmp_path):
         pytest.raises(UserError, match="Another process is packing .*out. Wait"),
     ):
         packing.pack(str(folder), str(tmp_path / "out"))
+
+
+def test_an_address_that_cannot_be_read(monkeypatch):
+    def denied(path):
+        raise tf.errors.PermissionDeniedError(None, None, "no credentials")
+
+    monkeypatch.setattr(tf.io.gfile, "stat", denied)
+    with pytest.raises(UserError, match="--dataset=ram://bucket/packed cannot be read: no cred"):
+        datasets.load("ram://bucket/packed", "train")
 
 
 def test_a_damaged_data_set(packed, tmp_path):
