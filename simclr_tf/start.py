@@ -41,6 +41,8 @@ def prepare() -> None:
     ends the program remains; its errors reach Python as exceptions, which are shown. A level that
     is in the environment, TF_CPP_MIN_LOG_LEVEL, counts first.
     """
+    if sys.stderr is None:  # it was closed, and others write to it all the same
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     verbosity = _verbosity(sys.argv)
     level = 3 if verbosity is None else min(3, max(0, -verbosity))
     if os.environ.setdefault(_LEVEL, str(level)) == "3":

@@ -27,10 +27,9 @@ def filter_stderr() -> None:
 
     Python's own `sys.stderr` keeps writing where it wrote, so that a progress bar knows its
     terminal. A `sys.stderr` that is not that of the process, a notebook's or one that was filtered
-    before, is left alone. Where no process can be started, or the standard error is closed, nothing
-    is filtered.
+    before, is left alone. Where no process can be started, nothing is filtered.
     """
-    if sys.stderr is None or sys.stderr is not sys.__stderr__:
+    if sys.stderr is not sys.__stderr__:
         return
     sys.stderr.flush()
     shown = os.dup(2)

@@ -51,6 +51,20 @@ def test_the_first_line_comes_before_tensorflow_is_imported():
     assert (done.stderr, done.stdout) == (f"{LOADING}\n", "False\n")
 
 
+def test_a_program_may_have_no_standard_error():
+    code = """if True:
+        import sys
+        from simclr_tf import start
+        start.prepare()
+        from absl import logging
+        from tqdm import tqdm
+        logging.warning("a line")
+        print(list(tqdm([1])), sys.stderr.name, end="")
+    """
+    done = run("sh", "-c", '"$0" -c "$1" 2>&-', sys.executable, code)
+    assert (done.returncode, done.stdout) == (0, f"[1] {os.devnull}")
+
+
 def test_compiling_and_warning_are_not_announced():
     code = """if True:
         import logging, sys

@@ -92,14 +92,6 @@ def test_a_second_call_and_the_streams_of_others_change_nothing():
     assert stderr_of(code) == b"True True"
 
 
-def test_a_program_may_have_no_standard_error():
-    code = BEGIN + "    print(sys.stderr, end='')"
-    done = subprocess.run(
-        ["sh", "-c", '"$0" -c "$1" 2>&-', sys.executable, code], cwd=ROOT, capture_output=True
-    )
-    assert (done.returncode, done.stdout) == (0, b"None")
-
-
 def test_without_processes_nothing_is_filtered():
     code = f"""if True:
     import os, subprocess, sys

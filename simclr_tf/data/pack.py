@@ -8,6 +8,7 @@ goes on after it was killed. docs/data.md tells more.
 """
 
 import dataclasses
+import shlex
 
 from simclr_tf import cli
 from simclr_tf.data.folder_splits import FOLDERS
@@ -61,7 +62,7 @@ def program(folder: str, out: str, config: PackConfig, given: frozenset[str]) ->
     print(
         f"Packed {sum(packed.images.values()):,} images ({splits}), {packed.unchanged:,} of them "
         f"as their files have them. Files left out: {len(packed.left_out):,}. Read them with "
-        f"--dataset={out}."
+        f"--dataset={shlex.quote(out)}."
     )
     return 0
 

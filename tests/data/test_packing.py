@@ -365,10 +365,10 @@ def test_a_damaged_data_set(packed, tmp_path):
 
 def test_the_program_says_what_was_packed(folder, tmp_path, capsys):
     flags = pack.PackConfig(pack.Pack(shorter_side=48))
-    assert pack.program(str(folder), str(tmp_path / "out"), flags, frozenset()) == 0
+    assert pack.program(str(folder), str(tmp_path / "an out"), flags, frozenset()) == 0
     assert capsys.readouterr().out == (
         "Packed 8 images (train 6, validation 2), 4 of them as their files have them. Files left "
-        f"out: 1. Read them with --dataset={tmp_path}/out.\n"
+        f"out: 1. Read them with --dataset='{tmp_path}/an out'.\n"
     )
     with pytest.raises(UserError, match="--shorter_side"):
         pack.program("a", "b", pack.PackConfig(pack.Pack(shorter_side=0)), frozenset())
