@@ -57,7 +57,8 @@ def pack(
     Called again after it was killed, it goes on.
 
     Args:
-      folder: an image folder, see `image_folder`; its splits become those of the data set.
+      folder: an image folder on this machine, see `image_folder`; its splits become those of the
+        data set.
       out: the directory to be made, on this machine and outside of `folder`.
       shorter_side: pixels that the shorter side of an image has at most; None scales nothing.
       holdout_fraction, split_seed, labels: see `image_folder.load`.
@@ -68,7 +69,13 @@ def pack(
         that TensorFlow Datasets does not take, or too many files that cannot be decoded; `out` is
         there, lies in `folder`, cannot be written, or another process is writing it.
     """
-    target = as_path(out)
+    source, target = as_path(folder), as_path(out)
+    if not is_local(source):
+        raise UserError(
+            f"{folder} is an address. Copy the images to this machine or mount the bucket, and "
+            "give that directory."
+        )
+    folder = os.fspath(source)
     if not is_local(target):
         raise UserError(f"{out} is an address. Give a directory of this machine, and copy it then.")
     target = LocalPath(os.path.abspath(target))

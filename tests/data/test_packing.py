@@ -315,6 +315,11 @@ def test_another_process_ends_while_this_one_looks_at_the_folder(folder, tmp_pat
         packing.pack(str(folder), str(tmp_path / "out"))
 
 
+def test_a_folder_at_an_address(tmp_path):
+    with pytest.raises(UserError, match="ram://images is an address. Copy the images"):
+        packing.pack("ram://images", str(tmp_path / "out"))
+
+
 def test_too_many_damaged_files(folder, tmp_path):
     with pytest.raises(UserError, match="max_bad_images=0: a/bad.jpg. Mend"):
         packing.pack(str(folder), str(tmp_path / "out"), max_bad_images=0)
