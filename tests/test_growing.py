@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+import test_plan
 import training
 
 from simclr_tf.data.recipe import View, scaled
@@ -15,16 +16,8 @@ from simclr_tf.training.growing import Phase, in_words, phases
 from simclr_tf.training.plan import make_plan
 
 PLAN = make_plan(
-    1000,
-    batch_size=10,
-    train_epochs=10,
-    train_steps=0,
-    warmup_epochs=1,
-    checkpoint_epochs=1,
-    checkpoint_steps=0,
-    learning_rate=1.0,
-    learning_rate_scaling="linear",
-    num_replicas=1,
+    **test_plan.CIFAR
+    | {"num_examples": 1000, "batch_size": 10, "train_epochs": 10, "warmup_epochs": 1}
 )
 
 

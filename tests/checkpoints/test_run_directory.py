@@ -145,36 +145,33 @@ def test_the_split_seed_of_earlier_runs_is_their_seed(tmp_path):
     assert config["upright"] is False and config["cifar_stem"] == "auto"
 
 
-def test_earlier_runs_had_one_schedule(tmp_path):
-    """Their run.json does not say so; to go on with another is refused all the same."""
-    directory = claimed(tmp_path)
-    stored = json.loads((tmp_path / "run.json").read_text())
+def stored_by_an_earlier_version(directory, path, names):
+    """What run.json says without flags that came later; another value of one is refused."""
+    stored = json.loads((path / "run.json").read_text())
     given = identity()
-    names = ("schedule", "schedule_by", "schedule_milestones", "schedule_gamma")
-    names += ("warmup_start", "final_rate", "lars_rate_outside")
     for name in names:
         del stored[name]
-    (tmp_path / "run.json").write_text(json.dumps(stored))
+    (path / "run.json").write_text(json.dumps(stored))
     directory.check({name: given[name] for name in names}, resume=True, overwrite=False)
     for name in names:
         with pytest.raises(UserError, match=f"--{name} was "):
             directory.check({name: "another"}, resume=True, overwrite=False)
+    return stored
+
+
+def test_earlier_runs_had_one_schedule(tmp_path):
+    """Their run.json does not say so; to go on with another is refused all the same."""
+    names = ("schedule", "schedule_by", "schedule_milestones", "schedule_gamma")
+    names += ("warmup_start", "final_rate", "lars_rate_outside")
+    stored_by_an_earlier_version(claimed(tmp_path), tmp_path, names)
 
 
 def test_earlier_runs_had_the_views_of_the_paper(tmp_path):
     """What is refused for the views of a run that says so is refused for one that does not."""
     directory = claimed(tmp_path)
-    stored = json.loads((tmp_path / "run.json").read_text())
-    given = identity()
     names = ("blur_sigma", "reduced_decoding", "image_size_schedule")
     names += ("transforms", "added_transform")
-    for name in names:
-        del stored[name]
-    (tmp_path / "run.json").write_text(json.dumps(stored))
-    directory.check({name: given[name] for name in names}, resume=True, overwrite=False)
-    for name in names:
-        with pytest.raises(UserError, match=f"--{name} was "):
-            directory.check({name: "another"}, resume=True, overwrite=False)
+    stored = stored_by_an_earlier_version(directory, tmp_path, names)
     (tmp_path / "run.json").write_text(json.dumps(stored | {"method": "moco"}))
     assert directory.config()["infomin"] is False and "transforms" not in directory.config()
 
