@@ -8,7 +8,7 @@ BatchNormalization layers of a network share.
 import tensorflow as tf
 
 from simclr_tf.backend import keras
-from simclr_tf.models import filter_gradient
+from simclr_tf.models import small_convolution
 from simclr_tf.models.batch_norm import BatchNormalization
 
 
@@ -35,10 +35,10 @@ class Convolution(keras.layers.Conv2D):
         if self.strides[0] > 1:
             inputs = pad(inputs, self.kernel_size[0])
         pixels = self.compute_output_shape(inputs.shape)[1:3].num_elements()
-        if self.use_bias or not filter_gradient.pays(inputs, pixels):
+        if self.use_bias or not small_convolution.pays(inputs, pixels):
             return super().call(inputs)
         kernel = tf.cast(self.kernel, inputs.dtype)
-        return filter_gradient.convolve(inputs, kernel, self.strides[0], self.padding.upper())
+        return small_convolution.convolve(inputs, kernel, self.strides[0], self.padding.upper())
 
 
 def pad(inputs: tf.Tensor, kernel_size: int) -> tf.Tensor:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf.models import blocks, filter_gradient
+from simclr_tf.models import blocks, small_convolution
 
 RNG = np.random.default_rng(0)
 
@@ -34,7 +34,7 @@ def test_values_and_gradients_are_those_of_conv2d(size, strides, padding, pixels
         lambda x, w: tf.nn.conv2d(x, w, strides, padding), images, filters, upstream
     )
     results = gradients(
-        lambda x, w: filter_gradient.convolve(x, w, strides, padding), images, filters, upstream
+        lambda x, w: small_convolution.convolve(x, w, strides, padding), images, filters, upstream
     )
     for result, value in zip(results, expected, strict=True):
         np.testing.assert_allclose(result, value, rtol=1e-5, atol=1e-5)
@@ -42,22 +42,22 @@ def test_values_and_gradients_are_those_of_conv2d(size, strides, padding, pixels
 
 def test_it_pays_in_bfloat16_on_a_cpu_where_outputs_are_small():
     images = tf.zeros([1, 4, 4, 2], tf.bfloat16)
-    assert filter_gradient.pays(images, 49)
-    assert not filter_gradient.pays(images, 64)
-    assert not filter_gradient.pays(images, None)
-    assert not filter_gradient.pays(tf.cast(images, tf.float32), 16)
+    assert small_convolution.pays(images, 49)
+    assert not small_convolution.pays(images, 64)
+    assert not small_convolution.pays(images, None)
+    assert not small_convolution.pays(tf.cast(images, tf.float32), 16)
 
 
 @pytest.mark.parametrize(("strides", "pixels", "own"), [(1, 4, True), (2, 8, True), (1, 16, False)])
 def test_a_convolution_in_bfloat16_takes_it_where_it_pays(strides, pixels, own, monkeypatch):
     used = []
-    convolve = filter_gradient.convolve
+    convolve = small_convolution.convolve
 
     def spy(*arguments):
         used.append(arguments[2:])
         return convolve(*arguments)
 
-    monkeypatch.setattr(filter_gradient, "convolve", spy)
+    monkeypatch.setattr(small_convolution, "convolve", spy)
     layer = blocks.Convolution(4, 3, strides, dtype="mixed_bfloat16")
     images = tf.cast(RNG.normal(size=(8, pixels, pixels, 3)), tf.bfloat16)
     with tf.GradientTape() as tape:

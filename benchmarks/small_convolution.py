@@ -1,9 +1,9 @@
 """The gradient of a 3x3 convolution by its filters in bfloat16: TensorFlow's kernel, and ours.
 
-python benchmarks/filter_gradient.py [--views 128] [--repetitions 10]
+python benchmarks/small_convolution.py [--views 128] [--repetitions 10]
 
 Shapes are those of a ResNet's stages for views of 16 to 224 pixels. Ours is used where outputs have
-at most 49 pixels; see simclr_tf/models/filter_gradient.py.
+at most 49 pixels; see simclr_tf/models/small_convolution.py.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import tensorflow as tf
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from simclr_tf.models import filter_gradient
+from simclr_tf.models import small_convolution
 
 STAGES = (
     (16, 64),
@@ -60,7 +60,7 @@ def main() -> None:
             tf.cast(tf.random.stateless_normal(shape, [0, i]), tf.bfloat16)
             for i, shape in enumerate((*shapes, shapes[0]))
         )
-        ways = gradient(tf.nn.conv2d), gradient(filter_gradient.convolve)
+        ways = gradient(tf.nn.conv2d), gradient(small_convolution.convolve)
         results = [tf.cast(way(images, filters, upstream), tf.float32) for way in ways]
         times = ([], [])
         for _ in range(arguments.repetitions):
