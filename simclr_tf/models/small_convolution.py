@@ -1,8 +1,9 @@
-"""Convolutions whose gradient by the filters is faster than TensorFlow's, where that is slow.
+"""Convolutions of few pixels and many channels as products of matrices, which are faster there.
 
-TensorFlow's kernel for the gradient by the filters (oneDNN) reaches 37 to 100 GFLOP/s in bfloat16
-where the outputs are small, and its other kernels and matrix products several hundred: see
-benchmarks/filter_gradient.py. There the gradient of each tap of the filter is a product of its own.
+TensorFlow's kernels (oneDNN) reach several hundred GFLOP/s in bfloat16, but far less where outputs
+are small: see benchmarks/small_convolution.py. There the gradient of each tap of the filter is a
+product of its own, and where outputs are smaller yet, the values are one product of all patches,
+and so is the gradient by the images.
 """
 
 import tensorflow as tf
@@ -10,7 +11,12 @@ import tensorflow as tf
 from simclr_tf.devices import strategies
 
 LARGEST = 49
-"""Pixels of the outputs up to which the products were faster: 7 by 7."""
+"""Pixels of the outputs up to which the gradient by the filters is faster as products: 7 by 7."""
+
+LARGEST_OF_PATCHES = {"values": 16, "by_images": 4}
+"""And up to which values and gradient by the images are, with at least MANY channels."""
+
+MANY = 512
 
 
 def pays(images: tf.Tensor, output_pixels: int | None) -> bool:
@@ -25,10 +31,9 @@ def pays(images: tf.Tensor, output_pixels: int | None) -> bool:
 
 
 def convolve(images: tf.Tensor, filters: tf.Tensor, strides: int, padding: str) -> tf.Tensor:
-    """`tf.nn.conv2d` whose gradient by the filters is a product for each of their taps.
+    """`tf.nn.conv2d` by products of matrices, where they are faster in bfloat16.
 
-    Values and the gradient by the images are TensorFlow's; the gradient by the filters is the same
-    sum, added up in another order.
+    Values and gradients are the same sums, added up in another order.
 
     Args:
       images: (n, height, width, c), of a static height and width.
@@ -45,16 +50,22 @@ def convolve(images: tf.Tensor, filters: tf.Tensor, strides: int, padding: str) 
 def _convolution(strides: int, padding: str):
     @tf.custom_gradient
     def convolution(images, filters):
-        outputs = tf.nn.conv2d(images, filters, strides, padding)
+        if _patches_pay("values", images, filters, padding):
+            outputs = _of_patches(images, filters)
+        else:
+            outputs = tf.nn.conv2d(images, filters, strides, padding)
 
         def gradient(upstream):
-            by_images = tf.raw_ops.Conv2DBackpropInput(
-                input_sizes=tf.shape(images),
-                filter=filters,
-                out_backprop=upstream,
-                strides=[1, strides, strides, 1],
-                padding=padding,
-            )
+            if _patches_pay("by_images", images, filters, padding):
+                by_images = _of_patches(upstream, _turned(filters))
+            else:
+                by_images = tf.raw_ops.Conv2DBackpropInput(
+                    input_sizes=tf.shape(images),
+                    filter=filters,
+                    out_backprop=upstream,
+                    strides=[1, strides, strides, 1],
+                    padding=padding,
+                )
             return by_images, _by_filters(images, upstream, filters.shape, strides, padding)
 
         return outputs, gradient
@@ -62,20 +73,54 @@ def _convolution(strides: int, padding: str):
     return convolution
 
 
+def _patches_pay(what: str, images: tf.Tensor, filters: tf.Tensor, padding: str) -> bool:
+    """Whether one product of all patches is faster than TensorFlow's kernel."""
+    small = images.shape[1] * images.shape[2] <= LARGEST_OF_PATCHES[what]
+    many = min(filters.shape[2:]) >= MANY
+    return padding == "SAME" and filters.shape[0] > 1 and small and many
+
+
+def _of_patches(images, filters):
+    """The convolution with strides of 1 and padding "SAME"."""
+    size, _, channels, units = filters.shape
+    height, width = images.shape[1:3]
+    patches = tf.concat(_met_by_taps(images, size, 1, "SAME", height, width), axis=-1)
+    outputs = tf.matmul(
+        tf.reshape(patches, [-1, size * size * channels]),
+        tf.reshape(filters, [size * size * channels, units]),
+    )
+    return tf.reshape(outputs, [-1, height, width, units])
+
+
+def _turned(filters):
+    """The filters (k, k, d, c) that carry what flows back from outputs to the images."""
+    return tf.transpose(tf.reverse(filters, axis=[0, 1]), [0, 1, 3, 2])
+
+
 def _by_filters(images, upstream, shape, strides, padding):
     """The gradient by filters of that shape (k, k, c, d): for each tap, the pixels that it met
     times what flows back into the outputs."""
     size, _, channels, units = shape
+    height, width = upstream.shape[1:3]
+    upstream = tf.reshape(upstream, [-1, units])
+    of_taps = [
+        tf.matmul(tf.reshape(met, [-1, channels]), upstream, transpose_a=True)
+        for met in _met_by_taps(images, size, strides, padding, height, width)
+    ]
+    return tf.reshape(tf.stack(of_taps), shape)
+
+
+def _met_by_taps(images, size, strides, padding, height, width):
+    """For each tap of the filter, row by row, the pixels (n, height, width, c) that it meets."""
     if padding == "SAME":
         border = [size // 2, size // 2]
         images = tf.pad(images, [[0, 0], border, border, [0, 0]])
-    height, width = upstream.shape[1:3]
-    upstream = tf.reshape(upstream, [-1, units])
-    taps = []
-    for row in range(size):
-        rows = slice(row, row + strides * (height - 1) + 1, strides)
-        for column in range(size):
-            columns = slice(column, column + strides * (width - 1) + 1, strides)
-            met = tf.reshape(images[:, rows, columns], [-1, channels])
-            taps.append(tf.matmul(met, upstream, transpose_a=True))
-    return tf.reshape(tf.stack(taps), shape)
+    starts = [(row, column) for row in range(size) for column in range(size)]
+    return [
+        images[
+            :,
+            row : row + strides * (height - 1) + 1 : strides,
+            column : column + strides * (width - 1) + 1 : strides,
+        ]
+        for row, column in starts
+    ]

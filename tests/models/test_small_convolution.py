@@ -1,4 +1,4 @@
-"""The gradient by the filters as products equals TensorFlow's own."""
+"""Convolutions as products of matrices equal TensorFlow's own."""
 
 import numpy as np
 import pytest
@@ -36,6 +36,28 @@ def test_values_and_gradients_are_those_of_conv2d(size, strides, padding, pixels
     results = gradients(
         lambda x, w: small_convolution.convolve(x, w, strides, padding), images, filters, upstream
     )
+    for result, value in zip(results, expected, strict=True):
+        np.testing.assert_allclose(result, value, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("pixels", "by_images"), [((4, 4), False), ((2, 2), True), ((1, 3), True)])
+def test_patches_give_the_values_and_gradients_of_conv2d(pixels, by_images, monkeypatch):
+    monkeypatch.setattr(small_convolution, "MANY", 3)
+    images = tf.constant(RNG.normal(size=(5, *pixels, 3)), tf.float32)
+    filters = tf.constant(RNG.normal(size=(3, 3, 3, 4)), tf.float32)
+    used, of_patches = [], small_convolution._of_patches
+
+    def spy(inputs, weights):
+        used.append(weights.shape)
+        return of_patches(inputs, weights)
+
+    monkeypatch.setattr(small_convolution, "_of_patches", spy)
+    upstream = tf.constant(RNG.normal(size=(5, *pixels, 4)), tf.float32)
+    expected = gradients(lambda x, w: tf.nn.conv2d(x, w, 1, "SAME"), images, filters, upstream)
+    results = gradients(
+        lambda x, w: small_convolution.convolve(x, w, 1, "SAME"), images, filters, upstream
+    )
+    assert used == [(3, 3, 3, 4), (3, 3, 4, 3)][: 1 + by_images]
     for result, value in zip(results, expected, strict=True):
         np.testing.assert_allclose(result, value, rtol=1e-5, atol=1e-5)
 
