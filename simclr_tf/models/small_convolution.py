@@ -13,8 +13,8 @@ from simclr_tf.devices import strategies
 LARGEST = 49
 """Pixels of the outputs up to which the gradient by the filters is faster as products: 7 by 7."""
 
-LARGEST_OF_PATCHES = {"values": 16, "by_images": 4}
-"""And up to which values and gradient by the images are, with at least MANY channels."""
+LARGEST_OF_PATCHES = 16
+"""And up to which values and gradient by the images are, with at least MANY channels: 4 by 4."""
 
 MANY = 512
 
@@ -50,14 +50,15 @@ def convolve(images: tf.Tensor, filters: tf.Tensor, strides: int, padding: str) 
 def _convolution(strides: int, padding: str):
     @tf.custom_gradient
     def convolution(images, filters):
-        if _patches_pay("values", images, filters, padding):
-            outputs = _of_patches(images, filters)
+        patches_pay = _patches_pay(images, filters, padding)
+        if patches_pay:
+            outputs = of_patches(images, filters)
         else:
             outputs = tf.nn.conv2d(images, filters, strides, padding)
 
         def gradient(upstream):
-            if _patches_pay("by_images", images, filters, padding):
-                by_images = _of_patches(upstream, _turned(filters))
+            if patches_pay:
+                by_images = of_patches(upstream, turned(filters))
             else:
                 by_images = tf.raw_ops.Conv2DBackpropInput(
                     input_sizes=tf.shape(images),
@@ -66,22 +67,30 @@ def _convolution(strides: int, padding: str):
                     strides=[1, strides, strides, 1],
                     padding=padding,
                 )
-            return by_images, _by_filters(images, upstream, filters.shape, strides, padding)
+            return by_images, by_filters(images, upstream, filters.shape, strides, padding)
 
         return outputs, gradient
 
     return convolution
 
 
-def _patches_pay(what: str, images: tf.Tensor, filters: tf.Tensor, padding: str) -> bool:
+def _patches_pay(images: tf.Tensor, filters: tf.Tensor, padding: str) -> bool:
     """Whether one product of all patches is faster than TensorFlow's kernel."""
-    small = images.shape[1] * images.shape[2] <= LARGEST_OF_PATCHES[what]
+    small = images.shape[1] * images.shape[2] <= LARGEST_OF_PATCHES
     many = min(filters.shape[2:]) >= MANY
     return padding == "SAME" and filters.shape[0] > 1 and small and many
 
 
-def _of_patches(images, filters):
-    """The convolution with strides of 1 and padding "SAME"."""
+def of_patches(images: tf.Tensor, filters: tf.Tensor) -> tf.Tensor:
+    """The convolution with strides of 1 and padding "SAME", as one product of all patches.
+
+    Args:
+      images: (n, height, width, c), of a static height and width.
+      filters: (k, k, c, d), k odd.
+
+    Returns:
+      (n, height, width, d)
+    """
     size, _, channels, units = filters.shape
     height, width = images.shape[1:3]
     patches = tf.concat(_met_by_taps(images, size, 1, "SAME", height, width), axis=-1)
@@ -92,14 +101,21 @@ def _of_patches(images, filters):
     return tf.reshape(outputs, [-1, height, width, units])
 
 
-def _turned(filters):
-    """The filters (k, k, d, c) that carry what flows back from outputs to the images."""
+def turned(filters: tf.Tensor) -> tf.Tensor:
+    """Of filters (k, k, c, d) those, (k, k, d, c), that carry what flows back to the images."""
     return tf.transpose(tf.reverse(filters, axis=[0, 1]), [0, 1, 3, 2])
 
 
-def _by_filters(images, upstream, shape, strides, padding):
-    """The gradient by filters of that shape (k, k, c, d): for each tap, the pixels that it met
-    times what flows back into the outputs."""
+def by_filters(
+    images: tf.Tensor, upstream: tf.Tensor, shape: tf.TensorShape, strides: int, padding: str
+) -> tf.Tensor:
+    """The gradient by the filters: for each tap, the pixels that it met times `upstream`.
+
+    Args:
+      images, strides, padding: see `convolve`.
+      upstream: (n, height', width', d), what flows back into the outputs.
+      shape: of the filters, (k, k, c, d).
+    """
     size, _, channels, units = shape
     height, width = upstream.shape[1:3]
     upstream = tf.reshape(upstream, [-1, units])
