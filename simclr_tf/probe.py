@@ -3,8 +3,8 @@
     python -m simclr_tf.probe RUN_DIR [flags of run.py]
 
 Both are frozen; exact logistic regression and kNN are fitted to the features of the
-training split, without augmentation, and measured on --eval_split. The table goes to
-the screen and to probe.json in the run directory.
+training split, or of --probe_images of it, without augmentation, and measured on --eval_split.
+The table goes to the screen and to probe.json in the run directory.
 
 The random encoder has the weights that training begins with, but gamma 1 in all of its batch
 norm layers, and for their moving statistics those of up to 2,048 images of the training split:
@@ -13,6 +13,8 @@ images, an encoder is no more than its stem and shortcuts. Its weights depend on
 --seed alone. probe.json holds `step`, the step of the checkpoint, and under `pretrained` and
 `random weights` what `probe` returns for each encoder.
 """
+
+import dataclasses
 
 import tensorflow as tf
 
@@ -26,8 +28,15 @@ from simclr_tf.errors import UserError
 from simclr_tf.evaluation.random_twin import IMAGES, random_twin
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.experiment.evaluate import completed
-from simclr_tf.experiment.probing import open_splits, probe
+from simclr_tf.experiment.probing import ProbeFlags, at_most, open_splits, probe
 from simclr_tf.flag import check_ranges
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeConfig(ExperimentConfig):
+    """The flags of this program."""
+
+    probe: ProbeFlags = ProbeFlags()
 
 
 def shuffled_images(config: ExperimentConfig, dataset: ImageDataset) -> tf.data.Dataset:
@@ -46,10 +55,12 @@ def shuffled_images(config: ExperimentConfig, dataset: ImageDataset) -> tf.data.
     return whole.map(lambda views, *labels: views[0])
 
 
-def compare(run_dir: str, config: ExperimentConfig, given: frozenset[str]) -> str:
+def compare(
+    run_dir: str, config: ExperimentConfig, given: frozenset[str], probe_images: int = 0
+) -> str:
     """Probe the encoder of a run and a random one, write probe.json, and return the table.
 
-    Flags that were not given are those of the run.
+    Flags that were not given are those of the run; for `probe_images` see `ProbeFlags`.
     """
     check_ranges(config)
     directory = RunDirectory(run_dir)
@@ -59,12 +70,13 @@ def compare(run_dir: str, config: ExperimentConfig, given: frozenset[str]) -> st
         raise UserError(f"The run directory {directory.path} has no checkpoint yet.")
     step = checkpoint_step(prefix)
     trained = checkpoints.load(prefix)
-    splits = open_splits(config)
-    with naming_bad_images(*splits):
-        images = shuffled_images(config, splits[0])
+    bank, queries = open_splits(config)
+    with naming_bad_images(bank, queries):
+        images = shuffled_images(config, bank)
         random = random_twin(trained.architecture, images, seed=config.train.seed)
+        bank = at_most(bank, probe_images)
     networks = {"pretrained": trained, "random weights": random}
-    results = {name: probe(config, network, *splits) for name, network in networks.items()}
+    results = {name: probe(config, network, bank, queries) for name, network in networks.items()}
     write_json(directory / "probe.json", {"step": step, **results})
     exported = directory / "saved_model" / str(step)
     lines = [
@@ -85,14 +97,14 @@ def compare(run_dir: str, config: ExperimentConfig, given: frozenset[str]) -> st
     return "\n".join(lines)
 
 
-def program(run_dir: str, config: ExperimentConfig, given: frozenset[str]) -> int:
+def program(run_dir: str, config: ProbeConfig, given: frozenset[str]) -> int:
     """Print the comparison of a run with random weights; returns the exit status."""
-    print(compare(run_dir, config, given))
+    print(compare(run_dir, config, given, config.probe.probe_images))
     return 0
 
 
 def main() -> None:
-    cli.run(program, ExperimentConfig, about=__doc__, argument="RUN_DIR")
+    cli.run(program, ProbeConfig, about=__doc__, argument="RUN_DIR")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """The probe of a run: what it prints and writes."""
 
 import json
+import subprocess
 
 import numpy as np
 import pytest
+import toy
 import training
 
 from simclr_tf import checkpoints, probe
@@ -11,6 +13,7 @@ from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.evaluation.random_twin import random_twin
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import parts
+from simclr_tf.experiment.probing import at_most
 
 pytestmark = pytest.mark.usefixtures("toy_encoder")
 
@@ -37,6 +40,12 @@ def test_a_run_beside_its_random_twin(tmp_path):
             assert f"{written[name][metric]:.1%}" in table
     assert "random weights: gamma 1 in batch norm, whose statistics are those of up to " in table
     assert written["random weights"]["linear_probe_top_1_accuracy"] > 0.5
+
+    words = [str(tmp_path / "run"), "--probe_images=50"]
+    subprocess.run([*toy.command("simclr_tf/probe.py"), *words], cwd=training.ROOT, check=True)
+    few = json.loads((tmp_path / "run" / "probe.json").read_text())["pretrained"]
+    expected = probe.probe(config, trained, at_most(splits[0], 50), splits[1])
+    assert few == pytest.approx(expected, abs=0.01) and few != written["pretrained"]
 
 
 def test_the_twin_is_shown_images_of_all_classes_in_random_order():

@@ -1,5 +1,7 @@
 """A linear probe and kNN on the frozen features of a network, exactly and without augmentation."""
 
+import dataclasses
+
 import numpy as np
 
 from simclr_tf.data import subsets
@@ -12,7 +14,20 @@ from simclr_tf.evaluation.knn import knn_accuracy
 from simclr_tf.evaluation.linear_probe import fit_linear_probe
 from simclr_tf.experiment import parts
 from simclr_tf.experiment.config import ExperimentConfig
+from simclr_tf.flag import flag
 from simclr_tf.models import Network
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProbeFlags:
+    """What linear probe and kNN are fitted to."""
+
+    probe_images: int = flag(
+        0,
+        "Most images of --train_split that the probe and kNN are fitted to, as many of each class; "
+        "0 are all.",
+        at_least=0,
+    )
 
 
 def open_splits(config: ExperimentConfig) -> tuple[ImageDataset, ImageDataset]:
@@ -38,12 +53,12 @@ def at_most(bank: ImageDataset, number: int) -> ImageDataset:
 
     Args:
       bank: with labels; it is returned as it is where no more of its images have one.
-      number: of images.
+      number: of images; 0 are all.
 
     Raises:
       UserError: a class has none.
     """
-    if number >= bank.num_examples:
+    if not number or number >= bank.num_examples:
         return bank
     labels = subsets.labels_of(bank)
     labelled_images = np.count_nonzero(labels >= 0)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from simclr_tf.errors import UserError, did_you_mean
+from simclr_tf.experiment.probing import ProbeFlags
 from simclr_tf.experiment.train import TERMINATED
 from simclr_tf.flag import flag
 from simclr_tf.studies import table
@@ -16,7 +17,7 @@ from simclr_tf.studies.sweep import Sweep
 
 
 @dataclasses.dataclass(frozen=True)
-class StudyFlags:
+class StudyFlags(ProbeFlags):
     """A study: where it is, and how much of it."""
 
     study_dir: str | None = flag(
@@ -30,12 +31,6 @@ class StudyFlags:
     cells: str | None = flag(
         None,
         "Only cells with these points, such as batch=256,batch=512,epochs=100; --list shows them.",
-    )
-    probe_images: int = flag(
-        0,
-        "Most images of --train_split that the probe and kNN are fitted to, as many of each class; "
-        "0 are all.",
-        at_least=0,
     )
     method_recipes: str | None = flag(
         None,

@@ -203,10 +203,8 @@ class Runner:
 
     def _fitted_to(self, config: ExperimentConfig) -> ImageDataset:
         """The images that the probe is fitted to; to choose them may take reading all of them."""
-        bank, _ = self._splits_of(config)
-        if not self._probe_images:
-            return bank
         if config.data not in self._fitted:
+            bank, _ = self._splits_of(config)
             self._fitted[config.data] = probing.at_most(bank, self._probe_images)
         return self._fitted[config.data]
 
