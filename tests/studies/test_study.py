@@ -140,7 +140,10 @@ def test_two_processes_are_killed_and_two_go_on(whole, tmp_path):
         line.split()[1] for text in outputs for line in text.splitlines() if line.startswith("[")
     ]
     assert len(made) == len(set(made)) == 2 - len(kept)  # no cell twice
-    assert results(tmp_path) == results(path)
+    found, expected = results(tmp_path), results(path)
+    for name, values in expected.items():  # the graphs of programs are rewritten, see graphs.py
+        assert found[name].pop("metrics") == pytest.approx(values.pop("metrics"), rel=1e-5)
+    assert found == expected
     assert (tmp_path / "table.md").read_text() == said[-1]
 
 
