@@ -13,6 +13,8 @@ import tensorflow as tf
 from simclr_tf.data import augment, distort, pipeline, sources, strong_plan, studied, views
 from simclr_tf.data.recipe import ORDER, View, ViewFlags, adjusted, simclr_recipe
 from simclr_tf.errors import UserError
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment import pretraining
 from simclr_tf.methods import METHODS
 from simclr_tf.methods.studied_views import TRANSFORMS, StudiedViewFlags, studied_recipe
 
@@ -218,6 +220,15 @@ def test_both_views_show_the_same_crop_and_one_is_changed():
 def test_flags_that_do_not_fit(flags, message):
     with pytest.raises(UserError, match=message):
         recipe_of(**flags)
+
+
+@pytest.mark.parametrize(
+    "flags", [{"transforms": "blur", "use_blur": False}, {"transforms": "color"}]
+)
+def test_flags_that_leave_both_views_equal(flags):
+    config = configuration.from_dict({"color_jitter_strength": 0.0} | flags)
+    with pytest.raises(UserError, match="Both views would be equal: --use_blur=False or"):
+        pretraining.recipe_of(config)
 
 
 @pytest.mark.parametrize(
