@@ -36,6 +36,7 @@ from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.methods import METHODS, Method
 from simclr_tf.models import Network
 from simclr_tf.models.own_encoder import tried
+from simclr_tf.paths import as_path
 from simclr_tf.training import callbacks
 
 ENCODER_FILE = "encoder.keras"
@@ -72,6 +73,8 @@ def open_images(
       UserError: there is no such data set or split, or it cannot be read.
     """
     data_dir = None if data_dir is None else os.path.expanduser(data_dir)
+    if "labels" in options:
+        options["labels"] = os.fspath(options["labels"])
     found = datasets.load(name, split, data_dir=data_dir, **options)
     how = {f.name: options[f.name] for f in dataclasses.fields(TrainingData) if f.name in options}
     values = {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
@@ -295,7 +298,7 @@ class Pretraining:
         )
         convert(self.network, "simclr_tf", os.fspath(path), about)
         if self.network.architecture.encoder == "keras":
-            self.network.encoder.save(os.path.join(path, ENCODER_FILE))
+            self.network.encoder.save(os.fspath(as_path(path) / ENCODER_FILE))
 
     def _check_sizes(self):
         """Refuse views of other sizes than an own encoder takes."""

@@ -89,7 +89,9 @@ def _rows(path: str, given: str) -> list[tuple[int, str, str]]:
             rows.append((reader.line_num, fields[0], fields[1].strip()))
     except csv.Error as error:  # such as a quote that is not closed, in a long file
         raise UserError(f"{given} cannot be read up to line {reader.line_num}: {error}.") from None
-    has_header = rows and not rows[0][1].lower().endswith((*IMAGE_EXTENSIONS, *OTHER_FORMATS))
+    has_header = rows and not rows[0][1].strip().lower().endswith(
+        (*IMAGE_EXTENSIONS, *OTHER_FORMATS)
+    )
     return rows[1:] if has_header else rows
 
 

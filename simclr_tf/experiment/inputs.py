@@ -17,6 +17,7 @@ from simclr_tf.devices.machine import machine
 from simclr_tf.errors import UserError, printable
 from simclr_tf.experiment import finetuning, parts
 from simclr_tf.experiment.config import ExperimentConfig
+from simclr_tf.outputs import write_complete
 
 _IMAGES = "images.txt.gz"
 _SHOWN = 3
@@ -215,4 +216,4 @@ def record_images(directory: RunDirectory, dataset: ImageDataset) -> None:
         write_json(directory / "label_subset.json", values)
     if dataset.file_names:
         names = b"\0".join(os.fsencode(name) for name in dataset.file_names)
-        (directory / _IMAGES).write_bytes(gzip.compress(names, mtime=0))
+        write_complete(directory / _IMAGES, gzip.compress(names, mtime=0))

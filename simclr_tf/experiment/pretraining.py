@@ -6,7 +6,6 @@ from simclr_tf import optimizers
 from simclr_tf.backend import keras
 from simclr_tf.checkpoints.loading import load_stored_into
 from simclr_tf.checkpoints.stored_network import CIFAR_SIZE, StoredNetwork
-from simclr_tf.data.distort import changes_anything
 from simclr_tf.data.recipe import Recipe, adjusted
 from simclr_tf.errors import UserError
 from simclr_tf.experiment.config import ExperimentConfig
@@ -66,16 +65,10 @@ def recipe_of(config: ExperimentConfig) -> Recipe:
     """The views that the method wants, as the flags adjust them.
 
     Raises:
-      UserError: the flags do not fit together, or leave nothing by which views would differ.
+      UserError: the flags do not fit together.
     """
     method = METHODS[config.train.method]
-    recipe = adjusted(method.recipe(config.method, config.view), config.view)
-    if any(view.shared_crop for view in recipe) and not any(map(changes_anything, recipe)):
-        raise UserError(
-            "Both views would be equal: --use_blur=False or --color_jitter_strength=0 takes away "
-            "all that --transforms names. Leave it out, or name other transforms."
-        )
-    return recipe
+    return adjusted(method.recipe(config.method, config.view), config.view)
 
 
 def build(

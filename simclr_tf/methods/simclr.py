@@ -18,7 +18,7 @@ from simclr_tf.losses import (
 )
 from simclr_tf.losses.triplets import MINING, NEGATIVES
 from simclr_tf.methods.base import Method
-from simclr_tf.methods.studied_views import StudiedViewFlags, studied_recipe
+from simclr_tf.methods.studied_views import StudiedViewFlags, require_transforms, studied_recipe
 from simclr_tf.models import simclr_projector
 from simclr_tf.models.heads import MODES
 
@@ -80,6 +80,7 @@ class SimCLR(Method):
 
     @classmethod
     def recipe(cls, flags, view):
+        require_transforms(flags, view)
         return studied_recipe(flags, simclr_recipe(view)[0])
 
     def __init__(self, network, flags=None, plan=None, **kwargs):

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from simclr_tf.data.recipe import ORDER, Recipe, View
+from simclr_tf.data.recipe import ORDER, Recipe, View, ViewFlags
 from simclr_tf.errors import UserError, did_you_mean
 from simclr_tf.flag import flag
 
@@ -54,6 +54,24 @@ class StudiedViewFlags:
         "of 90 degrees, or half of the time noise or Sobel's filter.",
         choices=("none", *_ADDED),
     )
+
+
+def require_transforms(flags: StudiedViewFlags, view: ViewFlags) -> None:
+    """Refuse flags of all views that switch off what --transforms names.
+
+    Raises:
+      UserError: one does.
+    """
+    switched_off = {
+        "blur": None if view.use_blur else "--use_blur=False",
+        "color": None if view.color_jitter_strength else "--color_jitter_strength=0",
+    }
+    for name in flags.transforms.split(","):
+        if switch := switched_off.get(name):
+            raise UserError(
+                f"--transforms={flags.transforms} names {name}, which {switch} switches off. Leave "
+                "one of them out."
+            )
 
 
 def studied_recipe(flags: StudiedViewFlags, view: View) -> Recipe:

@@ -80,8 +80,9 @@ def study(
         runner.run(report)
     except Stopped:
         return TERMINATED
-    results = {cell.id: result for cell in every if (result := sweep.result(cell.id))}
-    report(table.write(sweep.path, found, every, results))
+    with sweep.claim("table", wait=True):  # others may have waited for the last cell too
+        results = {cell.id: result for cell in every if (result := sweep.result(cell.id))}
+        report(table.write(sweep.path, found, every, results))
     return 0
 
 

@@ -2,6 +2,7 @@
 
     sweep.json          the settings that all fits share
     at_work.claim       locked by every process that takes part
+    table.claim         locked by the process that writes the tables
     ID.json             the result of a finished fit, written last
     ID.claim            locked by the process that makes the fit
     ID.npz              what a fit of transfer found: a linear classifier, or predictions
@@ -12,8 +13,8 @@ The ID of a fit of transfer is DATASET/PROTOCOL/NAME. The fits of a study are th
 grid, whose ID is cells/NAME/result; their trainings have run directories at cells/NAME/run.
 
 Locks are those of the operating system, which end with their process however it ends. So there
-is no server, and a fit whose process was killed is free at once. File systems that do not lock
-files (such as buckets) can serve one process only.
+is no server, and a fit whose process was killed is free at once. The file system has to lock files,
+as local ones and NFS do and buckets do not.
 """
 
 import contextlib
@@ -54,7 +55,7 @@ class Sweep:
                 f"A sweep needs a directory of this machine, or a mounted one, whose files can be "
                 f"locked. Received: {os.fspath(path)}."
             )
-        self.path = pathlib.Path(path)
+        self.path = pathlib.Path(path).expanduser()
 
     def compare(self, settings: Mapping[str, Any]) -> dict[str, Any] | None:
         """Compare settings with those of the sweep; nothing is written.

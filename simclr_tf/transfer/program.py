@@ -9,6 +9,7 @@ paper's numbers are in SWEEP_DIR.
 """
 
 import dataclasses
+import os
 import re
 from collections.abc import Sequence
 
@@ -127,14 +128,15 @@ def transfer(sweep_dir: str, flags: Transfer) -> str:
     runner = Runner(sweep, settings, tasks, flags.max_bad_images)
     try:
         runner.run(fits, lambda line: print(line, flush=True))
-        rows = table.results(sweep, fits, runner.architecture)
-        text = table.write(sweep.path, rows, {})
-        if other is None:
-            return text
-        differences = table.p_values(sweep, other, fits)
-        if not differences:
-            print(f"{other.path} has finished none of these fits, so nothing is compared.")
-        return table.write(sweep.path, rows, differences)
+        with sweep.claim("table", wait=True):  # others may have waited for the last fit too
+            rows = table.results(sweep, fits, runner.architecture)
+            text = table.write(sweep.path, rows, {})
+            if other is None:
+                return text
+            differences = table.p_values(sweep, other, fits)
+            if not differences:
+                print(f"{other.path} has finished none of these fits, so nothing is compared.")
+            return table.write(sweep.path, rows, differences)
     except OSError as error:  # such as a full disk
         raise UserError(
             f"The sweep stopped: {error}. The fits that are finished are safe in {sweep.path}, and "
@@ -158,7 +160,9 @@ def tasks_of(flags: Transfer) -> dict[str, Task]:
             )
         if name in tasks:
             raise UserError(f"--datasets names {name} twice: {flags.datasets}.")
-        tasks[name] = Task(name, folder or flags.data_dir, flags.seed, not flags.allow_other_sizes)
+        folder = folder or flags.data_dir
+        folder = None if folder is None else os.path.expanduser(folder)
+        tasks[name] = Task(name, folder, flags.seed, not flags.allow_other_sizes)
     return tasks
 
 

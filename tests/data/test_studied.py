@@ -223,12 +223,15 @@ def test_flags_that_do_not_fit(flags, message):
 
 
 @pytest.mark.parametrize(
-    "flags", [{"transforms": "blur", "use_blur": False}, {"transforms": "color"}]
+    "flags, message",
+    [
+        ({"transforms": "crop,blur", "use_blur": False}, "names blur, which --use_blur=False"),
+        ({"transforms": "color", "color_jitter_strength": 0.0}, "which --color_jitter_strength=0"),
+    ],
 )
-def test_flags_that_leave_both_views_equal(flags):
-    config = configuration.from_dict({"color_jitter_strength": 0.0} | flags)
-    with pytest.raises(UserError, match="Both views would be equal: --use_blur=False or"):
-        pretraining.recipe_of(config)
+def test_flags_that_switch_a_transform_off(flags, message):
+    with pytest.raises(UserError, match=message):
+        pretraining.recipe_of(configuration.from_dict(flags))
 
 
 @pytest.mark.parametrize(
