@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -21,6 +22,7 @@ from simclr_tf.errors import UserError
 from simclr_tf.evaluation.trained import Trained
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import evaluate, inputs, parts, train
+from simclr_tf.experiment.evaluate import completed
 from simclr_tf.features import Features, extract
 from simclr_tf.flag import to_dict
 from simclr_tf.models import Architecture
@@ -115,6 +117,23 @@ class TestLabels:
             opened(labels="folders")
         with pytest.raises(UserError, match="began with 2 classes, and now .* have no labels"):
             opened(labels="none")
+
+    def test_other_classes_of_the_same_names_are_refused(self, labelled, tmp_path):
+        model_dir, flags = labelled
+        text = pathlib.Path(flags["labels"]).read_text()
+        name = CLASSES[0]
+        swapped = text.replace(f"{name}/0.png,even", f"{name}/0.png,odd")
+        swapped = swapped.replace(f"{name}/1.png,odd", f"{name}/1.png,even")
+        assert swapped != text
+        (tmp_path / "swapped.csv").write_text(swapped)
+        values = training.SMALL | flags | {"model_dir": str(model_dir)}
+        values["labels"] = str(tmp_path / "swapped.csv")
+        config = configuration.from_dict(values)
+        with pytest.raises(UserError, match="have other labels than the run in .* began with"):
+            inputs.open_inputs(config, frozenset(values))
+        given = frozenset({"labels"})
+        with pytest.raises(UserError, match="--labels=.*swapped.csv, but its run has .*labels.csv"):
+            completed(config, RunDirectory(model_dir).config(), given)
 
     def test_programs_show_the_images_as_the_run_saw_them(self, labelled, folder, tmp_path):
         model_dir, flags = labelled

@@ -22,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from simclr_tf.data import subsets
 from simclr_tf.data.decode import decode_image
 from simclr_tf.data.sources import ImageDataset, Positions
 from simclr_tf.data.views import evaluation_view
@@ -69,6 +70,8 @@ def write_embeddings(
     about["class_names"] = dataset.class_names and list(dataset.class_names)
     about["skipped_files"] = list(dataset.skipped_files)
     earlier = read_about(output)
+    if not earlier or "images" in earlier:  # which outputs of earlier versions do not know
+        about["images"] = subsets.fingerprint(dataset)
     if earlier:
         _require_same(output, earlier, about)
     path = as_path(output)

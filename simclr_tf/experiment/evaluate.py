@@ -1,5 +1,6 @@
 """Evaluation of a run: its supervised head, and kNN on its features."""
 
+import dataclasses
 import time
 from typing import Any
 
@@ -8,6 +9,7 @@ import tensorflow as tf
 
 from simclr_tf import checkpoints, optimizers
 from simclr_tf import flag as flags
+from simclr_tf.checkpoints.description import TrainingData
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step
 from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.classes import with_classes_of
@@ -18,6 +20,7 @@ from simclr_tf.evaluation.classification import evaluate_classifier
 from simclr_tf.evaluation.features import extract_features
 from simclr_tf.evaluation.knn import knn_accuracy
 from simclr_tf.evaluation.results import record_result, watch_checkpoints
+from simclr_tf.evaluation.trained import contradiction
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import parts
 from simclr_tf.experiment.config import ExperimentConfig
@@ -131,7 +134,8 @@ def completed(
     """The flags, with those of the run where none was given.
 
     Raises:
-      UserError: a flag that decides what was trained has another value in the run.
+      UserError: a flag that decides what was trained has another value in the run, or one that
+        divides its data.
     """
     values = flags.to_dict(config)
     contradictions = [
@@ -144,9 +148,13 @@ def completed(
             f"Flags contradict the run in --model_dir: {'; '.join(contradictions)}. "
             "Leave them out; evaluation reads them from the run."
         )
+    data = TrainingData(**{f.name: stored[f.name] for f in dataclasses.fields(TrainingData)})
+    merged = stored | {name: values[name] for name in given}
+    if problem := contradiction(merged, given, data):
+        raise UserError(problem)
     config_class = configuration.config_class(stored["method"])
     check_types(stored, config_class, "run.json")
-    config = configuration.from_dict(stored | {name: values[name] for name in given})
+    config = configuration.from_dict(merged)
     check_ranges(config)
     return config
 

@@ -11,6 +11,7 @@ from simclr_tf import checkpoints
 from simclr_tf import flag as flags
 from simclr_tf.checkpoints.run_directory import LENGTHS, RunDirectory, write_json
 from simclr_tf.checkpoints.stored_network import StoredNetwork
+from simclr_tf.data import subsets
 from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.devices.machine import machine
@@ -157,6 +158,11 @@ def _require_same_images(inputs: Inputs) -> None:
             f"the training images have {_in_words(inputs.num_classes)}. Give the --labels that it "
             "began with, or another --model_dir."
         )
+    if earlier.get("images", subsets.fingerprint(dataset)) != subsets.fingerprint(dataset):
+        raise UserError(
+            f"The training images have other labels than the run in {directory.path} began with. "
+            "Bring those back, or give another --model_dir."
+        )
 
 
 def _in_words(num_classes: int | None) -> str:
@@ -200,6 +206,7 @@ def remembered(inputs: Inputs, planned_steps: int, command: str) -> dict[str, An
         "num_classes": inputs.num_classes,
         "class_names": None if names is None else list(names),
         "skipped_files": list(dataset.skipped_files),
+        "images": subsets.fingerprint(dataset),
         "planned_steps": planned_steps,
         "lengths": lengths,
         "fraction": 1.0 if dataset.labelled is None else float(dataset.labelled.mean()),
