@@ -106,7 +106,8 @@ def fingerprint(dataset: ImageDataset) -> str:
     value = hashlib.blake2b("/".join(parts).encode("utf-8", "surrogateescape"), digest_size=8)
     for name in dataset.file_names or ():
         value.update(os.fsencode(name) + b"\0")
-    if dataset.file_names and dataset.num_classes is not None:
+    source = dataset.source
+    if dataset.file_names and isinstance(source, IndexedSource) and source.labels is not None:
         value.update(labels_of(dataset).tobytes())
     return value.hexdigest()
 

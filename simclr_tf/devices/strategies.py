@@ -76,10 +76,19 @@ def emulates_bfloat16(cpuinfo: str = "/proc/cpuinfo") -> bool:
     return flags is not None and not {"avx512_bf16", "amx_bf16"}.intersection(flags)
 
 
+def names_several_hosts() -> bool:
+    """Whether TF_CONFIG names more than one worker.
+
+    Raises:
+      UserError: it is set and does not describe a cluster.
+    """
+    return len(_workers()) > 1
+
+
 def _find_strategy(use_tpu: bool | None, tpu_name: str | None) -> str:
     if use_tpu or (use_tpu is None and (tpu_name or os.environ.get("TPU_NAME"))):
         return "tpu"
-    if len(_workers()) > 1:
+    if names_several_hosts():
         return "multi_worker"
     return "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "one"
 

@@ -10,7 +10,9 @@ from simclr_tf import checkpoints
 from simclr_tf import flag as flags
 from simclr_tf.backend import keras
 from simclr_tf.checkpoints.run_directory import RunDirectory
+from simclr_tf.data import subsets
 from simclr_tf.data.sources import ImageDataset
+from simclr_tf.devices import strategies
 from simclr_tf.errors import UserError
 from simclr_tf.experiment import checks, parts, probing, train
 from simclr_tf.experiment import config as configuration
@@ -67,13 +69,19 @@ class Runner:
                     f"--{flag} is not for a study, each cell of which trains in a directory of "
                     "its own. Leave it out."
                 )
+        strategy = chosen.get("strategy", "auto")
+        if strategy in ("auto", "multi_worker") and strategies.names_several_hosts():
+            raise UserError(
+                "A study trains each cell on one host, and TF_CONFIG names several. Unset it and "
+                "start the command on each of them: they share the cells."
+            )
         self.sweep = sweep
         self.cells = list(cells)
         self._probe_images, self._further = probe_images, further
         self._configs = {cell.id: self._config_of(cell, chosen, recipes) for cell in cells}
-        self._settings = self._settings_of(facts, chosen)
         self._splits: dict[DataConfig, tuple[ImageDataset, ImageDataset]] = {}
         self._fitted: dict[DataConfig, ImageDataset] = {}
+        self._settings = self._settings_of(facts, chosen)
         self._rates: dict[str, tuple[float, float]] = {}  # work and seconds of finished cells
         self.plans = {cell.id: self._plan_of(cell) for cell in cells}
 
@@ -186,6 +194,7 @@ class Runner:
         config = configuration.with_defaults_of_method(config, given)
         with _naming(cell):
             checks.check_flags(config)
+            train.BUILDERS[config.train.train_mode].recipe_of(config)
             if self._further:
                 _require_head(config)
         return config, given
@@ -211,16 +220,21 @@ class Runner:
     def _settings_of(self, facts: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
         """What all cells share and results depend on.
 
-        Flags at their defaults that the study does not know are of a later version.
+        Flags at their defaults that the study does not know are of a later version. Of what is
+        given, the names are decisive too: a method or a recipe may have other values than the
+        defaults.
         """
         config = configuration.from_dict(chosen)
         default = flags.to_dict(type(config)())
         values = flags.to_dict(config)
         decisive = {name: values[name] for name in (*flags.identity(config), *_OF_RESULTS)}
-        stored = self.sweep.settings() or decisive
+        of_data = [subsets.fingerprint(split) for split in self._splits_of(config)]
+        later = {"images": of_data, "given": sorted(decisive.keys() & chosen.keys())}
+        stored = self.sweep.settings() or decisive | later
         return {
             **facts,
             **{k: v for k, v in decisive.items() if k in stored or v != default[k]},
+            **{k: v for k, v in later.items() if k in stored},
         }
 
     def _size(self, cell: Cell) -> int:

@@ -6,7 +6,8 @@
     ID.json             the result of a finished fit, written last
     ID.claim            locked by the process that makes the fit
     ID.npz              what a fit of transfer found: a linear classifier, or predictions
-    images/             of transfer: which images of the data sets cannot be decoded
+    images/             of transfer: which images the data sets have, and which of them cannot be
+                        decoded
     features/           of transfer: those of the linear protocol
 
 The ID of a fit of transfer is DATASET/PROTOCOL/NAME. The fits of a study are the cells of its
@@ -79,7 +80,7 @@ class Sweep:
         ]
         if not differences:
             return stored
-        if not self._has_results():
+        if not self.has_results():
             return None
         if stored.get("weights") != settings.get("weights"):
             differences.append(
@@ -212,9 +213,9 @@ class Sweep:
         """The file for the arrays of a fit."""
         return self.path / f"{fit_id}.npz"
 
-    def _has_results(self) -> bool:
-        """Whether a fit is finished."""
-        for folder, _, files in os.walk(self.path):
+    def has_results(self, below: str = "") -> bool:
+        """Whether a fit is finished, of those in one folder of the directory."""
+        for folder, _, files in os.walk(self.path / below):
             inside = pathlib.Path(folder).relative_to(self.path)
             if len(inside.parts) >= 2 and any(name.endswith(".json") for name in files):
                 return True

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 from simclr_tf import checkpoints
 from simclr_tf.checkpoints.description import TrainingData
 from simclr_tf.checkpoints.loading import network_of
+from simclr_tf.data import subsets
+from simclr_tf.errors import UserError
 from simclr_tf.evaluation.logistic_regression import (
     ACCURACY_TOLERANCE,
     OPTIMUM_TOLERANCE,
@@ -117,6 +120,8 @@ class Runner:
         self._open_all(left, report)
         with self.sweep.take_part(settings) as of_sweep:
             self._first_path = of_sweep.get("checkpoint")
+            for name in self.tasks:
+                self._require_same_images(name, read=any(fit.dataset == name for fit in left))
             for name in dict.fromkeys(fit.dataset for fit in left):
                 self.tasks[name] = self._checked(name, report)
             make_all(
@@ -140,6 +145,33 @@ class Runner:
                 report(
                     f"A batch of {self.settings.batch_size} has some of the {count} images of "
                     f"{name} several times."
+                )
+
+    def _require_same_images(self, name: str, read: bool) -> None:
+        """Refuse other images than the fits of a data set began with, or remember these.
+
+        Args:
+          name: of the data set.
+          read: whether they are needed; else they are looked at if they lie in another place.
+
+        Raises:
+          UserError: they are others.
+        """
+        task, of_images = self.tasks[name], f"{IMAGES}/{name.replace('/', '_')}.began_with"
+        place = task.data_dir and os.path.realpath(task.data_dir)
+        with self.sweep.claim(of_images, wait=True):
+            earlier = self.sweep.result(of_images)
+            if not read and (earlier is None or earlier.get("place") == place):
+                return
+            splits = task.open("train+validation"), task.open("test")
+            found = [subsets.fingerprint(split) for split in splits]
+            if earlier is None or not self.sweep.has_results(name):
+                self.sweep.finish(of_images, {"place": place, "images": found})
+            elif earlier.get("images") != found:
+                raise UserError(
+                    f"The images of {name} are not those that the sweep {self.sweep.path} began "
+                    f"with, which were in {earlier.get('place')}. Bring them back, or give another "
+                    "--model_dir."
                 )
 
     def _count(self, fit: Fit) -> bool:

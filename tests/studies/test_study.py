@@ -246,7 +246,19 @@ def test_other_settings_are_refused(whole, trained):
     with pytest.raises(UserError, match="other settings: probe_images was None, now 99"):
         given = StudyFlags(study_dir=str(path), axes=REDUCED, probe_images=99)
         study("temperature", given, FLAGS)
+    with pytest.raises(UserError, match="other settings: .*images was .*, now "):
+        run(path, train_split="test")
+    with pytest.raises(UserError, match="other settings: .*given was .*, now .*'weight_decay'"):
+        run(path, weight_decay=1e-6)  # which is the default of the flag
     assert trained == []
+
+
+def test_a_cluster_is_refused(tmp_path, trained, monkeypatch):
+    workers = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(workers))
+    with pytest.raises(UserError, match="on one host, and TF_CONFIG names several. Unset it"):
+        run(tmp_path)
+    assert trained == [] and not list(tmp_path.iterdir())
 
 
 def test_settings_of_a_later_version_are_no_others(whole, trained):

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import official_archives
 import pytest
 
+from simclr_tf.data import subsets
 from simclr_tf.errors import UserError
 from simclr_tf.models import Architecture
 from simclr_tf.studies.sweep import Sweep
@@ -112,6 +114,16 @@ def test_other_settings_are_an_error(alone, flags):
     path, _ = alone
     with pytest.raises(UserError, match="other settings: image_size was 8, now 16"):
         transfer(str(path), Transfer(**flags | {"image_size": 16}))
+
+
+def test_moved_images_are_the_same_and_others_are_refused(alone, flags, tmp_path, monkeypatch):
+    path, text = alone
+    moved = {"data_dir": str(shutil.copytree(flags["data_dir"], tmp_path / "moved"))}
+    assert transfer(str(path), Transfer(**flags | moved)) == text
+    monkeypatch.setattr(subsets, "fingerprint", lambda dataset: "of others")
+    assert transfer(str(path), Transfer(**flags)) == text  # where they were: not looked at again
+    with pytest.raises(UserError, match="images of pets are not those .* sweep .* began with"):
+        transfer(str(path), Transfer(**flags | moved))
 
 
 def start(sweep_dir, flags):
