@@ -6,6 +6,8 @@ built, there is one replica and they are identities.
 
 import tensorflow as tf
 
+from simclr_tf.errors import UserError
+
 
 def num_replicas() -> int:
     """Number of replicas that take part in the current step."""
@@ -31,11 +33,19 @@ def gather(tensor: tf.Tensor) -> tf.Tensor:
 
     Returns:
       (n * replicas, ...).
+
+    Raises:
+      UserError: there are several replicas, and n is known in the step alone.
     """
     if num_replicas() == 1:
         return tensor
     context = tf.distribute.get_replica_context()
     rows = tensor.shape[0]
+    if rows is None:
+        raise UserError(
+            "Replicas gather tensors of a static number of rows. Received: a tensor of shape "
+            f"{tuple(tensor.shape)}. Give batches of one size, as drop_remainder=True makes them."
+        )
 
     @tf.custom_gradient
     def gather_rows(own):

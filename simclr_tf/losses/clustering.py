@@ -3,6 +3,8 @@
 import tensorflow as tf
 
 from simclr_tf.devices import replicas
+from simclr_tf.errors import UserError
+from simclr_tf.losses.rows import number_of
 
 
 def sinkhorn(scores: tf.Tensor, epsilon: float = 0.05, iterations: int = 3) -> tf.Tensor:
@@ -16,11 +18,16 @@ def sinkhorn(scores: tf.Tensor, epsilon: float = 0.05, iterations: int = 3) -> t
     Args:
       scores: (n, K) similarities of the images of this replica to K prototypes.
       epsilon: how soft the assignments are; above 0.
-      iterations: how often both are balanced.
+      iterations: how often both are balanced; at least 1.
 
     Returns:
       float32 (n, K); each row has the sum 1.
+
+    Raises:
+      UserError: there is no iteration.
     """
+    if iterations < 1:
+        raise UserError(f"Assignments are balanced at least once. Received: {iterations=}.")
     found = tf.stop_gradient(tf.cast(scores, tf.float32)) / epsilon
     for _ in range(iterations):
         of_prototypes = tf.reduce_logsumexp(found, axis=0, keepdims=True)
@@ -37,16 +44,16 @@ def swapped_prediction(
     Every replica has the loss of its own images; the mean over replicas is that of the batch.
 
     Args:
-      scores: (n, views, K) similarities to K prototypes.
-      assignments: (n, assigned, K) of the first views; no gradient reaches them.
+      scores: (n, views, K) similarities to K prototypes, any float dtype.
+      assignments: (n, assigned, K) of the first views, likewise; no gradient reaches them.
       temperature: divides the scores; above 0.
 
     Returns:
       The float32 scalar loss, a mean over images and over pairs of an assigned and another view.
     """
     predictions = tf.nn.log_softmax(tf.cast(scores, tf.float32) / temperature)
-    assignments = tf.stop_gradient(assignments)
+    assignments = tf.stop_gradient(tf.cast(assignments, tf.float32))
     number, views = assignments.shape[1], scores.shape[1]
-    of_pairs = tf.einsum("nak,nvk->av", assignments, predictions) / scores.shape[0]
+    of_pairs = tf.einsum("nak,nvk->av", assignments, predictions) / number_of(scores)
     of_others = of_pairs * (1 - tf.eye(number, views))
     return -tf.reduce_sum(of_others) / (number * (views - 1))

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from simclr_tf.losses.rows import require_pairs
+
 
 def info_nce(
     queries: tf.Tensor, keys: tf.Tensor, queue: tf.Tensor, temperature: float = 0.2
@@ -20,9 +22,13 @@ def info_nce(
     Returns:
       The float32 scalar loss, a mean over rows, and the logits (n, 1 + K), float32: the own key
       comes first.
+
+    Raises:
+      UserError: the shapes of queries and keys differ.
     """
     queries = tf.cast(queries, tf.float32)
     keys, queue = (tf.stop_gradient(tf.cast(rows, tf.float32)) for rows in (keys, queue))
+    require_pairs(queries=queries, keys=keys)
     own = tf.reduce_sum(queries * keys, axis=1, keepdims=True)
     others = tf.matmul(queries, queue, transpose_b=True)
     logits = tf.concat([own, others], axis=1) / temperature

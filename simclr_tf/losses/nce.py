@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from simclr_tf.errors import UserError
+
 EPSILON = 1e-7  # beside probabilities, as in the official code
 
 
@@ -23,8 +25,16 @@ def nce(
 
     Returns:
       A float32 scalar, the mean over rows.
+
+    Raises:
+      UserError: a row does not have `num_negatives` scores beside its own.
     """
     scores = tf.cast(scores, tf.float32)
+    if scores.shape[1] not in (None, 1 + num_negatives):
+        raise UserError(
+            f"A row has its own score and those of {num_negatives=} others. Received: "
+            f"{scores.shape[1]} scores."
+        )
     noise = float(num_negatives) / float(num_images)
     logs = scores - tf.math.log(tf.stop_gradient(tf.cast(partition, tf.float32)))
     shares = tf.exp(logs) + EPSILON

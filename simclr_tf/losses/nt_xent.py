@@ -8,11 +8,14 @@ import math
 import tensorflow as tf
 
 from simclr_tf.devices import replicas
-from simclr_tf.losses.nt_xent_tiled import TIE, tiled_loss_and_metrics
-from simclr_tf.losses.pairs import pairs_of, rows_of
+from simclr_tf.errors import UserError
+from simclr_tf.losses.nt_xent_tiled import tiled_loss_and_metrics
+from simclr_tf.losses.pairs import NEGATIVES, pairs_of, rows_of
+from simclr_tf.losses.rows import TIE, require_choice
 
 MASKED_LOGIT = -1e9
 TILED_FROM = 1024 * 1024
+IMPLEMENTATIONS = ("auto", "dense", "tiled")
 
 
 def nt_xent(
@@ -33,8 +36,8 @@ def nt_xent(
         view, then those of the same images under the second.
       temperature: Divides the similarities; above 0.
       hidden_norm: Whether to l2-normalise the rows, so that similarities are cosines.
-      memory: (K, d) float32, further negatives of every row, the same on all replicas. They are
-        taken as they are, and no gradient reaches them.
+      memory: (K, d), any float dtype, further negatives of every row, the same on all replicas.
+        They are taken as they are, and no gradient reaches them.
       negatives: "both" views of other images, or only those of the "other_view" of each row.
 
     Returns:
@@ -44,9 +47,15 @@ def nt_xent(
       logits_ab: (n, N) float32, similarities of a to B over the temperature.
       labels: (n, 2N) float32, one-hot: the column of the row's own image in
         (logits_ab, logits_aa).
+
+    Raises:
+      UserError: the number of rows is odd, or `negatives` is neither.
     """
+    require_choice("negatives", negatives, NEGATIVES)
     pairs = pairs_of(hidden, hidden_norm)
     a, b, all_a, all_b, own = pairs
+    if memory is not None:
+        memory = tf.stop_gradient(tf.cast(memory, tf.float32))
 
     def similarities(rows, columns):
         return tf.matmul(rows, columns, transpose_b=True) / temperature
@@ -56,7 +65,7 @@ def nt_xent(
         if negatives == "both":
             logits += [tf.where(pairs.itself, MASKED_LOGIT, similarities(rows, of_rows))]
         if memory is not None:
-            logits += [similarities(rows, tf.stop_gradient(memory))]
+            logits += [similarities(rows, memory)]
         logits = tf.concat(logits, axis=1)  # (n, 2N + K)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(own, logits)  # (n,)
 
@@ -106,13 +115,24 @@ def nt_xent_with_metrics(
       hidden, temperature, hidden_norm: as for `nt_xent`.
       implementation: "dense" holds the similarities of this replica's rows to all columns;
         "tiled" a part of them at a time, see `nt_xent_tiled`; "auto" is tiled from
-        TILED_FROM similarities of two views on, but on TPUs, whose shapes cannot change.
+        TILED_FROM similarities of two views on, but on TPUs, whose shapes cannot change, and
+        where the number of rows is known in the step alone.
 
     Returns:
       Float32 scalars: loss, accuracy, entropy.
+
+    Raises:
+      UserError: the number of rows is odd; `implementation` is none of these; or it is "tiled",
+        and the number of rows is not known.
     """
+    require_choice("implementation", implementation, IMPLEMENTATIONS)
+    if implementation == "tiled" and hidden.shape[0] is None:
+        raise UserError(
+            'implementation="tiled" needs a static number of rows. Received: a tensor of shape '
+            f'{tuple(hidden.shape)}. Give "auto" or "dense", or batches of one size.'
+        )
     if implementation == "auto":
-        rows = hidden.shape[0] // 2
+        rows = (hidden.shape[0] or 0) // 2
         many = rows * rows * replicas.num_replicas() >= TILED_FROM
         tpu = isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
         implementation = "tiled" if many and not tpu else "dense"

@@ -20,13 +20,11 @@ import functools
 import tensorflow as tf
 
 from simclr_tf.devices import replicas
+from simclr_tf.losses.rows import TIE
 
 LARGEST_BOUND = 50.0  # exp(50), the sum over all columns, and its inverse are plain float32
 LOWEST = -1e30  # a logit that does not count; unlike -inf it can be subtracted from itself
 BLOCK_ROWS = 1024
-# Logits of rows a and b that differ by less than this share of |a| |b| / t tie: rounding alone
-# decides which of them is larger. Sums in another order were seen to differ by 2.4 ulp.
-TIE = 8 * 2.0**-23
 
 
 def tiled_loss_and_metrics(

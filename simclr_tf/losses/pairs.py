@@ -5,6 +5,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from simclr_tf.devices import replicas
+from simclr_tf.errors import UserError
+
+NEGATIVES = ("both", "other_view")
 
 
 class Pairs(NamedTuple):
@@ -30,8 +33,17 @@ class Pairs(NamedTuple):
 
 
 def rows_of(hidden: tf.Tensor, hidden_norm: bool) -> tf.Tensor:
-    """The rows whose products are the similarities, in float32."""
+    """The rows whose products are the similarities, in float32.
+
+    Raises:
+      UserError: they are not those of two views.
+    """
     hidden = tf.cast(hidden, tf.float32)
+    if (hidden.shape[0] or 0) % 2:
+        raise UserError(
+            "The projections are those of two views, n rows of the first and then n of the "
+            f"second. Received: {hidden.shape[0]} rows."
+        )
     return tf.math.l2_normalize(hidden, axis=1) if hidden_norm else hidden
 
 
@@ -42,6 +54,9 @@ def pairs_of(hidden: tf.Tensor, hidden_norm: bool = True) -> Pairs:
       hidden: (2n, d): the projections of n images under the first view, then those of the same
         images under the second.
       hidden_norm: whether to l2-normalise the rows.
+
+    Raises:
+      UserError: the number of rows is odd.
     """
     a, b = tf.split(rows_of(hidden, hidden_norm), 2)
     both_views = replicas.gather(tf.concat([a, b], axis=1))  # (N, 2d)

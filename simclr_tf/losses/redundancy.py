@@ -7,6 +7,8 @@ computes the whole loss.
 import tensorflow as tf
 
 from simclr_tf.devices import replicas
+from simclr_tf.errors import UserError
+from simclr_tf.losses.rows import number_of, require_pairs
 
 EPSILON = 1e-5  # Barlow Twins normalises with batch norm's
 VARIANCE_EPSILON = 1e-4  # under VICReg's root
@@ -25,9 +27,14 @@ def barlow_twins(z_a: tf.Tensor, z_b: tf.Tensor, off_diagonal_weight: float = 0.
 
     Returns:
       A float32 scalar: the sum of (C_ii - 1)^2 and of the weighted C_ij^2.
+
+    Raises:
+      UserError: the shapes of the views differ.
     """
-    a, b = (_standardised(replicas.gather(tf.cast(z, tf.float32))) for z in (z_a, z_b))
-    correlations = tf.matmul(a, b, transpose_a=True) / a.shape[0]
+    z_a, z_b = tf.cast(z_a, tf.float32), tf.cast(z_b, tf.float32)
+    require_pairs(z_a=z_a, z_b=z_b)
+    a, b = (_standardised(replicas.gather(z)) for z in (z_a, z_b))
+    correlations = tf.matmul(a, b, transpose_a=True) / number_of(a)
     diagonal = tf.linalg.diag_part(correlations)
     others = _without_diagonal(correlations)
     on_diagonal = tf.reduce_sum(tf.square(diagonal - 1))
@@ -59,14 +66,22 @@ def vicreg(
     Returns:
       The float32 scalar loss, and the three terms by name without their weights. The mean over
       replicas of each is that of the global batch.
+
+    Raises:
+      UserError: the shapes of the views differ, or the global batch is a single image.
     """
     z_a, z_b = tf.cast(z_a, tf.float32), tf.cast(z_b, tf.float32)
+    require_pairs(z_a=z_a, z_b=z_b)
     terms = {"invariance": tf.reduce_mean(tf.math.squared_difference(z_a, z_b))}
     missing, products = 0.0, 0.0
     for z in (z_a, z_b):
         z = replicas.gather(z)
         z -= tf.reduce_mean(z, axis=0)
-        n, d = z.shape
+        n, d = number_of(z), z.shape[1]
+        if isinstance(n, int) and n < 2:
+            raise UserError(
+                f"VICReg has variances of the batch: it needs 2 images or more. Received: {n}."
+            )
         deviations = tf.sqrt(tf.reduce_sum(tf.square(z), axis=0) / (n - 1) + VARIANCE_EPSILON)
         missing += tf.reduce_mean(tf.nn.relu(1 - deviations)) / 2
         covariances = _without_diagonal(tf.matmul(z, z, transpose_a=True) / (n - 1))

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from simclr_tf.losses.rows import require_pairs
+
 SMALLEST_NORM = 1e-8  # of a row in `simsiam`; a shorter one is divided by this
 
 
@@ -16,6 +18,9 @@ def byol(predictions: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
 
     Returns:
       A float32 scalar in [0, 4], the mean over rows.
+
+    Raises:
+      UserError: the shapes differ.
     """
     predictions, targets = _rows(predictions, targets)
     distances = tf.math.squared_difference(
@@ -35,6 +40,9 @@ def simsiam(predictions: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
 
     Returns:
       A float32 scalar in [-1, 1], the mean over rows.
+
+    Raises:
+      UserError: the shapes differ.
     """
     predictions, targets = _rows(predictions, targets)
     cosines = tf.reduce_sum(_unit(predictions) * _unit(targets), axis=1)
@@ -42,7 +50,9 @@ def simsiam(predictions: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
 
 
 def _rows(predictions, targets):
-    return tf.cast(predictions, tf.float32), tf.stop_gradient(tf.cast(targets, tf.float32))
+    predictions, targets = tf.cast(predictions, tf.float32), tf.cast(targets, tf.float32)
+    require_pairs(predictions=predictions, targets=targets)
+    return predictions, tf.stop_gradient(targets)
 
 
 def _unit(rows):

@@ -3,18 +3,18 @@
 The paper leaves open what is averaged; here it is as follows. For row i of n images, s_ii is the
 cosine of its two views, and s_ij that with the second view of another image j of the global batch
 (with `negatives` "both", those with the first view of another too). Rows are averaged, and both
-directions, from the first view to the second and back, added up, as in `nt_xent`.
+directions, from the first view to the second and back, added up, as in `nt_xent`. Cosines within
+TIE of each other are equal: of equal images, neither is smaller than the other.
 """
 
 from collections.abc import Callable
 
 import tensorflow as tf
 
-from simclr_tf.errors import UserError
-from simclr_tf.losses.pairs import pairs_of
+from simclr_tf.losses.pairs import NEGATIVES, pairs_of
+from simclr_tf.losses.rows import TIE, require_choice
 
 MINING = ("none", "semi_hard")
-NEGATIVES = ("both", "other_view")
 
 
 def nt_logistic(
@@ -39,7 +39,7 @@ def nt_logistic(
       The float32 scalar loss; the mean over replicas is that of the global batch.
 
     Raises:
-      UserError: an option is none of these.
+      UserError: an option is none of these, or the number of rows is odd.
     """
 
     def loss(own, others):
@@ -70,7 +70,7 @@ def margin_triplet(
       As `nt_logistic`.
 
     Raises:
-      UserError: an option is unknown.
+      UserError: as for `nt_logistic`.
     """
 
     def loss(own, others):
@@ -94,12 +94,8 @@ def _of_rows(
       of_positives: a loss of s_ii (n, 1).
       lowest: how far below s_ii a semi-hard negative may be, as a number below 0.
     """
-    for name, value, choices in (
-        ("negative_mining", negative_mining, MINING),
-        ("negatives", negatives, NEGATIVES),
-    ):
-        if value not in choices:
-            raise UserError(f"{name} is one of {', '.join(choices)}. Received: {value}.")
+    require_choice("negative_mining", negative_mining, MINING)
+    require_choice("negatives", negatives, NEGATIVES)
     pairs = pairs_of(hidden)
 
     def direction(rows, of_rows, of_others):
@@ -112,7 +108,7 @@ def _of_rows(
             count = tf.reduce_sum(tf.cast(negative, tf.float32), axis=1)
             found = tf.math.divide_no_nan(tf.reduce_sum(found, axis=1), count)
         else:
-            semi_hard = negative & (cosines < own) & (cosines > own + lowest)
+            semi_hard = negative & (cosines < own - TIE) & (cosines > own + lowest)
             hardest = tf.reduce_max(tf.where(semi_hard, cosines, -2.0), axis=1, keepdims=True)
             found = tf.where(hardest > -2.0, of_negatives(own, hardest), 0.0)[:, 0]
         return tf.reduce_mean(found + of_positives(own)[:, 0])

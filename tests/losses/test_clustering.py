@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf import losses
+from simclr_tf.errors import UserError
 
 RECORDED = np.load(pathlib.Path(__file__).parents[1] / "golden" / "multi_crop.npz")
 IMAGES = 12
@@ -46,3 +47,17 @@ def test_no_epsilon_overflows():
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
     balanced = losses.sinkhorn(scores, epsilon=0.5, iterations=100).numpy()
     np.testing.assert_allclose(balanced.sum(axis=0), 3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [tf.float16, tf.float64])
+def test_assignments_of_any_dtype(dtype):
+    draws = np.random.default_rng(0)
+    scores = tf.constant(draws.normal(size=(4, 3, 5)), tf.float32)
+    assignments = tf.cast(draws.uniform(size=(4, 2, 5)), dtype)
+    found = losses.swapped_prediction(scores, assignments)
+    assert found == losses.swapped_prediction(scores, tf.cast(assignments, tf.float32))
+
+
+def test_without_an_iteration_nothing_is_assigned():
+    with pytest.raises(UserError, match="at least once. Received: iterations=0"):
+        losses.sinkhorn(tf.ones((2, 3)), iterations=0)

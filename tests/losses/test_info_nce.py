@@ -5,6 +5,7 @@ import pytest
 import recorded
 import tensorflow as tf
 
+from simclr_tf.errors import UserError
 from simclr_tf.losses import info_nce
 from simclr_tf.methods.twin import Queue
 
@@ -49,3 +50,8 @@ def test_equals_numpy(n, size, width, temperature):
     expected = (shares[:, 1:] @ c.numpy() + (shares[:, :1] - 1) * k.numpy()) / (temperature * n)
     np.testing.assert_allclose(of_queries, expected, rtol=1e-4, atol=1e-6)
     assert of_keys is None and of_queue is None
+
+
+def test_queries_without_a_key_of_their_own_are_refused():
+    with pytest.raises(UserError, match=r"queries and keys .*\(4, 3\) and \(1, 3\)"):
+        info_nce(tf.ones((4, 3)), tf.ones((1, 3)), tf.ones((6, 3)))

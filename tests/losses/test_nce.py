@@ -5,6 +5,7 @@ import pytest
 import recorded
 import tensorflow as tf
 
+from simclr_tf.errors import UserError
 from simclr_tf.losses import instance_softmax, nce
 
 RECORDED = np.load(recorded.GOLDEN / "banks.npz")
@@ -87,3 +88,8 @@ def test_softmax_is_cross_entropy():
     own = np.array([3, 0, 6, 3])
     expected = -logs[np.arange(4), own].mean()
     np.testing.assert_allclose(instance_softmax(scores, own), expected, rtol=1e-5)
+
+
+def test_other_numbers_of_negatives_are_refused():
+    with pytest.raises(UserError, match="num_negatives=8 others. Received: 8 scores"):
+        nce(tf.ones((3, 8)), 100, 8, 1.0)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf.losses import chance_level, contrastive_metrics, nt_xent
+from simclr_tf.errors import UserError
+from simclr_tf.losses import chance_level, contrastive_metrics, nt_xent, nt_xent_with_metrics
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "nt_xent.npz")
 
@@ -129,3 +130,19 @@ def test_metrics():
 def test_entropy_of_a_certain_row_is_finite():
     _, entropy = contrastive_metrics(tf.constant([[1000.0, 0.0]]), tf.one_hot([0], 4))
     np.testing.assert_allclose(entropy, 0.0, atol=1e-7)
+
+
+def test_what_does_not_exist_is_refused():
+    with pytest.raises(UserError, match="negatives is one of both, other_view. Received: one_view"):
+        nt_xent(embeddings(0), negatives="one_view")
+    with pytest.raises(UserError, match="implementation is one of auto, dense, tiled. .*: denes"):
+        nt_xent_with_metrics(embeddings(0), implementation="denes")
+    with pytest.raises(UserError, match="those of two views.* Received: 5 rows"):
+        nt_xent_with_metrics(embeddings(0, rows=5), implementation="tiled")
+
+
+@pytest.mark.parametrize("dtype", [tf.float16, tf.float64])
+def test_a_memory_of_any_dtype(dtype):
+    hidden, memory = embeddings(0), tf.cast(embeddings(1, rows=4), dtype)
+    expected = nt_xent(hidden, memory=tf.cast(memory, tf.float32))[0]
+    assert float(nt_xent(hidden, memory=memory)[0]) == float(expected)

@@ -5,6 +5,7 @@ import pytest
 import recorded
 import tensorflow as tf
 
+from simclr_tf.errors import UserError
 from simclr_tf.losses import barlow_twins, vicreg
 
 RECORDED = np.load(recorded.GOLDEN / "methods.npz")
@@ -84,3 +85,8 @@ def test_the_deviation_of_barlow_twins_is_the_biased_one():
     other = ((np.diag(c) - 1) ** 2).sum()
     other += float(RECORDED["barlow/lambd"]) * ((c - np.diag(np.diag(c))) ** 2).sum()
     assert abs(other - expected) > 1e-3 * expected
+
+
+def test_a_batch_of_one_image_has_no_variance():
+    with pytest.raises(UserError, match="needs 2 images or more. Received: 1"):
+        vicreg(tf.ones((1, 4)), tf.ones((1, 4)))

@@ -5,6 +5,7 @@ import pytest
 import recorded
 import tensorflow as tf
 
+from simclr_tf.errors import UserError
 from simclr_tf.losses import byol, simsiam
 
 RECORDED = np.load(recorded.GOLDEN / "methods.npz")
@@ -54,3 +55,9 @@ def test_the_ends_of_their_ranges():
     assert float(byol(rows, -rows)) == pytest.approx(4, rel=1e-6)
     assert float(simsiam(rows, 2 * rows)) == pytest.approx(-1, rel=1e-6)
     assert float(simsiam(rows, -rows)) == pytest.approx(1, rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", [byol, simsiam])
+def test_rows_that_do_not_belong_together_are_refused(loss):
+    with pytest.raises(UserError, match=r"predictions and targets .*\(4, 3\) and \(1, 3\)"):
+        loss(tf.ones((4, 3)), tf.ones((1, 3)))

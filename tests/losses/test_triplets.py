@@ -87,3 +87,37 @@ def test_unknown_options_are_refused():
         losses.nt_logistic(HIDDEN, negative_mining="hard")
     with pytest.raises(UserError, match="negatives is one of both, other_view"):
         losses.margin_triplet(HIDDEN, negatives="one_view")
+
+
+@pytest.mark.parametrize("n", [2, 3, 7, 16, 33])
+@pytest.mark.parametrize("width", [4, 31, 128])
+def test_equal_images_are_no_semi_hard_negatives_of_each_other(n, width):
+    """Rounding alone would tell them apart: in a product of matrices, equal columns may differ."""
+    row = np.random.default_rng(width).normal(size=(1, width))
+    collapsed = np.repeat(row, 2 * n, axis=0)
+    for negatives in ("other_view", "both"):
+        assert float(losses.margin_triplet(collapsed, 0.8, "semi_hard", negatives)) == 0
+        found = losses.nt_logistic(collapsed, 0.5, "semi_hard", negatives)
+        assert float(found) == pytest.approx(2 * softplus(-1 / 0.5), rel=1e-5)
+
+
+def test_an_image_that_is_there_twice():
+    """Both copies of image 0 leave each other out, and still have image 1 as a negative."""
+    a, b = np.random.default_rng(3).normal(size=(2, 2, 64))
+    b = a + 0.3 * b
+    twice = np.concatenate([a[[0, 0, 1]], b[[0, 0, 1]]])
+    unit = lambda rows: rows / np.linalg.norm(rows, axis=-1, keepdims=True)  # noqa: E731
+    cosines = unit(a) @ unit(b).T
+    # cosines are near 1 on the diagonal, and near 0 beside it
+    expected = 0
+    for s in (cosines, cosines.T):
+        terms = [max(s[i, 1 - i] - s[i, i] + 1.5, 0) for i in (0, 1)]
+        expected += (2 * terms[0] + terms[1]) / 3
+    found = losses.margin_triplet(twice, 1.5, "semi_hard")
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", [losses.nt_logistic, losses.margin_triplet, losses.nt_xent])
+def test_rows_that_are_not_of_two_views_are_refused(loss):
+    with pytest.raises(UserError, match="those of two views.* Received: 7 rows"):
+        loss(HIDDEN[:7])
