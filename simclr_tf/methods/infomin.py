@@ -68,7 +68,7 @@ class InfoMin(moco.MoCo):
         """What the patches of each image are together: rows (n, d) of length 1."""
         images, number = view.shape[0], replicas.num_replicas()
         start = replicas.replica_id() * images
-        draws = self.draw_jigsaws(images * number)[start : start + images]
+        draws = tf.gather(self.draw_jigsaws(images * number), start + tf.range(images))
         # Patch after patch, so that those of image i are in the image's group of batch norm.
         cut = patches(view, draws[:, :, :2])
         with statistics(groups=self._groups(number)):

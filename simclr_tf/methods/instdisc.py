@@ -161,7 +161,8 @@ class InstDisc(Method):
         number, replica = replicas.num_replicas(), replicas.replica_id()
         if self.flags.shared_negatives:
             return self.draw_negatives(number)[replica]
-        return self.draw_negatives(number * images)[replica * images : (replica + 1) * images]
+        own = replica * images + tf.range(images)
+        return tf.gather(self.draw_negatives(number * images), own)
 
     def draw_negatives(self, number: int) -> tf.Tensor:
         """Numbers of images, uniform and with replacement; the same in every replica.

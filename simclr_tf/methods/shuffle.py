@@ -47,4 +47,4 @@ def restored(rows: tf.Tensor, order: tf.Tensor) -> tf.Tensor:
 def _own_rows(rows, order):
     n = rows.shape[0]
     start = replicas.replica_id() * n
-    return tf.gather(replicas.gather(rows), order[start : start + n])
+    return tf.gather(replicas.gather(rows), tf.gather(order, start + tf.range(n)))

@@ -11,6 +11,7 @@ from recorded_steps import TinyNetwork, plan
 
 from simclr_tf.backend import keras
 from simclr_tf.data import datasets, subsets
+from simclr_tf.devices import replicas
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation import features as evaluation_features
 from simclr_tf.evaluation.knn import knn_accuracy
@@ -192,6 +193,22 @@ def test_negatives_are_other_in_every_step_and_of_all_images():
         np.testing.assert_array_equal(method.draw_negatives(4), draws[-1])
     assert draws[0].shape == (4, 500) and set(np.unique(draws)) == set(range(160))
     assert np.any(draws[0] != draws[1]) and np.any(draws[0][0] != draws[0][1])
+
+
+def test_negatives_of_a_replica_that_is_known_in_the_step_alone(monkeypatch):
+    """As on TPUs: a share of them keeps its static shape."""
+    method = every_method.build("instdisc")
+    monkeypatch.setattr(replicas, "num_replicas", lambda: 3)
+
+    @tf.function(autograph=False)
+    def share(replica):
+        monkeypatch.setattr(replicas, "replica_id", lambda: replica)
+        drawn = method._own_negatives(4)
+        assert drawn.shape == (4, 20)
+        return drawn
+
+    found = [share(tf.constant(r)) for r in range(3)]
+    np.testing.assert_array_equal(tf.concat(found, axis=0), method.draw_negatives(12))
 
 
 def test_negatives_that_a_replica_shares_are_drawn_once():

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf.data.recipe import ViewFlags
+from simclr_tf.devices import replicas
 from simclr_tf.methods import InfoMin, MoCo
 from simclr_tf.methods.infomin import jigsaw_view, patches
 from simclr_tf.models.batch_norm import statistics
@@ -65,6 +66,22 @@ def test_draws_follow_from_step_and_place(embedded):
     assert first.min() > 20 and first.sum() == 400  # 44 each, with a deviation of 6
     means = drawn[0][:, :, :2].mean(axis=0)
     np.testing.assert_allclose(means, 0.5, atol=0.07)  # a deviation of 0.014
+
+
+def test_a_jigsaw_of_a_replica_that_is_known_in_the_step_alone(embedded, monkeypatch):
+    """As on TPUs: without a static number of draws the patches would have no static shape."""
+    method, _ = embedded
+    view = tf.constant(every_method.views_of("infomin")[-1])
+
+    @tf.function(autograph=False)
+    def jigsaw(replica):
+        monkeypatch.setattr(replicas, "replica_id", lambda: replica)
+        rows = method._jigsaw(view)
+        assert rows.shape == (16, 16)
+        return rows
+
+    expected = method._jigsaw(view)
+    np.testing.assert_allclose(jigsaw(tf.constant(0)), expected, atol=1e-5)
 
 
 def layers_of(head, rows):
