@@ -17,6 +17,7 @@ CIFAR = dict(
     learning_rate_scaling="linear",
     num_replicas=1,
 )
+STEPS = {"schedule": "steps"}
 
 
 def test_cifar_as_the_original_counts_it():
@@ -71,6 +72,13 @@ def test_milestones_of_a_training_that_is_given_in_steps_may_come_too_late():
     assert float(plan.schedule(1999)) == 2.0
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_milestones_are_of_the_schedule_that_has_them(schedule):
+    """A method's own, of 200 epochs, do not hinder 100 epochs under another schedule."""
+    plan = make_plan(**CIFAR | {"schedule": schedule, "schedule_milestones": "120,160"})
+    assert plan == make_plan(**CIFAR | {"schedule": schedule})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -81,12 +89,15 @@ def test_milestones_of_a_training_that_is_given_in_steps_may_come_too_late():
         ({"warmup_epochs": -1.0}, "--warmup_epochs is not negative"),
         ({"learning_rate_scaling": "log"}, "linear"),
         ({"schedule": "linear"}, "--schedule is one of cosine, steps, constant"),
-        ({"schedule": "steps"}, "--schedule=steps needs --schedule_milestones"),
-        ({"schedule_milestones": "60 80"}, "whole numbers.*Received: 60 80"),
-        ({"schedule_milestones": "60,"}, "whole numbers.*Received: 60,"),
-        ({"schedule_milestones": "80,60"}, "grow from at least 1"),
-        ({"schedule_milestones": "0,60"}, "grow from at least 1"),
-        ({"schedule_milestones": "60,100"}, "=60,100 are not all within the training: it has 100"),
+        (STEPS, "--schedule=steps needs --schedule_milestones"),
+        (STEPS | {"schedule_milestones": "60 80"}, "whole numbers.*Received: 60 80"),
+        (STEPS | {"schedule_milestones": "60,"}, "whole numbers.*Received: 60,"),
+        (STEPS | {"schedule_milestones": "80,60"}, "grow from at least 1"),
+        (STEPS | {"schedule_milestones": "0,60"}, "grow from at least 1"),
+        (
+            STEPS | {"schedule_milestones": "60,100"},
+            "=60,100 are not all within the training: it has 100 .* these are the method's",
+        ),
     ],
 )
 def test_numbers_that_do_not_fit(change, message):

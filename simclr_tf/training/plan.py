@@ -25,7 +25,8 @@ class Plan:
       schedule_name: what follows the warm-up, one of SCHEDULES.
       by_epoch: whether a cosine falls once per epoch instead of in every step.
       final_rate: where a cosine ends, as a share of the peak.
-      milestones: steps at which the schedule `steps` multiplies the rate by `gamma`.
+      milestones: steps at which the schedule `steps` multiplies the rate by `gamma`; others have
+        none.
       gamma: that factor.
     """
 
@@ -127,12 +128,9 @@ def make_plan(
     epoch_steps = optimizers.epoch_steps(num_examples, batch_size)
     if schedule not in SCHEDULES:
         raise UserError(f"--schedule is one of {', '.join(SCHEDULES)}. Received: {schedule}.")
-    milestones = _milestones(schedule_milestones, None if train_steps else train_epochs)
-    if schedule == "steps" and not milestones:
-        raise UserError(
-            "--schedule=steps needs --schedule_milestones: the epochs at which the learning rate "
-            "drops, such as 120,160."
-        )
+    milestones = []
+    if schedule == "steps":
+        milestones = _milestones(schedule_milestones, None if train_steps else train_epochs)
     return Plan(
         num_examples=num_examples,
         batch_size=batch_size,
@@ -165,9 +163,15 @@ def _milestones(text: str, train_epochs: int | None) -> list[int]:
         raise UserError(
             f"--schedule_milestones grow from at least 1, such as 120,160. Received: {text}."
         )
-    if train_epochs is not None and epochs and epochs[-1] >= train_epochs:
+    if not epochs:
+        raise UserError(
+            "--schedule=steps needs --schedule_milestones: the epochs at which the learning rate "
+            "drops, such as 120,160."
+        )
+    if train_epochs is not None and epochs[-1] >= train_epochs:
         raise UserError(
             f"--schedule_milestones={text} are not all within the training: it has "
-            f"{train_epochs} epochs. Give earlier ones, or train longer."
+            f"{train_epochs} epochs. Give earlier ones (if you gave none, these are the method's), "
+            "another --schedule, or train longer."
         )
     return epochs
