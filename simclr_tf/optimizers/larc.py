@@ -57,9 +57,9 @@ class LARC(SGD):
 
     def with_decay(self, w: tf.Tensor, g: tf.Tensor) -> tf.Tensor:
         """What the slot gets of an adapted variable: its decayed and scaled gradient."""
-        w_norm, g_norm = tf.norm(w), tf.norm(g)
-        trust = self.eeta * w_norm / (g_norm + self.weight_decay * w_norm + self.epsilon)
-        adapted = trust * (g + self.weight_decay * w)
+        w_norm, g_norm, decay = tf.norm(w), tf.norm(g), self.weight_decay or 0.0
+        trust = self.eeta * w_norm / (g_norm + decay * w_norm + self.epsilon)
+        adapted = trust * (g + decay * w)
         return tf.where((w_norm > 0) & (g_norm > 0), adapted, g)
 
     def get_config(self) -> dict[str, Any]:

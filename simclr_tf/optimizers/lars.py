@@ -138,8 +138,9 @@ class LARS(SGD):
         if not self.adapts(variable):
             return 1.0
         # l2_loss is half of the squared norm, in one kernel; the halves cancel.
-        ratio = tf.math.divide_no_nan(tf.sqrt(tf.nn.l2_loss(w)), tf.sqrt(tf.nn.l2_loss(x)))
-        return tf.where(ratio > 0, self.eeta * ratio, 1.0)
+        w_norm, x_norm = tf.sqrt(tf.nn.l2_loss(w)), tf.sqrt(tf.nn.l2_loss(x))
+        ratio = tf.math.divide_no_nan(w_norm, x_norm)
+        return tf.where((w_norm > 0) & (x_norm > 0), self.eeta * ratio, 1.0)
 
     def get_config(self) -> dict[str, Any]:
         return {

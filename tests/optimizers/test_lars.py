@@ -109,6 +109,13 @@ def test_a_norm_of_zero_means_no_adaptation(weight, gradient, classic):
     np.testing.assert_allclose(variable, np.full([2, 2], weight - 0.1 * gradient), rtol=1e-6)
 
 
+def test_a_gradient_whose_norm_overflows_moves_nothing():
+    """Its norm is infinite, not 0: the trust ratio is 0, as in the official code, and not 1."""
+    variable = tf.Variable([[1.0, 2.0]])
+    LARS(1.0, 0.0).apply_gradients([(tf.constant([[1e20, 1.0]]), variable)])
+    np.testing.assert_array_equal(variable, [[1.0, 2.0]])
+
+
 def test_vectors_are_neither_decayed_nor_adapted():
     """The kernel moves by lr * eeta * |w| along g + decay * w, the vector by lr * g alone."""
     kernel, vector = tf.Variable([[3.0, 4.0]]), tf.Variable([3.0, 4.0])

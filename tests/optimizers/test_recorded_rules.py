@@ -167,3 +167,12 @@ def test_config_round_trip(optimizer, given):
             either.apply_gradients([(tf.constant([[step - 2.0, 0.5]]), variable)])
         np.testing.assert_array_equal(*pair)
     assert np.abs(pair[0] - [[1.0, -2.0]]).max() > 1e-3
+
+
+def test_no_decay_of_larc_may_be_none():
+    moved = []
+    for decay in (None, 0.0):
+        variable = tf.Variable([[1.0, 2.0]])
+        optimizers.LARC(1.0, weight_decay=decay).apply_gradients([(tf.ones((1, 2)), variable)])
+        moved.append(variable.numpy())
+    np.testing.assert_array_equal(*moved)
