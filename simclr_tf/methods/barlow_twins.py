@@ -35,6 +35,7 @@ class BarlowTwins(ExpanderMethod):
     On R GPUs the official code adds up the correlations of all, and then takes the mean of
     gradients that each know of their own share alone: they are 1/R of the gradient of the loss.
     Here gradients are those of the loss, on any number of replicas; `bias_rate` makes up for it.
+    The linear probe, which is no part of the official training, has the common rate.
     """
 
     Flags = Flags
@@ -47,10 +48,16 @@ class BarlowTwins(ExpanderMethod):
     def projector(cls, flags):
         return expander(flags.projector, bias=False)
 
+    def __init__(self, network, flags=None, plan=None, **kwargs):
+        super().__init__(network, flags, plan, **kwargs)
+        probe = network.supervised_head.variables if self.has_probe else ()
+        self._of_probe = {id(variable) for variable in probe}
+
     def objective(self, embeddings):
         a, b = embeddings["projections"][:, 0], embeddings["projections"][:, 1]
         loss = losses.barlow_twins(a, b, self.flags.off_diagonal_weight)
         return loss, {"barlow_loss": loss, "spread": spread(replicas.gather(a))}
 
     def rate_factor(self, variable):
-        return self.flags.bias_rate if variable.shape.rank < 2 else None
+        apart = variable.shape.rank < 2 and id(variable) not in self._of_probe
+        return self.flags.bias_rate if apart else None
