@@ -111,6 +111,13 @@ class MoCo(Method):
                     f"replica(s), which does not divide its {images} images of a batch. Give "
                     "another, or another --train_batch_size."
                 )
+            if images == groups and not network.projection_head.global_bn:
+                raise UserError(
+                    f"--bn_groups={self.flags.bn_groups} are {groups} on each of {number} "
+                    f"replica(s): as many as its {images} image(s) of a batch, so that batch norm "
+                    "would be of single images. Give fewer, a larger --train_batch_size, or "
+                    "--global_bn."
+                )
 
     @property
     def untrained(self):

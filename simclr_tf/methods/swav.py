@@ -130,11 +130,18 @@ class SwAV(Method):
         flags, number = self.flags, scores.shape[0]
         if self.queues:
             rows = self.queues[i].rows
+            batch = number * replicas.num_replicas()
+            if rows.shape[0] % batch:
+                raise UserError(
+                    f"A queue of {rows.shape[0]} images does not hold whole batches of {batch}. "
+                    "Give a queue_length that is a multiple of the batch, or give the method a "
+                    "plan, which rounds it down."
+                )
             shares = tf.reshape(rows, [replicas.num_replicas(), -1, rows.shape[1]])
             older = tf.matmul(shares[replicas.replica_id()], self.prototypes, transpose_b=True)
             # Copies of the batch change nothing: they keep the shape until the queue is full.
             copies = tf.tile(scores, [older.shape[0] // number, 1])
-            older = tf.where(self._queue_is_full(number * replicas.num_replicas()), older, copies)
+            older = tf.where(self._queue_is_full(batch), older, copies)
             scores = tf.concat([older, scores], axis=0)
         return losses.sinkhorn(scores, flags.epsilon, flags.sinkhorn_iterations)[-number:]
 

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf.data.recipe import ViewFlags
+from simclr_tf.devices import replicas
 from simclr_tf.errors import UserError
 from simclr_tf.methods import METHODS, MoCo, MoCoV1, shuffle
 
@@ -75,6 +76,23 @@ def test_what_is_shuffled_comes_back():
     np.testing.assert_array_equal(shuffle.restored(mixed, order), rows)
 
 
+def test_shares_of_a_replica_that_is_known_in_the_step_alone(monkeypatch):
+    """As on TPUs: what a replica takes of the whole batch keeps its static shape."""
+    order = np.random.default_rng(0).permutation(12)
+    batch = tf.random.stateless_uniform((12, 3), (1, 2))
+    monkeypatch.setattr(replicas, "gather", lambda rows: batch)
+
+    @tf.function(autograph=False)
+    def share(replica):
+        monkeypatch.setattr(replicas, "replica_id", lambda: replica)
+        rows = shuffle.shuffled(tf.zeros((4, 3)), tf.constant(order))
+        assert rows.shape == (4, 3)
+        return rows
+
+    found = [share(tf.constant(r)) for r in range(3)]
+    np.testing.assert_array_equal(tf.concat(found, axis=0), batch.numpy()[order])
+
+
 def test_keys_have_the_statistics_of_other_images_than_queries():
     """With one group the shuffle does nothing; with several, keys depend on it."""
     views = tuple(map(tf.constant, every_method.views_of("moco")))
@@ -91,6 +109,9 @@ def test_groups_that_do_not_divide_the_batch_are_refused():
     with pytest.raises(UserError, match="--bn_groups=5 are 5 on each of 1 replica.* its 16 images"):
         every_method.build("moco", bn_groups=5)
     assert every_method.build("moco", bn_groups=5, global_bn=True)._groups(1) is None
+    with pytest.raises(UserError, match="bn_groups=16 are 16 on .* as many as its 16 image"):
+        every_method.build("moco", bn_groups=16)
+    every_method.build("moco", bn_groups=16, global_bn=True)
     eight = every_method.build("moco", bn_groups=8)
     assert [eight._groups(replicas) for replicas in (1, 2, 3, 8, 16)] == [8, 4, 2, 1, 1]
 

@@ -73,6 +73,13 @@ def test_a_queue_of_swav_holds_whole_batches():
         every_method.build("swav", queue_length=15)
 
 
+def test_without_a_plan_a_queue_of_swav_has_to_fit_the_batch():
+    method = every_method.build("swav", queue_length=32)
+    rows = tf.ones((12, 2, 16))
+    with pytest.raises(UserError, match="A queue of 32 images does not hold whole batches of 12"):
+        method.objective({"projections": rows})
+
+
 def test_a_queue_of_swav_counts_from_its_epoch_on():
     """With epochs of 10 steps and a queue of two batches."""
     method = every_method.build("swav", queue_length=32, queue_start_epoch=1)
