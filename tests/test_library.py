@@ -202,6 +202,23 @@ def test_an_optimizer_of_keras():
     assert np.mean(np.isclose(np.abs(step), 0.001, rtol=0.02)) > 0.9  # Adam's first
 
 
+def test_a_constant_rate_is_that_of_the_optimizer_and_not_of_the_plan():
+    """The predictor of SimSiam moves as all do, or at the peak of the schedule that was given."""
+    training = tiny(method="simsiam", num_proj_layers=2, proj_out_dim=8, predictor_dim=4)
+    method = training.method
+    kernel = method.predictor.trainable_variables[0]
+    training.compile("adam")
+    assert method.rate_factor(kernel) is None
+    falling = keras.optimizers.schedules.PiecewiseConstantDecay([1], [0.5, 0.1])
+    training.compile(keras.optimizers.SGD(falling))
+    factors = []
+    for _ in range(3):
+        method.optimizer.apply_gradients([(tf.zeros_like(kernel), kernel)])
+        factors.append(float(method.rate_factor(kernel)))
+    assert factors == pytest.approx([1, 1, 5])
+    assert method.rate_factor(training.network.encoder.weights[0]) is None
+
+
 def test_a_recipe_of_the_users_own():
     view = View(8, area=(0.5, 1.0), jitter_probability=0.0, grayscale_probability=0.0)
     training = tiny(recipe=(view, view))

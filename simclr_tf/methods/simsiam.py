@@ -10,7 +10,7 @@ from simclr_tf.methods.base import Method
 from simclr_tf.methods.measures import spread
 from simclr_tf.methods.predictor import predictions, predictor
 from simclr_tf.models import Dense
-from simclr_tf.optimizers import constant_rate_factor
+from simclr_tf.optimizers import constant_rate_factor, peak_rate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,4 +85,5 @@ class SimSiam(Method):
         fixed = self.flags.fix_pred_lr and self.plan is not None
         if not fixed or id(variable) not in self._of_predictor:
             return None
-        return constant_rate_factor(self.plan.peak_learning_rate, self.optimizer.learning_rate)
+        peak = peak_rate(self.optimizer, self.plan.train_steps)
+        return None if peak is None else constant_rate_factor(peak, self.optimizer.learning_rate)

@@ -8,7 +8,12 @@ from simclr_tf.backend import keras
 from simclr_tf.errors import UserError, did_you_mean
 from simclr_tf.optimizers.larc import LARC
 from simclr_tf.optimizers.lars import LARS
-from simclr_tf.optimizers.rate_factors import RateFactor, constant_rate_factor, with_rate_factors
+from simclr_tf.optimizers.rate_factors import (
+    RateFactor,
+    constant_rate_factor,
+    peak_rate,
+    with_rate_factors,
+)
 from simclr_tf.optimizers.schedules import (
     WarmupCosine,
     WarmupSteps,
@@ -34,6 +39,7 @@ __all__ = [
     "create_slots",
     "epoch_steps",
     "l2_term",
+    "peak_rate",
     "scaled_learning_rate",
     "train_steps",
     "warmup_cosine",

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from simclr_tf.backend import keras
+from simclr_tf.errors import UserError
+from simclr_tf.optimizers.schedules import Warmup
 
 RateFactor = Callable[[tf.Variable], tf.Tensor | float | None]
 
@@ -12,6 +14,28 @@ RateFactor = Callable[[tf.Variable], tf.Tensor | float | None]
 def whole(variable: tf.Variable) -> tf.Variable:
     """The variable that a replica's copy belongs to; a variable without copies is its own whole."""
     return getattr(variable.handle, "_distributed_container", lambda: variable)()
+
+
+def peak_rate(optimizer: keras.optimizers.Optimizer, train_steps: int) -> float | None:
+    """The highest learning rate that the schedule of an optimizer has in so many steps.
+
+    Args:
+      optimizer: Of Keras' new kind.
+      train_steps: Of the training; a schedule that is none of ours is called with each of them.
+
+    Returns:
+      A number; None where the optimizer's rate is one, and no schedule.
+    """
+    schedule = optimizer._learning_rate
+    if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        return None
+    if isinstance(schedule, Warmup):
+        return schedule.peak
+    with tf.init_scope():  # a step may be traced around
+        steps = tf.range(train_steps, dtype=tf.int64)
+        rate = lambda step: tf.cast(schedule(step), tf.float32)  # noqa: E731
+        rates = tf.function(lambda: tf.map_fn(rate, steps, fn_output_signature=tf.float32))
+        return float(tf.reduce_max(rates()))
 
 
 def constant_rate_factor(rate: float, scheduled: tf.Tensor) -> tf.Tensor:
@@ -53,7 +77,13 @@ def with_rate_factors(
 
     Returns:
       The optimizer.
+
+    Raises:
+      UserError: The optimizer is of a kind whose updates cannot be multiplied.
     """
+    unfit = (keras.optimizers.Ftrl, keras.mixed_precision.LossScaleOptimizer)
+    if not hasattr(optimizer, "update_step") or isinstance(optimizer, unfit):
+        raise UserError(_cannot(type(optimizer).__name__))
     update = optimizer.update_step
 
     def update_step(gradient: tf.Tensor, variable: tf.Variable) -> None:
@@ -62,7 +92,7 @@ def with_rate_factors(
             update(gradient, variable)
             return
         factor = tf.convert_to_tensor(factor)
-        scaled = _Scaled(variable, factor)
+        scaled = _Scaled(variable, factor, type(optimizer).__name__)
 
         def move():
             update(gradient, scaled)
@@ -74,6 +104,14 @@ def with_rate_factors(
     return optimizer
 
 
+def _cannot(name):
+    return (
+        f"The method has several learning rates, and the optimizer {name} cannot keep to them: it "
+        "is of Keras' legacy kind, wraps another one, or sets variables instead of adding to "
+        "them. Give another, such as keras.optimizers.SGD or AdamW."
+    )
+
+
 class _Scaled:
     """Stands for a variable in an optimizer's step: what is added to it is multiplied by a factor.
 
@@ -81,7 +119,8 @@ class _Scaled:
     it is rounded to the variable, and a large factor would show that.
     """
 
-    def __init__(self, variable, factor):
+    def __init__(self, variable, factor, of_optimizer):
+        self._of_optimizer = of_optimizer
         self._variable = variable
         self._factor = tf.cast(factor, variable.dtype)
         self._unique_id = whole(variable)._unique_id  # by which an optimizer finds the slots
@@ -91,6 +130,9 @@ class _Scaled:
 
     def __tf_tensor__(self, dtype=None, name=None):
         return tf.convert_to_tensor(self._variable, dtype, name=name)
+
+    def assign(self, value):
+        raise UserError(_cannot(self._of_optimizer))
 
     def assign_add(self, delta):
         return self._variable.assign_add(self._factor * delta)

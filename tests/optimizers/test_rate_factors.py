@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf import optimizers
+from simclr_tf.backend import keras
 from simclr_tf.errors import UserError
 
 FROZEN_STEPS = 2
@@ -173,6 +174,41 @@ def test_compiled(name, whole_step):
 def test_lamb_has_one_rate():
     with pytest.raises(UserError, match="lamb has one learning rate.*momentum, sgd"):
         optimizers.build("lamb", 0.1, rate_factor=lambda v: None)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        keras.optimizers.legacy.Adam(),
+        keras.optimizers.Ftrl(),
+        keras.mixed_precision.LossScaleOptimizer(keras.optimizers.SGD()),
+    ],
+)
+def test_optimizers_that_cannot_keep_to_factors(optimizer):
+    with pytest.raises(UserError, match=f"the optimizer {type(optimizer).__name__} cannot keep"):
+        optimizers.with_rate_factors(optimizer, lambda v: 0.5)
+
+
+def test_an_optimizer_that_sets_variables():
+    class Setting(keras.optimizers.SGD):
+        def update_step(self, gradient, variable):
+            variable.assign(tf.convert_to_tensor(variable) - gradient)
+
+    optimizer = optimizers.with_rate_factors(Setting(), lambda v: 0.5)
+    with pytest.raises(UserError, match="the optimizer Setting cannot keep to them"):
+        optimizer.apply_gradients([(gradient(0), tf.Variable(START))])
+
+
+def test_the_peak_of_a_schedule():
+    schedules = keras.optimizers.schedules
+    piecewise = schedules.PiecewiseConstantDecay([3, 6], [0.1, 0.75, 0.2])
+    for rate, expected in (
+        (0.3, None),
+        (optimizers.WarmupCosine(0.7, 20, 4), 0.7),
+        (piecewise, 0.75),
+        (schedules.ExponentialDecay(0.5, 2, 0.5), 0.5),
+    ):
+        assert optimizers.peak_rate(keras.optimizers.SGD(rate), 10) == expected
 
 
 def test_the_names_of_slots_stay(tmp_path):
