@@ -20,8 +20,8 @@ def peak_rate(optimizer: keras.optimizers.Optimizer, train_steps: int) -> float 
     """The highest learning rate that the schedule of an optimizer has in so many steps.
 
     Args:
-      optimizer: Of Keras' new kind.
-      train_steps: Of the training; a schedule that is none of ours is called with each of them.
+      optimizer: of Keras' new kind.
+      train_steps: of the training; a schedule that is none of ours is called with each of them.
 
     Returns:
       A number; None where the optimizer's rate is one, and no schedule.
@@ -69,7 +69,7 @@ def with_rate_factors(
     Like any objects, factors are no part of the optimizer's configuration.
 
     Args:
-      optimizer: Of Keras' new kind; it is changed.
+      optimizer: of Keras' new kind; it is changed.
       rate_factor: Called with each variable when a step is traced, with the whole variable where
         replicas have copies of it. Returns a scalar of any float dtype, which may depend on the
         step (`optimizer.iterations`, which counts the steps made before), a number, or None for
@@ -79,7 +79,7 @@ def with_rate_factors(
       The optimizer.
 
     Raises:
-      UserError: The optimizer is of a kind whose updates cannot be multiplied.
+      UserError: the optimizer is of a kind whose updates cannot be multiplied.
     """
     unfit = (keras.optimizers.Ftrl, keras.mixed_precision.LossScaleOptimizer)
     if not hasattr(optimizer, "update_step") or isinstance(optimizer, unfit):
