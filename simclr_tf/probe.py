@@ -10,8 +10,10 @@ The random encoder has the weights that training begins with, but gamma 1 in all
 norm layers, and for their moving statistics those of up to 2,048 images of the training split:
 as training begins, with gamma 0 at the end of every residual branch and statistics of no
 images, an encoder is no more than its stem and shortcuts. Its weights depend on the run's
---seed alone. probe.json holds `step`, the step of the checkpoint, and under `pretrained` and
-`random weights` what `probe` returns for each encoder.
+--seed alone. probe.json holds `step`, the step of the checkpoint; `settings`, the flags that
+decided the numbers; `images`, how many of how many training images both were fitted to, and how
+many they were measured on; and under `pretrained` and `random weights` what `probe` returns for
+each encoder.
 """
 
 import dataclasses
@@ -74,10 +76,24 @@ def compare(
     with naming_bad_images(bank, queries):
         images = shuffled_images(config, bank)
         random = random_twin(trained.architecture, images, seed=config.train.seed)
-        bank = at_most(bank, probe_images)
+        fitted = at_most(bank, probe_images)
     networks = {"pretrained": trained, "random weights": random}
-    results = {name: probe(config, network, bank, queries) for name, network in networks.items()}
-    write_json(directory / "probe.json", {"step": step, **results})
+    results = {name: probe(config, network, fitted, queries) for name, network in networks.items()}
+    about = {
+        "settings": {
+            "data_dir": config.data.data_dir,
+            "eval_split": config.data.eval_split,
+            "probe_images": probe_images,
+            "knn_k": config.eval.knn_k,
+            "knn_temperature": config.eval.knn_temperature,
+        },
+        "images": {
+            "fitted_to": fitted.num_examples,
+            "of": bank.num_examples,
+            "measured_on": queries.num_examples,
+        },
+    }
+    write_json(directory / "probe.json", {"step": step, **about, **results})
     exported = directory / "saved_model" / str(step)
     lines = [
         f"{'encoder':<16}{'linear probe':>14}{'kNN':>9}",

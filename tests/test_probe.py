@@ -25,7 +25,9 @@ def test_a_run_beside_its_random_twin(tmp_path):
     weights = [w.numpy() for w in checkpoints.load(tmp_path / "run").weights]
     table = probe.compare(str(tmp_path / "run"), config, frozenset())
     written = json.loads((tmp_path / "run" / "probe.json").read_text())
-    assert set(written) == {"step", "pretrained", "random weights"} and written["step"] == 3
+    assert set(written) == {"step", "settings", "images", "pretrained", "random weights"}
+    assert written["step"] == 3
+    assert written["images"] == {"fitted_to": 1438, "of": 1438, "measured_on": 359}
 
     config = configuration.from_dict(RunDirectory(tmp_path / "run").config())
     trained = checkpoints.load(tmp_path / "run")

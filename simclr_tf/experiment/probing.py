@@ -24,8 +24,8 @@ class ProbeFlags:
 
     probe_images: int = flag(
         0,
-        "Most images of --train_split that the probe and kNN are fitted to, as many of each class; "
-        "0 are all.",
+        "Most images of --train_split that the probe and kNN are fitted to, as many of each class, "
+        "but one of each at least; 0 are all.",
         at_least=0,
     )
 

@@ -13,6 +13,8 @@ from simclr_tf.methods import METHODS
 from simclr_tf.models import Architecture
 from simclr_tf.training.metrics_log import read_rows
 
+_OF_DATA = ("data_dir", "eval_split")
+
 
 @dataclasses.dataclass(frozen=True)
 class _Views:
@@ -32,7 +34,7 @@ class Record:
       architecture: of its network.
       rows: of metrics, by rising step; may be empty.
       checkpoint: prefix of the newest checkpoint, or None where there is none yet.
-      probe: what probe.json says of that checkpoint, or None.
+      probe: what probe.json says of that checkpoint on the data of the run, or None.
       result: what result.json says, or None.
     """
 
@@ -121,6 +123,8 @@ def read_record(path: str, name: str | None = None) -> Record:
     probe = _read_if_there(directory, "probe.json")
     if not checkpoint or not probe or probe.get("step") != checkpoint_step(checkpoint):
         probe = None  # it is about another checkpoint
+    elif any(probe.get("settings", flags).get(k) != flags.get(k) for k in _OF_DATA):
+        probe = None  # it is about other images
     return Record(
         name=name or directory.path.name or str(directory.path),
         directory=directory,

@@ -1,6 +1,7 @@
 """What the features are worth, in numbers, beside those of random weights."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Worth:
 
 
 def worth(record: Record, measured: Measured) -> Worth:
-    """Measure both encoders; accuracies on all images, where probe.json has them, come from it."""
+    """Measure both encoders; accuracies that probe.json has come from it."""
     numbers, predictions = {}, {}
     for name, encoder in measured.encoders.items():
         numbers[name] = {}
@@ -110,10 +111,24 @@ def _accuracy_in_words(record: Record, measured: Measured) -> str:
     images = f"{len(bank.labels):,} of {bank.of:,} training images and measured on "
     images += f"{len(queries.labels):,} test images"
     if record.probe:
-        images = "all training images and measured on all test images (probe.json)"
+        images = _of_probe_json(record.probe)
     return (
         f"Both encoders are frozen. Logistic regression and kNN on h are fitted to {images}. The "
         "random weights have the batch statistics of training images."
+    )
+
+
+def _of_probe_json(probe: dict[str, Any]) -> str:
+    """What both were fitted to and measured on; files of before this was stored do not tell."""
+    if "images" not in probe:
+        return (
+            "training images and measured on test images (probe.json, which does not say how many)"
+        )
+    images, settings = probe["images"], probe["settings"]
+    return (
+        f"{images['fitted_to']:,} of {images['of']:,} training images and measured on all "
+        f"{images['measured_on']:,} test images (probe.json; kNN with --knn_k={settings['knn_k']} "
+        f"--knn_temperature={settings['knn_temperature']:g})"
     )
 
 

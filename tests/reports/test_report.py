@@ -180,9 +180,20 @@ def test_several_runs_are_compared(run, tmp_path):
     assert f"{begun}: The run has no checkpoint yet" in parsed.words
 
 
-def test_probe_json_of_another_checkpoint_is_not_shown(run):
-    (run / "probe.json").write_text(json.dumps({"step": 3, "pretrained": {}}))
-    assert read_record(str(run)).probe is None
+@pytest.mark.parametrize(
+    "about, shown",
+    [
+        ({"step": 3}, False),
+        ({"step": 4}, True),
+        ({"step": 4, "settings": {"data_dir": None, "eval_split": "test", "knn_k": 1}}, True),
+        ({"step": 4, "settings": {"data_dir": None, "eval_split": "train"}}, False),
+        ({"step": 4, "settings": {"data_dir": "elsewhere", "eval_split": "test"}}, False),
+    ],
+)
+def test_probe_json_of_another_checkpoint_or_other_data_is_not_shown(run, about, shown):
+    written = about | {"pretrained": {}}
+    (run / "probe.json").write_text(json.dumps(written))
+    assert read_record(str(run)).probe == (written if shown else None)
     (run / "probe.json").unlink()
 
 

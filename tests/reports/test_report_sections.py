@@ -136,7 +136,14 @@ def test_accuracies_of_all_images_come_from_probe_json(labelled):
     page = checked(worth.section(record(probe=numbers), labelled, found))
     assert page.rows[1] == ["linear probe", "87.5%", "50.0%"]
     assert page.rows[2] == ["kNN", "43.8%", "25.0%"]
-    assert "(probe.json)" in page.words
+    assert "fitted to training images and measured on test images (probe.json, " in page.words
+    told = numbers | {
+        "images": {"fitted_to": 100, "of": 1438, "measured_on": 359},
+        "settings": {"knn_k": 5, "knn_temperature": 0.1},
+    }
+    words = checked(worth.section(record(probe=told), labelled, found)).words
+    assert "fitted to 100 of 1,438 training images and measured on all 359 test images" in words
+    assert "(probe.json; kNN with --knn_k=5 --knn_temperature=0.1)" in words
 
 
 def test_without_labels_there_is_no_accuracy(unlabelled):
