@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from simclr_tf.errors import printable
+
 WIDTH, HEIGHT = 4.2, 2.7  # inches: about as wide as a telephone, so that letters keep their size
 _STYLE = {
     "font.size": 9,
@@ -56,7 +58,7 @@ def curves(lines: Mapping[str, tuple[Sequence[int], Sequence[float]]], percent: 
     """A chart of values by training steps, as SVG.
 
     Args:
-      lines: by their labels, steps and values, both empty where a label has no line. Labels have
+      lines: by their names, steps and values, both empty where a name has no line. Names have
         colours by their order, and a legend where there are several.
       percent: whether the values are shares.
     """
@@ -64,10 +66,10 @@ def curves(lines: Mapping[str, tuple[Sequence[int], Sequence[float]]], percent: 
 
     content = io.BytesIO()
     with chart(content) as axes:
-        for i, (label, (steps, values)) in enumerate(lines.items()):
+        for i, (name, (steps, values)) in enumerate(lines.items()):
             if steps:
                 marker = "." if len(steps) < 40 else None
-                axes.plot(steps, values, marker=marker, label=label, color=f"C{i}")
+                axes.plot(steps, values, marker=marker, label=label(name), color=f"C{i}")
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if percent:
@@ -75,6 +77,16 @@ def curves(lines: Mapping[str, tuple[Sequence[int], Sequence[float]]], percent: 
         if len(lines) > 1:
             axes.legend()
     return content.getvalue()
+
+
+def label(name: str, longest: int | None = None) -> str:
+    """The name of a class, file or run as Matplotlib draws it, whatever its bytes are.
+
+    Args:
+      name: may have lone surrogates, which no font can draw, and dollars, which are no formula.
+      longest: how many characters are kept; None keeps all.
+    """
+    return printable(name)[:longest].replace("$", r"\$")
 
 
 def colours(count: int) -> np.ndarray:

@@ -61,7 +61,7 @@ def _picture(matrix: np.ndarray, names: tuple[str, ...]) -> str:
         axes.grid(False)
         axes.set(xlabel="taken for", ylabel="class", xticks=[], yticks=[])
         if len(names) <= _NAMED:
-            ticks, shown = range(len(names)), [name[:16] for name in names]
+            ticks, shown = range(len(names)), [charts.label(name, 16) for name in names]
             upright = max(map(len, shown)) > 2
             axes.set_xticks(ticks, shown, rotation=90 if upright else 0)
             axes.set_yticks(ticks, shown)

@@ -82,9 +82,9 @@ def draw_classes(axes: Any, places: np.ndarray, labels: np.ndarray, names: tuple
         of_class = places[labels == label]
         axes.scatter(*of_class.T, s=8, color=colour)
     for label in named:
-        middle = np.median(places[labels == label], axis=0)
+        middle, name = np.median(places[labels == label], axis=0), charts.label(names[label], 20)
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1}
-        axes.text(*middle, names[label][:20], ha="center", va="center", weight="bold", bbox=box)
+        axes.text(*middle, name, ha="center", va="center", weight="bold", bbox=box)
 
 
 def _pictures(axes, places: np.ndarray, thumbnails: np.ndarray) -> None:

@@ -1,6 +1,5 @@
 """What was run: the recipe, the command, the machine, the speed."""
 
-import html as markup
 import math
 
 from simclr_tf.checkpoints.stored_network import describe
@@ -39,7 +38,7 @@ def section(record: Record, title: str = "The run") -> str:
         title,
         html.facts(pairs),
         f"<pre>{html.text(_command(flags.get('command')))}</pre>",
-        f"<details><summary>All settings</summary><pre>{markup.escape(settings)}</pre></details>",
+        f"<details><summary>All settings</summary><pre>{html.text(settings)}</pre></details>",
     )
 
 

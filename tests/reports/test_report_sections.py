@@ -1,6 +1,7 @@
 """The sections of the report, with embeddings whose neighbours and confusions are known."""
 
 import base64
+import dataclasses
 import io
 import math
 import types
@@ -255,6 +256,28 @@ def test_a_thumbnail_is_the_image(size, kind):
 
 def test_names_that_are_no_text_are_shown_all_the_same():
     assert html.text("\udcff<&") == "?&lt;&amp;"
+
+
+NAMES = ("$10_to_$20", "caf\udce9", r"\frac{$^$}", "$\\$")
+
+
+def test_charts_draw_any_name_as_it_is():
+    from matplotlib.cbook import is_math_text
+
+    assert charts.label("caf\udce9 $5", 9) == r"caf\xe9 \$"  # cut where it is still a name
+    measured = dataclasses.replace(made_up([0, 1, 2, 3], [0, 1, 2, 3], 4), class_names=NAMES)
+    checked(confusions.section(measured, np.array([1, 0, 3, 2])))
+    checked(curves.section([record(name=name, rows=[{"step": 1, "loss": 1.0}]) for name in NAMES]))
+    with charts.dense_chart(io.BytesIO()) as axes:
+        embedding_map.draw_classes(axes, np.eye(4, 2), np.arange(4), NAMES)
+    assert [text.get_text() for text in axes.texts] == [charts.label(name) for name in NAMES]
+    assert not any(is_math_text(text.get_text()) for text in axes.texts)
+    assert [text.get_text().replace(r"\$", "$") for text in axes.texts] == [
+        "$10_to_$20",
+        r"caf\xe9",
+        r"\frac{$^$}",
+        "$\\$",
+    ]
 
 
 @pytest.mark.parametrize(
