@@ -105,7 +105,7 @@ def open_splits(record: Record, trained: Trained) -> Splits:
     """Open training and test images; a fifth of the former, where there is no split to test on.
 
     Raises:
-      UserError: the data cannot be opened, or have other classes than they had.
+      UserError: the data cannot be opened, have other classes than they had, or are one image.
     """
     flags = record.flags
 
@@ -122,7 +122,9 @@ def open_splits(record: Record, trained: Trained) -> Splits:
     try:
         queries = opened(flags.get("eval_split", "validation"))
     except UserError as error:
-        kept = bank.num_examples - bank.num_examples // 5
+        if bank.num_examples < 2:
+            raise
+        kept = bank.num_examples - max(1, bank.num_examples // 5)
         note = f"A fifth of the training images takes the place of test images: {error}"
         return Splits(bank, bank, kept, note)
     queries = with_classes_of(queries, bank.class_names, bank.num_classes, "the training data")
@@ -165,6 +167,7 @@ def measure(record: Record, network: Network, splits: Splits, images: int) -> Me
         _, of_views = _embed(networks, in_pairs, pairs, "views")
         rows = _rows(sample(bank, 0, PICTURED, recipe), recipe)
     labelled = bank.num_classes is not None and queries.num_classes is not None
+    labelled = labelled and all((labels >= 0).any() for _, labels in (shown, shown_queries))
     names = bank.class_names or tuple(map(str, range(bank.num_classes or 0)))
     return Measured(
         Shown(f"{bank.name}, split {bank.split}", bank.num_examples, *shown),

@@ -40,18 +40,15 @@ def report(paths: Sequence[str], images: int, tell: Callable[[str], None]) -> st
       UserError: a directory holds no run, or its files are damaged.
     """
     records = [read_record(path, name) for path, name in zip(paths, _names(paths), strict=True)]
-    found, reasons = [], []
+    found, numbers, reasons = [], [], []
     for record in records:
         tell(f"{record.directory.path}: {facts.length(record)}")
-        measured, reason = _measured(record, images)
+        measured, of_measured, reason = _measured(record, images)
         if reason:
             tell(f"note: {reason}")
         found.append(measured)
+        numbers.append(of_measured)
         reasons.append(reason)
-    numbers = [
-        None if measured is None else worth(record, measured)
-        for record, measured in zip(records, found, strict=True)
-    ]
     if len(records) == 1:
         return _of_one(records[0], found[0], numbers[0], reasons[0])
     return _of_several(records, numbers, reasons)
@@ -63,17 +60,22 @@ def _names(paths: Sequence[str]) -> list[str]:
     return list(paths) if len(set(last)) < len(last) else last
 
 
-def _measured(record: Record, images: int) -> tuple[Measured | None, str | None]:
-    """What the checkpoint makes of images, and what is left out, in a sentence."""
+def _measured(record: Record, images: int) -> tuple[Measured | None, Worth | None, str | None]:
+    """What the checkpoint makes of images, its numbers, and what is left out, in a sentence."""
     if record.checkpoint is None:
-        return None, "The run has no checkpoint yet, so that there are no features to look at."
+        reason = "The run has no checkpoint yet, so that there are no features to look at."
+        return None, None, reason
     trained = open_trained(record.checkpoint)
     try:
         splits = open_splits(record, trained)
     except UserError as error:
-        return None, f"The images cannot be opened, so that none is shown to the encoder: {error}"
-    measured = measure(record, trained.network, splits, images)
-    return measured, measured.note
+        reason = f"The images cannot be opened, so that none is shown to the encoder: {error}"
+        return None, None, reason
+    try:
+        measured = measure(record, trained.network, splits, images)
+        return measured, worth(record, measured), measured.note
+    except UserError as error:
+        return None, None, f"What the encoder makes of images is left out: {error}"
 
 
 def _of_one(

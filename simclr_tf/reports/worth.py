@@ -22,8 +22,8 @@ class Worth:
     """The numbers of a run.
 
     Attributes:
-      numbers: by encoder, then by what they are: PROBE and KNN where there are labels, and
-        `alignment`, `uniformity` and `effective rank` of h and of z.
+      numbers: by encoder, then by what they are: PROBE and KNN where there are labels, and, of
+        two test images or more, `alignment`, `uniformity` and `effective rank` of h and of z.
       predictions: (n,) classes that the linear probe on the pretrained h says of the test images;
         None without labels.
     """
@@ -42,7 +42,8 @@ def worth(record: Record, measured: Measured) -> Worth:
         if record.probe:
             found = record.probe[name]
             numbers[name] |= {row: found[key] for row, key in _OF_PROBE_JSON.items()}
-        numbers[name] |= _geometry(encoder)
+        if len(measured.queries.labels) > 1:
+            numbers[name] |= _geometry(encoder)
     return Worth(numbers, predictions.get(PRETRAINED))
 
 
@@ -133,6 +134,8 @@ def _of_probe_json(probe: dict[str, Any]) -> str:
 
 
 def _geometry_in_words(measured: Measured) -> str:
+    if len(measured.queries.labels) < 2:
+        return "Alignment, uniformity and effective rank are left out: there is one test image."
     pairs, bank = len(measured.encoders[PRETRAINED].views[0]["h"]), measured.bank
     return (
         "h is what the encoder makes of an image, z what the projection head makes of h. Alignment "

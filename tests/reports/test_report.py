@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import shutil
 from unittest import mock
 
 import numpy as np
@@ -142,11 +143,45 @@ def test_data_that_are_gone_are_told_of(tmp_path):
     assert "The images cannot be opened" in parsed.words and "gone" in parsed.words
 
 
+@pytest.mark.parametrize("count, kept", [(2, 1), (4, 3), (9, 8), (10, 8)])
+def test_of_few_training_images_one_is_a_test_image(run, tmp_path, count, kept):
+    _write_images(tmp_path, count)
+    flags = read_record(str(run)).flags | {"dataset": "image_folder", "data_dir": str(tmp_path)}
+    record = dataclasses.replace(read_record(str(run)), flags=flags)
+    splits = open_splits(record, open_trained(record.checkpoint))
+    assert splits.bank is splits.queries and (splits.bank.num_examples, splits.start) == (
+        count,
+        kept,
+    )
+
+
+def test_images_that_cannot_be_shown_are_left_out_of_one_run_alone(run, tmp_path):
+    embedded = made_up([0, 1, 2] * 6, [0, 1, 2] * 4)
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+
+    def measure(record, *arguments):
+        if record.name == "other":
+            raise UserError("1.png could be read when the run began.")
+        return embedded
+
+    with mock.patch.object(page_module, "measure", measure):
+        parsed = checked(report([str(other), str(run)], 60, silent))
+    assert parsed.rows[1][5:] == ["-"] * 5 and parsed.rows[2][5].startswith("100.0%")
+    reason = "What the encoder makes of images is left out: 1.png could be read"
+    assert f"other: {reason}" in parsed.words
+
+
+def _write_images(folder, count):
+    images = np.random.default_rng(0).integers(0, 256, (count, 10, 9, 3), np.uint8)
+    for i, image in enumerate(images):
+        (folder / f"{i}.png").write_bytes(tf.io.encode_png(image).numpy())
+
+
 def test_images_without_labels_or_test_split_and_no_projection_head(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
-    for i, image in enumerate(np.random.default_rng(0).integers(0, 256, (60, 10, 9, 3), np.uint8)):
-        (folder / f"{i}.png").write_bytes(tf.io.encode_png(image).numpy())
+    _write_images(folder, 60)
     values = {"dataset": "image_folder", "data_dir": str(folder), "eval_split": "validation"}
     path = write_run(tmp_path / "run", None, "none", num_examples=60, **values)
     parsed = checked(report([str(path)], 12, silent))

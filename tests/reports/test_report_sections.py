@@ -159,6 +159,14 @@ def test_without_labels_there_is_no_accuracy(unlabelled):
     assert "no labels" in page.words
 
 
+def test_a_single_test_image_has_accuracies_and_no_geometry():
+    measured = made_up(BANK, [1])
+    found = worth.worth(record(), measured)
+    assert set(found.numbers[PRETRAINED]) == {worth.PROBE, worth.KNN}
+    words = checked(worth.section(record(), measured, found)).words
+    assert "left out: there is one test image" in words and "No single one" not in words
+
+
 def test_a_map_is_always_the_same_and_keeps_what_is_near(labelled):
     embeddings = labelled.encoders[PRETRAINED].bank["h"]
     places = embedding_map.t_sne(embeddings)
