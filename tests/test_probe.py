@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import types
 
 import numpy as np
 import pytest
@@ -10,10 +11,13 @@ import training
 
 from simclr_tf import checkpoints, probe
 from simclr_tf.checkpoints.run_directory import RunDirectory
+from simclr_tf.data import subsets
+from simclr_tf.errors import UserError
 from simclr_tf.evaluation.random_twin import random_twin
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import parts
-from simclr_tf.experiment.probing import at_most
+from simclr_tf.experiment.probing import at_most, features_of
+from simclr_tf.models import Architecture, Network
 
 pytestmark = pytest.mark.usefixtures("toy_encoder")
 
@@ -48,6 +52,41 @@ def test_a_run_beside_its_random_twin(tmp_path):
     few = json.loads((tmp_path / "run" / "probe.json").read_text())["pretrained"]
     expected = probe.probe(config, trained, at_most(splits[0], 50), splits[1])
     assert few == pytest.approx(expected, abs=0.01) and few != written["pretrained"]
+
+
+def test_what_was_measured_is_written(tmp_path, monkeypatch):
+    architecture = Architecture(18, cifar_stem=True)
+    training.write_run(tmp_path, Network(architecture), 4, class_names=[str(i) for i in range(10)])
+    fitted_to = []
+
+    def fake(config, network, bank, queries):
+        fitted_to.append((bank.split, bank.num_examples, queries.split, queries.num_examples))
+        return {"linear_probe_top_1_accuracy": 0.5, "knn_top_1_accuracy": 0.25}
+
+    monkeypatch.setattr(probe, "probe", fake)
+    monkeypatch.setattr(probe, "random_twin", lambda *arguments, seed: None)
+    given = {"model_dir": str(tmp_path), "eval_split": "train", "knn_k": 3}
+    config = configuration.from_dict(given)
+    probe.compare(str(tmp_path), config, frozenset(given) - {"model_dir"}, probe_images=50)
+    assert fitted_to == [("train", 50, "train", 1438)] * 2
+    written = json.loads((tmp_path / "probe.json").read_text())
+    assert written["step"] == 4 and written["pretrained"]["knn_top_1_accuracy"] == 0.25
+    assert written["images"] == {"fitted_to": 50, "of": 1438, "measured_on": 1438}
+    assert written["settings"] == {
+        "data_dir": None,
+        "eval_split": "train",
+        "probe_images": 50,
+        "knn_k": 3,
+        "knn_temperature": 0.1,
+    }
+
+
+def test_features_that_are_not_finite_are_refused():
+    config = configuration.from_dict(training.SMALL)
+    images = subsets.restrict(parts.open_dataset(config, "train"), np.arange(40))
+    network = types.SimpleNamespace(features=lambda images: images[:, :, 0, 0] / 0.0)
+    with pytest.raises(UserError, match="features of the checkpoint are not finite"):
+        features_of(config, network, images)
 
 
 def test_the_twin_is_shown_images_of_all_classes_in_random_order():

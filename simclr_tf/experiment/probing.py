@@ -88,6 +88,9 @@ def probe(
       bank: what both are fitted to, with labels.
       queries: what they are measured on, with the labels of the same classes.
       layer: of h and the layers of the projection head, counted from 0.
+
+    Raises:
+      UserError: the features are not finite.
     """
     features, labels = features_of(config, network, bank, layer)
     unseen, unseen_labels = features_of(config, network, queries, layer)
@@ -109,7 +112,23 @@ def probe(
 def features_of(
     config: ExperimentConfig, network: Network, dataset: ImageDataset, layer: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features (n, features) and labels (n,) of the images that have a label; see `probe`."""
+    """Features (n, features) and labels (n,) of the images that have a label; see `probe`.
+
+    Raises:
+      UserError: the features are not finite.
+    """
     with naming_bad_images(dataset):
         batches = parts.evaluation_batches(config, dataset)
-        return labelled(*extract_features(network, batches, layer=layer))
+        features, labels = extract_features(network, batches, layer=layer)
+    require_finite(features)
+    return labelled(features, labels)
+
+
+def require_finite(features: np.ndarray) -> None:
+    """Refuse features that are not finite, as finite weights may make them too.
+
+    Raises:
+      UserError: some are not.
+    """
+    if not np.isfinite(features).all():
+        raise UserError("The features of the checkpoint are not finite: the training diverged.")

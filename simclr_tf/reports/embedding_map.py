@@ -23,12 +23,14 @@ def t_sne(embeddings: np.ndarray) -> np.ndarray:
     """Places in the plane, (n, 2) float32; by cosine, and always the same.
 
     Args:
-      embeddings: (n, d) float, of at least 4 images.
+      embeddings: (n, d) float, finite. Where all are alike, all lie at 0.
     """
     from sklearn.manifold import TSNE  # takes a second, and is needed only here
     from threadpoolctl import threadpool_limits
 
     unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+    if (unit == unit[:1]).all():  # scikit-learn would divide by their deviation
+        return np.zeros((len(unit), 2), np.float32)
     perplexity = min(_PERPLEXITY, (len(unit) - 1) / 3)
     with threadpool_limits(1):  # several wait for each other, for minutes where others work too
         return TSNE(perplexity=perplexity, random_state=0).fit_transform(unit)
@@ -91,7 +93,7 @@ def _pictures(axes, places: np.ndarray, thumbnails: np.ndarray) -> None:
     """Points, and over them the images of some that do not hide each other."""
     axes.scatter(*places.T, s=4, c="#bbbbbb")
     low, high = places.min(axis=0), places.max(axis=0)
-    side = (high - low).max() / _PICTURES
+    side = (high - low).max() / _PICTURES or 1.0
     cells = np.floor((places - low) / side).astype(int)
     _, firsts = np.unique(cells, axis=0, return_index=True)
     for i in firsts:

@@ -38,6 +38,9 @@ def draw_maps(
       bank: images that linear probe and kNN are fitted to.
       queries: images that are shown, and that both are measured on.
       folder: where to.
+
+    Raises:
+      UserError: h or z are not finite.
     """
     shown = subsets.restrict(queries, chosen(subsets.labels_of(queries)))
     names = queries.class_names or tuple(map(str, range(queries.num_classes)))

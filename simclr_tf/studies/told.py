@@ -8,7 +8,7 @@ transform that is asked for is drawn here.
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +17,8 @@ from simclr_tf.data import augment, pipeline, studied
 from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.recipe import View
 from simclr_tf.data.sources import ImageDataset
+from simclr_tf.errors import UserError
+from simclr_tf.experiment import probing
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.experiment.pretraining import recipe_of
 from simclr_tf.models import Network
@@ -94,8 +96,12 @@ def tell(
       bank: images that the classifiers are fitted to.
       queries: images that they are measured on.
       folder: of the cell; nothing is left there.
+
+    Raises:
+      UserError: there are too few images, see `require_enough`, or h or z are not finite.
     """
     del folder
+    require_enough(config, bank)
     question = QUESTIONS[config.method.added_transform]
     view = dataclasses.replace(recipe_of(config)[0], **question.without)
     (h, z, answers), (unseen_h, unseen_z, right) = (
@@ -109,6 +115,43 @@ def tell(
     }
 
 
+def require_enough(config: ExperimentConfig, bank: ImageDataset) -> None:
+    """Refuse so few images that the classifiers cannot be fitted to them; needs no network.
+
+    Args:
+      config: see `tell`.
+      bank: see `tell`.
+
+    Raises:
+      UserError: one image alone has some answer, or the tenth of the images that says when to
+        stop has fewer images than there are answers.
+    """
+    question = QUESTIONS[config.method.added_transform]
+    answers = np.concatenate([some for some, _ in _drawn(config, question, bank)])
+    found, counts = np.unique(answers[: bank.num_examples], return_counts=True)
+    if counts.min() < 2 or bank.num_examples <= 10 * max(len(found) - 1, 1):
+        raise UserError(
+            f"The study asks h and z of {bank.num_examples} images which of "
+            f"{len(question.shares)} transforms each has undergone, and these are too few to learn "
+            "it from. Give hundreds: more in --train_split, or a larger --probe_images."
+        )
+
+
+def _drawn(
+    config: ExperimentConfig, question: Question, dataset: ImageDataset
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Answers and numbers of batches of images; the last batch may begin another epoch."""
+    draws = np.random.default_rng([config.train.seed, dataset.num_examples])
+    size = _batch_size(config, dataset)
+    for _ in range(-(-dataset.num_examples // size)):
+        answers = draws.choice(len(question.shares), size, p=question.shares).astype(np.int32)
+        yield answers, draws.integers(2**24, size=size).astype(np.float32)
+
+
+def _batch_size(config: ExperimentConfig, dataset: ImageDataset) -> int:
+    return min(config.eval.eval_batch_size, dataset.num_examples)
+
+
 def _embedded(
     config: ExperimentConfig,
     network: Network,
@@ -117,9 +160,7 @@ def _embedded(
     view: View,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """h and z of one changed view of each image, and the right answers."""
-    draws = np.random.default_rng([config.train.seed, dataset.num_examples])
-    size = min(config.eval.eval_batch_size, dataset.num_examples)
-    steps = -(-dataset.num_examples // size)  # the last batch may begin another epoch
+    drawn = list(_drawn(config, question, dataset))
 
     @tf.function
     def step(images, answers, numbers):
@@ -127,14 +168,16 @@ def _embedded(
         return h, z
 
     rows: Sequence[list[np.ndarray]] = [], [], []
-    batches = pipeline.training_dataset(dataset, (view,), batch_size=size, seed=config.train.seed)
+    batches = pipeline.training_dataset(
+        dataset, (view,), batch_size=_batch_size(config, dataset), seed=config.train.seed
+    ).take(len(drawn))
     with naming_bad_images(dataset):
-        for (images,), *_ in batches.take(steps):
-            answers = draws.choice(len(question.shares), size, p=question.shares).astype(np.int32)
-            numbers = draws.integers(2**24, size=size).astype(np.float32)
+        for ((images,), *_), (answers, numbers) in zip(batches, drawn, strict=True):
             for found, row in zip((*step(images, answers, numbers), answers), rows):
                 row.append(np.asarray(found))
     h, z, answers = (np.concatenate(row)[: dataset.num_examples] for row in rows)
+    for features in (h, z):
+        probing.require_finite(features)
     return h, z, answers
 
 

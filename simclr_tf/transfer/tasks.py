@@ -57,7 +57,8 @@ class Task:
         """Open `train`, `validation`, `test` or `train+validation`.
 
         Raises:
-          UserError: the data cannot be read, or have no labels.
+          UserError: the data cannot be read, have no labels, or have so few training images that
+            none can be held out for validation.
         """
         if self.name in REGISTRY:
             found = opening.load(
@@ -74,6 +75,11 @@ class Task:
         labels = subsets.labels_of(train)
         keys = [str(i) for i in range(len(labels))]
         held = held_out(keys, labels, _HELD_OUT, self.seed)
+        if not held.any():
+            raise UserError(
+                f"The data set {self.name} has one training image of each class, so that none can "
+                "be held out for validation. Give two or more of some class."
+            )
         chosen = np.flatnonzero(held == (split == "validation"))
         return dataclasses.replace(subsets.restrict(train, chosen), split=split)
 

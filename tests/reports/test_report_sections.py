@@ -175,6 +175,19 @@ def test_a_map_is_always_the_same_and_keeps_what_is_near(labelled):
     assert np.array_equal(np.array(BANK)[distances.argmin(axis=1)], BANK)
 
 
+def test_maps_of_few_images_and_of_images_that_are_all_alike():
+    random = np.random.default_rng(0)
+    for count in (2, 3, 4):
+        places = embedding_map.t_sne(random.normal(size=(count, 3)).astype(np.float32))
+        assert places.shape == (count, 2) and len(np.unique(places, axis=0)) == count
+    alike = np.full((12, 4), 0.5, np.float32)
+    assert np.array_equal(embedding_map.t_sne(alike[:1]), np.zeros((1, 2)))
+    measured = made_up(None, None)
+    for layer in ("h", "z"):
+        measured.encoders[PRETRAINED].queries[layer] = alike
+    assert len(checked(embedding_map.section(measured)).images) == 2
+
+
 @pytest.mark.parametrize("kind", ["labelled", "unlabelled"])
 def test_the_maps_of_h_and_z(kind, request):
     page = checked(embedding_map.section(request.getfixturevalue(kind)))

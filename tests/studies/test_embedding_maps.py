@@ -41,6 +41,17 @@ def test_maps_of_digits(tmp_path):
     assert purity(rows[:, 1:3], labels) > 0.8 > 0.5 > purity(rows[:, 3:], labels)
 
 
+def test_a_map_of_one_image(tmp_path):
+    config = configuration.from_dict(training.SMALL)
+    bank, queries = (
+        subsets.restrict(datasets.load("digits", split), np.arange(count))
+        for split, count in (("train", 30), ("test", 1))
+    )
+    draw_maps(config, NETWORK, bank, queries, tmp_path)
+    (label,) = subsets.labels_of(queries)
+    assert (tmp_path / "map.csv").read_text().splitlines()[1] == f"{label},0.0,0.0,0.0,0.0"
+
+
 def purity(places, labels):
     """How many points have the class of their nearest neighbour."""
     distances = np.linalg.norm(places[:, None] - places, axis=-1) + 1e9 * np.eye(len(places))

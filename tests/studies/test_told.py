@@ -9,6 +9,7 @@ import tensorflow as tf
 import training
 
 from simclr_tf.data import datasets, subsets
+from simclr_tf.errors import UserError
 from simclr_tf.experiment import config as configuration
 from simclr_tf.studies import told
 
@@ -64,3 +65,34 @@ def test_everything_tells_and_nothing_does_not(tmp_path):
     assert found["told_by_z"] == pytest.approx(found["told_by_chance"])
     assert 0.19 < found["told_by_chance"] < 0.31  # of 359 images
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "name, too_few, enough", [("none", (1, 10), (14, 60)), ("rotate", (1, 10, 30), (31, 60))]
+)
+def test_images_that_classifiers_cannot_be_fitted_to_are_refused(name, too_few, enough):
+    config = configuration.from_dict(training.SMALL | {"added_transform": name})
+    shares, digits = told.QUESTIONS[name].shares, datasets.load("digits", "train")
+    for count in too_few:
+        with pytest.raises(UserError, match=f"of {count} images .* are too few .* --probe_images"):
+            told.require_enough(config, subsets.restrict(digits, np.arange(count)))
+    for count in enough:
+        told.require_enough(config, subsets.restrict(digits, np.arange(count)))
+        draws = np.random.default_rng([config.train.seed, count])
+        answers = draws.choice(len(shares), count, p=shares)
+        features = np.random.default_rng(1).normal(size=(count, 2))
+        assert 0 <= told.classified(features, answers, features, answers) <= 1
+
+
+def test_embeddings_that_are_not_finite_are_refused(tmp_path):
+    def projections(images):
+        h, *_, z = NETWORK.projections(images)
+        return h, z / 0.0
+
+    config = configuration.from_dict(training.SMALL)
+    bank, queries = (
+        subsets.restrict(datasets.load("digits", split), np.arange(60))
+        for split in ("train", "test")
+    )
+    with pytest.raises(UserError, match="features of the checkpoint are not finite"):
+        told.tell(config, types.SimpleNamespace(projections=projections), bank, queries, tmp_path)

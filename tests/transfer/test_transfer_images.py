@@ -108,6 +108,19 @@ def test_a_folder_is_checked_here_and_not_at_every_opening(tmp_path, monkeypatch
     assert dataclasses.replace(task, left_out=left_out).open("train+validation").num_examples == 2
 
 
+def test_a_folder_with_one_image_of_each_class_holds_out_none(tmp_path):
+    for path in ("train/a/1.jpg", "train/b/2.jpg", "test/a/3.jpg", "test/b/4.jpg"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(official_archives.jpeg(9))
+    task = Task("image_folder", str(tmp_path))
+    assert task.open("train+validation").num_examples == 2
+    for split in ("train", "validation"):
+        with pytest.raises(UserError, match="one training image of each class, .* Give two or"):
+            task.open(split)
+    (tmp_path / "train/a/5.jpg").write_bytes(official_archives.jpeg(9))
+    assert task.sizes() == {"train": 2, "validation": 1, "test": 2}
+
+
 def test_a_sweep_checks_once_and_goes_on_without_the_bad_images(checkpoint, pets, monkeypatch):
     task, folder = pets
     bad = damage(folder, "Abyssinian_4.jpg")
