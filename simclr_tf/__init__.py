@@ -20,7 +20,16 @@ if sys.argv[:1] == ["-m"]:  # as long as Python looks for the module
         sys.exit(2)
     start.prepare()
 
-__all__ = ["Pretraining", "library", "load", "losses", "models", "open_images", "optimizers"]
+__all__ = [
+    "Pretraining",
+    "export",
+    "library",
+    "load",
+    "losses",
+    "models",
+    "open_images",
+    "optimizers",
+]
 __version__ = "0.1.0"
 
 

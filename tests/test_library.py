@@ -295,6 +295,9 @@ def test_what_the_documents_name_exists_and_the_notebook_was_executed():
 
 
 def test_the_face_of_the_package():
+    for name in simclr_tf.__all__:
+        assert simclr_tf.__getattr__(name) is getattr(simclr_tf, name)
+    assert callable(simclr_tf.__getattr__("export").export_saved_model)
     assert simclr_tf.Pretraining is library.Pretraining
     assert simclr_tf.open_images is library.open_images
     images = own_images.own_images(PIXELS)

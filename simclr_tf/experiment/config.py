@@ -59,7 +59,8 @@ class DataConfig:
         "folders",
         "Where the labels of an image folder come from: `folders`, which classes are named after; "
         "`none`, for images at any depth; or a CSV file with a line FILE,CLASS for each image. A "
-        "run that goes on, is evaluated or is fine-tuned on the same folder takes over its own.",
+        "run that goes on, is evaluated or is fine-tuned on the same folder takes over its own, "
+        "but fine-tuning, which needs labels, no `none`.",
         identity=False,
     )
     upright: bool = flag(

@@ -1,11 +1,13 @@
 """Of a JPEG only the part that crops need is decoded, to the same pixels as the whole."""
 
+import io
 import pathlib
 
 import numpy as np
 import pytest
 import sklearn.datasets
 import tensorflow as tf
+from PIL import Image
 
 from simclr_tf.data.decode import decode_for_crops, decode_image
 
@@ -90,3 +92,13 @@ def test_a_reduced_crop_shows_what_the_crop_shows():
 def test_other_images_are_not_reduced():
     png, box = ENCODERS["png"](PIXELS), [[5, 6, 400, 300]]
     np.testing.assert_array_equal(*(crops(*reduced(png, box, s))[0] for s in ([20], None)))
+
+
+def test_webp_is_decoded_where_tensorflow_does_it():
+    pixels, encoded = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3), io.BytesIO()
+    Image.fromarray(pixels).save(encoded, "WEBP", lossless=True)
+    if tf.__version__.startswith("2.15."):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            decode_image(tf.constant(encoded.getvalue()))
+    else:
+        np.testing.assert_array_equal(decode_image(tf.constant(encoded.getvalue())), pixels)
