@@ -345,7 +345,8 @@ def probe(network: Network, images: Any, unseen: Any, image_size: int) -> dict[s
       `linear_probe_top_1_accuracy` and `knn_top_1_accuracy`, in [0, 1].
 
     Raises:
-      UserError: there are no labels, or `images` lack a class of `unseen`.
+      UserError: there are no labels, `images` lack a class of `unseen`, or the features are not
+        finite.
     """
     bank, queries = image_dataset(images), image_dataset(unseen)
     for dataset in (bank, queries):
