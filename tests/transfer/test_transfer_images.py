@@ -131,7 +131,7 @@ def test_a_sweep_checks_once_and_goes_on_without_the_bad_images(checkpoint, pets
     Runner(sweep, settings, {"pets": task}, 1).run(fits, lines.append)
     assert lines[0].startswith("1 of the 20 images for train+validation of pets")
     assert [line.split()[0] for line in lines[1:]] == ["[1/2]", "[2/2]"]
-    (checked,) = (sweep.path / "images").glob("*.json")
+    (checked,) = (sweep.path / "images").glob("*-*.json")
     assert json.loads(checked.read_text()) == {"left_out": [bad], "max_bad_images": 1}
     last = sweep.result(fits[-1].id)
     assert (last["left_out"], last["test_images"]) == ([bad], 2)
@@ -164,7 +164,7 @@ def test_too_many_bad_images_stop_a_sweep_before_its_first_fit(checkpoint, pets,
     with pytest.raises(UserError, match="1 of the 20 images for train.validation of pets"):
         Runner(sweep, Settings(checkpoint, image_size=8), tasks).run(fits)
     assert not any(sweep.result(fit.id) for fit in fits)
-    assert [path.name.split("-")[0] for path in sweep.path.glob("images/*.json")] == ["dtd"]
+    assert [path.name.split("-")[0] for path in sweep.path.glob("images/*-*.json")] == ["dtd"]
 
 
 def test_images_that_are_no_files_cannot_be_left_out(pets):
