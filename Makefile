@@ -39,7 +39,7 @@ test: $(READY)
 	$(RUN) -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY)
-	$(RUN) -m pytest -m slow
+	$(RUN) -m pytest -m slow -n 2 --dist loadfile
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

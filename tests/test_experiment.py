@@ -116,6 +116,7 @@ def test_eval_mode_takes_the_run_s_flags_and_refuses_others(finished):
         train.run(configuration.from_dict(given), frozenset(given))
 
 
+@pytest.mark.slow
 def test_what_a_kill_after_the_last_step_left_undone_is_made_up_for(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "saved_model")
@@ -123,6 +124,7 @@ def test_what_a_kill_after_the_last_step_left_undone_is_made_up_for(finished, tm
     assert (tmp_path / "run" / "saved_model" / "6" / "saved_model.pb").is_file()
 
 
+@pytest.mark.slow
 def test_a_corrupt_checkpoint_is_named_and_can_be_removed(finished, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished, run)
@@ -150,6 +152,7 @@ def test_sigterm_saves_and_ends_with_143(tmp_path):
     assert len(list(tmp_path.glob("ckpt-*.index"))) == 1
 
 
+@pytest.mark.slow
 def test_exactly_the_planned_steps_when_several_run_at_once(tmp_path):
     assert training.run(tmp_path, train_steps=5, steps_per_execution=3, checkpoint_steps=2) == 0
     assert sorted(p.name for p in tmp_path.glob("ckpt-*.index")) == ["ckpt-3.index", "ckpt-5.index"]
@@ -159,12 +162,14 @@ def test_exactly_the_planned_steps_when_several_run_at_once(tmp_path):
     assert steps == [5]
 
 
+@pytest.mark.slow
 def test_only_the_newest_checkpoints_are_kept(tmp_path):
     assert training.run(tmp_path, train_steps=4, checkpoint_steps=1, keep_checkpoint_max=2) == 0
     kept = sorted(path.name for path in tmp_path.glob("ckpt-*.index"))
     assert kept == ["ckpt-3.index", "ckpt-4.index"]
 
 
+@pytest.mark.slow
 def test_eval_steps_evaluates_the_first_batches_alone(finished):
     given = {"model_dir": str(finished), "mode": "eval", "eval_name": "two_batches"}
     given |= {"eval_batch_size": 20, "eval_steps": 2}
@@ -176,6 +181,7 @@ def test_eval_steps_evaluates_the_first_batches_alone(finished):
     assert result["eval/label_top_1_accuracy"] == pytest.approx(hits.mean(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_eval_mode_waits_for_the_run_and_ends_with_its_last_checkpoint(tmp_path):
     waiting = training.start(tmp_path / "run", mode="eval", eval_name="beside")
     assert "Waiting for a run" in next(line for line in waiting.stdout if "Waiting" in line)
@@ -211,6 +217,7 @@ def test_the_name_of_an_evaluation_stays_in_the_run_directory(finished, name):
         train.run(configuration.from_dict(given), frozenset(given))
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     with pytest.raises(NonFiniteLossError, match=r"step \d"):
         training.run(
@@ -226,6 +233,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
         assert all(np.isfinite(v).all() for v in weights(str(path)).values())
 
 
+@pytest.mark.slow
 def test_images_without_labels_train_without_a_probe(tmp_path, capsys):
     images = tmp_path / "images"
     images.mkdir()
@@ -281,6 +289,7 @@ def test_the_program_ends_with_one_line_and_status_2(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_overwriting_removes_the_run_and_nothing_else(tmp_path):
     training.run(tmp_path, train_steps=2)
     (tmp_path / "notes.txt").write_text("mine")
@@ -315,6 +324,7 @@ class TestFinetune:
         assert status == 0
         return model_dir
 
+    @pytest.mark.slow
     def test_frozen_means_bit_identical(self, finished, linear):
         before, after = weights(finished), weights(linear)
         encoder = [name for name in after if name.startswith("encoder/")]
@@ -333,6 +343,7 @@ class TestFinetune:
         result = json.loads((linear / "result.json").read_text())
         assert result["eval/label_top_1_accuracy"] == pytest.approx(accuracy, abs=1e-6)
 
+    @pytest.mark.slow
     def test_from_the_middle_of_the_head(self, finished, tmp_path):
         flags = {"train_mode": "finetune", "checkpoint": str(finished), "train_steps": 1}
         for selector, layers in ((1, 1), (-1, 2)):
@@ -347,6 +358,7 @@ class TestFinetune:
             training.run(tmp_path / "4", num_proj_layers=3, **flags)
 
 
+@pytest.mark.slow
 def test_bfloat16_trains_and_keeps_float32_weights(tmp_path):
     """Losses are those of float32 but for rounding, which is there: 4e-3 was seen."""
     flags = {"train_steps": 1, "train_summary_steps": 1, "temperature": 0.5}

@@ -77,6 +77,7 @@ def exact(pretrained, tmp_path_factory):
     return model_dir
 
 
+@pytest.mark.slow
 def test_a_logistic_regression_killed_before_its_result_is_made_again(
     pretrained, tmp_path, monkeypatch, capsys
 ):
@@ -237,6 +238,7 @@ class TestBuild:
         method = build(pretrained, protocol="linear", ft_proj_selector=selector)
         assert [v.name.split("/")[-1] for v in method.trainable_variables] == ["kernel:0", "bias:0"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("flag", "views"), [("crop_flip", 1), ("pretrain", 1), ("none", 1)])
     def test_augmentation_of_the_probe(self, pretrained, flag, views):
         values = {"finetune_augmentation": flag, "image_size": 8, "use_blur": False}
@@ -272,6 +274,7 @@ def test_linear_evaluation_of_a_part_of_the_labels(pretrained, tmp_path):
 
 
 class TestLogisticRegression:
+    @pytest.mark.slow
     def test_the_result_is_that_of_the_loaded_model(self, exact):
         result = read(exact / "result.json")
         images, labels, _ = next(iter(digits("test")))
@@ -328,6 +331,7 @@ class TestDistillation:
         assert training.finetune(model_dir, **flags) == 0
         return model_dir
 
+    @pytest.mark.slow
     def test_all_images_are_used_and_few_labels(self, student):
         run = read(student / "run.json")
         assert run["num_examples"] == 1438 and run["fraction"] == pytest.approx(50 / 1438)
@@ -339,6 +343,7 @@ class TestDistillation:
         assert len([name for name in names if name.endswith("supervised_head/bias/" + VALUE)]) == 1
         assert not [name for name in names if "teacher/" in name]
 
+    @pytest.mark.slow
     def test_a_run_goes_on_in_the_middle_to_the_same_weights(self, flags, student, tmp_path):
         again = tmp_path / "again"
         shutil.copytree(student, again)
@@ -349,6 +354,7 @@ class TestDistillation:
         expected, found = weights(checkpoints.load(student)), weights(checkpoints.load(again))
         assert all(np.array_equal(expected[name], found[name]) for name in expected)
 
+    @pytest.mark.slow
     def test_a_teacher_that_does_not_fit(self, flags, pretrained, tmp_path):
         without_head = {"lineareval_while_pretraining": False, "train_steps": 1}
         training.run(tmp_path / "without_head", **without_head)
@@ -371,6 +377,7 @@ class TestDistillation:
                 training.finetune(tmp_path / "student", **given | change)
             assert not (tmp_path / "student").exists()
 
+    @pytest.mark.slow
     def test_without_labels_accuracy_is_not_reported_as_0(self, exact, tmp_path, capsys):
         folder = tmp_path / "images"
         folder.mkdir()
@@ -395,6 +402,7 @@ class TestPredict:
             return count, list(csv.DictReader(path.open()))
         return count, [json.loads(line) for line in path.read_text().splitlines()]
 
+    @pytest.mark.slow
     def test_csv_in_the_order_of_the_data(self, exact, tmp_path):
         count, rows = self.predictions(
             exact, tmp_path / "p.csv", dataset="digits", split="test", batch_size=100, top_k=2
@@ -408,6 +416,7 @@ class TestPredict:
             [float(row["probability_2"]) for row in rows], np.sort(p)[:, -2], atol=2e-6
         )
 
+    @pytest.mark.slow
     def test_json_lines_of_a_folder_tell_the_paths(self, exact, tmp_path):
         images, labels, _ = next(iter(digits("test", 5)))
         for i, (image, label) in enumerate(zip(images.numpy(), labels.numpy())):

@@ -107,6 +107,7 @@ def test_nothing_changes_before_the_first_switch(grown):
         assert grown_row["learning_rate"] == other["learning_rate"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [2, 4])
 def test_a_run_that_was_stopped_in_either_size_ends_with_the_same_weights(grown, tmp_path, step):
     directory, _, _ = grown

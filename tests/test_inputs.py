@@ -98,6 +98,7 @@ class TestLabels:
         assert training.run(at / "run", **flags) == 0
         return at / "run", flags
 
+    @pytest.mark.slow
     def test_a_run_learns_the_classes_of_the_file(self, labelled):
         model_dir, flags = labelled
         stored = RunDirectory(model_dir).config()
@@ -135,6 +136,7 @@ class TestLabels:
         with pytest.raises(UserError, match="--labels=.*swapped.csv, but its run has .*labels.csv"):
             completed(config, RunDirectory(model_dir).config(), given)
 
+    @pytest.mark.slow
     def test_programs_show_the_images_as_the_run_saw_them(self, labelled, folder, tmp_path):
         model_dir, flags = labelled
         rows = predictions(model_dir, folder, "validation", tmp_path)
@@ -205,6 +207,7 @@ class TestSplitSeed:
         assert chosen() == chosen(seed=5) == chosen(label_seed=0) != chosen(label_seed=5)
         assert chosen(split_seed=3) == chosen(split_seed=3, label_seed=3)
 
+    @pytest.mark.slow
     def test_programs_open_the_images_that_the_run_held_out(self, run, folder, tmp_path):
         trained_on = datasets.load(
             "image_folder", "train", data_dir=str(folder), holdout_fraction=0.3, split_seed=7
@@ -216,6 +219,7 @@ class TestSplitSeed:
             assert stored["paths"].tolist() == predicted
         assert len(predicted) == 9 and not set(predicted) & set(trained_on)
 
+    @pytest.mark.slow
     def test_programs_refuse_to_divide_the_run_s_images_otherwise(self, run, folder, tmp_path):
         flags = {"data_dir": str(folder), "split_seed": 0}
         with pytest.raises(UserError, match="--split_seed=0, but its run has 7"):
@@ -317,6 +321,7 @@ class TestClasses:
         with pytest.raises(UserError, match="Only the data have 'Cow'; only the model has 'cow'"):
             self.evaluated(run, tmp_path / "test", "other")
 
+    @pytest.mark.slow
     def test_the_same_names_in_another_order_or_number_are_matched(self, run, tmp_path):
         """The accuracy is that of the predicted names, counted by hand."""
         make_folder(tmp_path / "test", ("bee", "cow"), each=7)
@@ -325,6 +330,7 @@ class TestClasses:
         hits = [row["classes"][0] == row["path"].partition("/")[0] for row in rows]
         assert found["eval/label_top_1_accuracy"] == pytest.approx(np.mean(hits), abs=1e-6)
 
+    @pytest.mark.slow
     def test_predictions_are_named_as_the_model_s_classes(self, run, tmp_path):
         make_folder(tmp_path / "inbox", ("from_anna", "from_ben", "from_cleo"), each=2)
         rows = predictions(run, tmp_path / "inbox", "all", tmp_path)
@@ -377,6 +383,7 @@ class TestLongerRuns:
         assert training.run(model_dir, train_epochs=2, train_summary_steps=1, **flags) == 0
         return model_dir, first, weights, flags
 
+    @pytest.mark.slow
     def test_it_goes_on_with_the_schedule_of_the_new_length(self, longer):
         model_dir, first, _, _ = longer
         assert first["planned_steps"] == 6

@@ -19,13 +19,14 @@ def weights(path):
     return {name: v.numpy() for name, v in variable_paths(checkpoints.load(path)).items()}
 
 
-@pytest.fixture(params=["toy", pytest.param("resnet", marks=pytest.mark.slow)])
+@pytest.fixture(params=["toy", "resnet"])
 def encoder(request):
     """The toy encoder, or ResNet-18 itself."""
     with toy.in_place_of_resnet_18() if request.param == "toy" else contextlib.nullcontext():
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("rewritten_graphs", "encoder")
 def test_a_run_killed_at_any_moment_goes_on_to_the_same_weights(tmp_path):
     whole, run = tmp_path / "whole", tmp_path / "run"

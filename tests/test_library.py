@@ -65,6 +65,7 @@ def trained():
     return training, histories, start
 
 
+@pytest.mark.slow
 def test_a_thread_trains_as_run_py_does_while_another_trains_too(run_dir):
     keras.utils.set_random_seed(0)
     images = simclr_tf.open_images("digits")
@@ -193,6 +194,7 @@ def test_defaults_are_those_of_the_method():
     assert training.recipe[0].colors == "blend"
 
 
+@pytest.mark.slow
 def test_an_optimizer_of_keras():
     training = tiny()
     training.compile("adam")
@@ -219,6 +221,7 @@ def test_a_constant_rate_is_that_of_the_optimizer_and_not_of_the_plan():
     assert method.rate_factor(training.network.encoder.weights[0]) is None
 
 
+@pytest.mark.slow
 def test_a_recipe_of_the_users_own():
     view = View(8, area=(0.5, 1.0), jitter_probability=0.0, grayscale_probability=0.0)
     training = tiny(recipe=(view, view))
@@ -229,6 +232,7 @@ def test_a_recipe_of_the_users_own():
         tiny(recipe=(view,))
 
 
+@pytest.mark.slow
 def test_under_a_strategy():
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
         training = tiny()

@@ -94,6 +94,7 @@ def test_outputs_are_checked_before_anything_is_read(
     assert {path.name for path in tmp_path.iterdir()} == {"p.csv", "link.csv", "file"}
 
 
+@pytest.mark.slow
 def test_what_was_there_is_kept_until_all_is_written(source, odd, tmp_path, monkeypatch):
     (tmp_path / "p.csv").write_text("old")
     (tmp_path / "p.csv.part").write_text("of a killed process " * 1000)

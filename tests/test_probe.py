@@ -89,6 +89,7 @@ def test_features_that_are_not_finite_are_refused():
         features_of(config, network, images)
 
 
+@pytest.mark.slow
 def test_the_twin_is_shown_images_of_all_classes_in_random_order():
     config = configuration.from_dict(
         {"dataset": "digits", "image_size": 8, "eval_batch_size": 100, "seed": 4}

@@ -77,6 +77,7 @@ def test_a_run_is_written_resumed_evaluated_and_exported(run):
     assert names(f"{run}/saved_model") == {"6"}
 
 
+@pytest.mark.slow
 def test_a_finished_run_has_nothing_to_do_and_is_overwritten(run, capsys):
     assert training.run(run, **FINETUNED) == 0
     assert "Nothing to do" in capsys.readouterr().out
@@ -87,6 +88,7 @@ def test_a_finished_run_has_nothing_to_do_and_is_overwritten(run, capsys):
     assert "ckpt-3.index" not in names(url) and "ckpt-2.index" in names(url)
 
 
+@pytest.mark.slow
 def test_what_is_exported_is_loaded(run, capsys):
     assert export_main([run, "ram://bucket/exported/3"]) == 0
     for url in ("ram://bucket/exported/3", f"{run}/saved_model/6"):
@@ -105,6 +107,7 @@ def test_what_is_exported_is_loaded(run, capsys):
     assert "exists already" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_interrupted_upload_is_repeated(run, monkeypatch):
     url, copy, calls = "ram://bucket/interrupted/3", tf.io.gfile.copy, itertools.count()
 
@@ -151,6 +154,7 @@ def test_what_is_converted_is_loaded(run, to, name):
     assert checkpoints_main([url]) == 0
 
 
+@pytest.mark.slow
 def test_predictions(run):
     for name in ("p.csv", "p.jsonl"):
         flags = {"dataset": "digits", "split": "test", "top_k": 1}
@@ -165,6 +169,7 @@ def test_predictions(run):
     assert len(rows) == 359
 
 
+@pytest.mark.slow
 def test_embeddings_go_on(run, monkeypatch):
     for name in ("e.npz", "records"):
         flags = features.Features(dataset="digits", split="test", output=f"ram://embedded/{name}")
@@ -191,6 +196,7 @@ def interrupt(*_):
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_probe(run):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(

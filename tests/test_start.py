@@ -65,6 +65,7 @@ def test_a_program_may_have_no_standard_error():
     assert (done.returncode, done.stdout) == (0, f"[1] {os.devnull}")
 
 
+@pytest.mark.slow
 def test_compiling_and_warning_are_not_announced():
     code = """if True:
         import logging, sys

@@ -4,6 +4,7 @@ The source is read and not run, so this needs no TensorFlow.
 """
 
 import ast
+import functools
 import pathlib
 import re
 
@@ -136,17 +137,20 @@ PATHS = [*ROOT.glob("*.py"), *sorted((ROOT / PACKAGE).rglob("*.py"))]
 TREES = {_module_name(path): ast.parse(path.read_text(), str(path)) for path in PATHS}
 
 
+@functools.cache
 def imported_names(module):
     """Every name that a module imports, wherever in it: `a.b` for `import a.b`, `from a import b`.
 
     What is imported from a module is named with it, so both `a` and `b` can be told from it.
     """
+    names = []
     for node in ast.walk(TREES[module]):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module} imports relatively"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
 
 
 def imported_modules(module):

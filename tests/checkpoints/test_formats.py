@@ -102,6 +102,7 @@ def test_a_converted_checkpoint_is_restored_by_tensorflow_alone(written, network
     same(values(other), values(network))
 
 
+@pytest.mark.slow
 def test_from_the_original_to_pytorch_and_back_is_exact(tmp_path, capsys):
     pytest.importorskip("safetensors")
     original = recorded.unpack("original_tf2_r18", tmp_path)
@@ -199,6 +200,7 @@ def test_pytorch_names_are_a_bijection(architecture):
     }
 
 
+@pytest.mark.slow
 def test_the_layer_below_the_classifier_can_be_said(tmp_path):
     """A TF1 file does not tell it when that layer is as wide as h."""
     architecture = Architecture(
@@ -230,6 +232,7 @@ def test_a_projection_head_with_an_offset_at_its_end_is_refused(written, tmp_pat
         checkpoints.read(tmp_path / "a.safetensors")
 
 
+@pytest.mark.slow
 def test_a_head_whose_last_layers_were_cut_off_keeps_its_offset(tmp_path):
     kept = dataclasses.replace(SMALL, kept_proj_layers=1, ft_proj_selector=1)
     network = Network(kept)
@@ -243,7 +246,12 @@ def test_a_head_whose_last_layers_were_cut_off_keeps_its_offset(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("to", "name"), [("torch", "a.safetensors"), ("keras", "a.weights.h5"), ("simclr_tf", "a")]
+    ("to", "name"),
+    [
+        ("torch", "a.safetensors"),
+        pytest.param("keras", "a.weights.h5", marks=pytest.mark.slow),
+        pytest.param("simclr_tf", "a", marks=pytest.mark.slow),
+    ],
 )
 def test_heads_and_inputs_of_other_methods_go_there_and_back(to, name, tmp_path):
     pytest.importorskip("safetensors")
@@ -298,6 +306,7 @@ def original_v1(architecture, directory):
     return prefix
 
 
+@pytest.mark.slow
 def test_large_weights_are_reported_and_rescaled(tmp_path, network):
     headless = dataclasses.replace(SMALL, projector=(), num_classes=None)
     prefix = original_v1(headless, tmp_path)
@@ -381,6 +390,7 @@ def test_contradictions_of_other_heads_are_said_in_words():
     assert description(byol)["projection head"] == f"projection head of 2 layers ({words})"
 
 
+@pytest.mark.slow
 def test_other_flags_or_a_missing_head_are_refused(written, tmp_path):
     deep = Network(dataclasses.replace(SMALL, resnet_depth=34))
     with pytest.raises(UserError, match="--resnet_depth=34, but the checkpoint has 18"):
@@ -443,6 +453,7 @@ def test_keras_weights_that_lack_a_variable_are_refused(written, tmp_path, capsy
     assert_refused(capsys, main, [tmp_path / "k.weights.h5"], "cannot be read")
 
 
+@pytest.mark.slow
 def test_a_renamed_variable_is_named_from_every_program(tmp_path, capsys):
     headless = dataclasses.replace(SMALL, projector=(), num_classes=None)
     prefix = original_v1(headless, tmp_path)

@@ -45,6 +45,7 @@ def assert_holds(file, network):
         np.testing.assert_array_equal(found[path], variable, err_msg=path)
 
 
+@pytest.mark.slow
 def test_run_py_refuses_a_flag_against_the_file_with_status_2(run, tmp_path):
     process = training.start(tmp_path / "run", checkpoint=run, resnet_depth=34, proj_out_dim=16)
     output = process.communicate(timeout=300)[0]
@@ -54,6 +55,7 @@ def test_run_py_refuses_a_flag_against_the_file_with_status_2(run, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "to, name",
     [
@@ -87,6 +89,7 @@ def test_a_conversion_that_was_killed_before_its_weights_goes_on(
         assert (tmp_path / "n.json").read_text() == content and not (tmp_path / name).exists()
 
 
+@pytest.mark.slow
 def test_what_killed_processes_left_is_removed(run, tmp_path):
     for name in (".convert-0123abcd", ".export-0123abcd"):
         (tmp_path / name / "model").mkdir(parents=True)

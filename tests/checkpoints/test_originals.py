@@ -382,6 +382,7 @@ def test_kept_projection_layers_take_their_part_of_the_head():
     assert len(report.unused) == 4
 
 
+@pytest.mark.slow
 def test_rescaling_keeps_the_function():
     """Kernels 16.8 times larger, as SimCLRv1's; the gates of SE have no batch norm and stay."""
     architecture = Architecture(resnet_depth=18, se_ratio=0.25, projector=())

@@ -183,7 +183,14 @@ def of_depth(request):
 
 @pytest.mark.parametrize(
     ("name", "of_depth"),
-    [(name, "whole" if name == "moco_v2" else "shallow") for name in RELEASED],
+    [
+        pytest.param(
+            name,
+            "whole" if name == "moco_v2" else "shallow",
+            marks=() if name in ("moco_v2", "moco_v1", "swav") else pytest.mark.slow,
+        )
+        for name in RELEASED
+    ],
     indirect=["of_depth"],
 )
 def test_released_weights_compute_what_their_own_network_does(name, of_depth, tmp_path):
@@ -221,6 +228,7 @@ def backbone():
     return plain.values(iter(shapes))
 
 
+@pytest.mark.slow
 def test_a_plain_backbone_is_what_the_user_says(shallow, tmp_path, capsys):
     state = backbone()
     file = written(tmp_path / "resnet50.safetensors", state)
@@ -259,6 +267,7 @@ def test_a_plain_backbone_is_what_the_user_says(shallow, tmp_path, capsys):
             np.testing.assert_array_equal(stored.arrays[path], array, err_msg=path)
 
 
+@pytest.mark.slow
 def test_an_export_takes_images_in_0_to_1(wide_toy_encoder, tmp_path):
     architecture = Architecture(
         18, projector=(), input_mean=MEAN, input_deviation=DEVIATION, pool_padding="symmetric"
@@ -446,6 +455,7 @@ def test_pickles_that_would_run_code_are_refused(tmp_path, capsys):
     assert not os.path.exists(mark)
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_them_with_their_input(wide_toy_encoder, tmp_path, capsys):
     """Weights of others become a part of runs: pretraining, going on, fine-tuning."""
     own = Architecture(18, cifar_stem=True, projector=(Dense(16, relu=False, norm=False),))

@@ -51,8 +51,13 @@ def replace_by_folder(path):
 HARM = {"damaged": damage, "deleted": lambda path: path.unlink(), "a folder": replace_by_folder}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("harm", "consume"), [*((harm, evaluate) for harm in HARM), ("damaged", train)]
+    ("harm", "consume"),
+    [
+        *((harm, evaluate) for harm in HARM),
+        ("damaged", train),
+    ],
 )
 def test_a_file_that_is_harmed_after_the_check_is_named(folder, harm, consume):
     dataset = opened(folder)
@@ -66,6 +71,7 @@ def test_a_file_that_is_harmed_after_the_check_is_named(folder, harm, consume):
     assert reason in message
 
 
+@pytest.mark.slow
 def test_a_fifo_in_a_run_that_goes_on_is_named_and_does_not_hang(folder):
     (folder / "a" / "0.jpg").unlink()
     os.mkfifo(folder / "a" / "0.jpg")
@@ -84,6 +90,7 @@ def test_a_file_that_cannot_be_held_in_memory_is_named(folder):
         opened(folder, known_bad=(), cache=True)
 
 
+@pytest.mark.slow
 def test_several_files_and_several_data_sets(folder):
     validation, training = opened(folder, "test"), opened(folder)
     for i in range(3):
@@ -96,6 +103,7 @@ def test_several_files_and_several_data_sets(folder):
         train(training)
 
 
+@pytest.mark.slow
 def test_names_that_are_not_utf8(folder):
     path = os.fsencode(folder / "a") + b"/caf\xe9.jpg"
     os.rename(folder / "a" / "0.jpg", path)
@@ -108,6 +116,7 @@ def test_names_that_are_not_utf8(folder):
         evaluate(dataset)
 
 
+@pytest.mark.slow
 def test_an_error_of_another_kind_stays_what_it_is(folder):
     dataset = opened(folder)
     with pytest.raises(tf.errors.InvalidArgumentError, match="of mine"), naming_bad_images(dataset):

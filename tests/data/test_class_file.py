@@ -70,6 +70,7 @@ def test_what_a_csv_may_look_like(photos, content):
     assert classes(load(photos, file)) == CLASS_OF
 
 
+@pytest.mark.slow
 def test_names_are_relative_to_the_folder_or_to_the_csv_or_absolute(photos, monkeypatch):
     for base in ("photos/", "../photos/../photos/", f"{photos}/"):
         (photos.parent / "lists").mkdir(exist_ok=True)
@@ -81,6 +82,7 @@ def test_names_are_relative_to_the_folder_or_to_the_csv_or_absolute(photos, monk
     assert classes(load(".", "labels.csv")) == CLASS_OF
 
 
+@pytest.mark.slow
 def test_a_share_of_every_class_is_held_out(photos):
     for i in range(10):
         write_image(photos / f"more/{i}.png")
@@ -96,6 +98,7 @@ def test_a_share_of_every_class_is_held_out(photos):
     assert held.sum() == 4
 
 
+@pytest.mark.slow
 def test_upper_folders_that_are_named_like_splits_are_splits(photos):
     for name in ("train/x/1.png", "train/2.png", "val/3.png", "val/y/4.png"):
         write_image(photos / name)

@@ -250,6 +250,7 @@ def test_blur_sigma_is_uniform():
     assert sigma.var() == pytest.approx(1.9**2 / 12, abs=0.02)
 
 
+@pytest.mark.slow
 def test_equal_views_that_are_compiled_as_one_are_those_of_each_alone():
     """Three equal ones among others, in any place."""
     seldom = View(12, blur_probability=0.0, grayscale_probability=0.5)

@@ -55,6 +55,7 @@ def test_split_class_layout(tmp_path):
     assert values(extra) == {4: 1}
 
 
+@pytest.mark.slow
 def test_class_layout_holds_out_a_share_of_every_class(class_folder):
     train = load(class_folder, holdout_fraction=0.2)
     held = load(class_folder, "validation", holdout_fraction=0.2)

@@ -172,6 +172,7 @@ def test_longer_sides_are_scaled_and_shorter_images_stay(folder, tmp_path):
     assert kept == [name for name in UPRIGHT if name != "b/wide.jpg"]
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_gone_on_with(folder, tmp_path, monkeypatch):
     out = tmp_path / "out"
     code = """if True:
@@ -232,6 +233,7 @@ def raise_interrupt():
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_only_shards_of_changed_images_are_made_again(tmp_path, monkeypatch):
     folder = tmp_path / "images"
     fill(folder)

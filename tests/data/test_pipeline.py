@@ -66,6 +66,7 @@ def test_form_of_a_training_batch(digits):
     assert not np.array_equal(batch[0], batch[1])
 
 
+@pytest.mark.slow
 def test_large_photographs_are_decoded_smaller_where_it_is_asked_for(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (90, 80, 3), np.uint8)
     (tmp_path / "noise.jpg").write_bytes(tf.io.encode_jpeg(pixels).numpy())
@@ -94,20 +95,16 @@ def test_form_without_labels(tmp_path):
 of_a_folder = pytest.mark.parametrize(
     "dataset", ["folder", pytest.param("tfds", marks=pytest.mark.slow)], indirect=True
 )
+
+
 # Views of 20 pixels are finished one by one, 4 at a time, or a batch of 6.
-finished_in_parts = pytest.mark.parametrize(
-    ("dataset", "blur_sigma"),
-    [
-        ("folder", (0, "image")),
-        pytest.param("folder", (4, "batch"), marks=pytest.mark.slow),
-        pytest.param("folder", (6, "image"), marks=pytest.mark.slow),
-        pytest.param("tfds", (0, "image"), marks=pytest.mark.slow),
-        ("tfds", (4, "batch")),
-        pytest.param("tfds", (6, "image"), marks=pytest.mark.slow),
-    ],
-    ids=str,
-    indirect=True,
-)
+def finished_in_parts(*default):
+    """All combinations; those that are not the default are slow."""
+    combinations = itertools.product(("folder", "tfds"), ((0, "image"), (4, "batch"), (6, "image")))
+    params = [
+        pytest.param(*c, marks=() if c == default else pytest.mark.slow) for c in combinations
+    ]
+    return pytest.mark.parametrize(("dataset", "blur_sigma"), params, ids=str, indirect=True)
 
 
 @pytest.fixture
@@ -117,7 +114,7 @@ def blur_sigma(request, monkeypatch):
     return sigma
 
 
-@finished_in_parts
+@finished_in_parts("folder", (0, "image"))
 def test_resumed_stream_is_the_tail_of_the_whole(dataset, blur_sigma):
     whole = batches(dataset, 9, blur_sigma=blur_sigma, image_size=20)
     for step in (3, 7):  # in the first and in the second epoch
@@ -125,7 +122,7 @@ def test_resumed_stream_is_the_tail_of_the_whole(dataset, blur_sigma):
         assert_equal(tail, whole[step:])
 
 
-@finished_in_parts
+@finished_in_parts("tfds", (4, "batch"))
 def test_hosts_together_see_the_global_batch(dataset, blur_sigma):
     options = {"image_size": 20, "blur_sigma": blur_sigma}
     whole = batches(dataset, 5, **options)
@@ -135,6 +132,7 @@ def test_hosts_together_see_the_global_batch(dataset, blur_sigma):
     assert_equal(joined, whole)
 
 
+@pytest.mark.slow
 @of_a_folder
 def test_views_finished_one_by_one_are_those_finished_together(dataset, monkeypatch):
     together = batches(dataset, 2, image_size=20)
@@ -154,6 +152,7 @@ def test_views_of_224_pixels(dataset):
     np.testing.assert_array_equal(tail[0], first[2:])
 
 
+@pytest.mark.slow
 def test_streams_of_other_seeds_differ(digits):
     first, second = batches(digits, 2, seed=0), batches(digits, 2, seed=1)
     assert not np.array_equal(first[0][2], second[0][2])
@@ -161,6 +160,7 @@ def test_streams_of_other_seeds_differ(digits):
     assert_equal(first, batches(digits, 2, seed=0))
 
 
+@pytest.mark.slow
 def test_an_image_is_augmented_anew_in_every_epoch(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (30, 30, 3), dtype=np.uint8)
     (tmp_path / "a.png").write_bytes(tf.io.encode_png(image).numpy())
@@ -218,6 +218,7 @@ def sigmas(dataset, **options):
 
 
 # Sigmas are found again to 1e-3 where they blur enough to be seen.
+@pytest.mark.slow
 def test_blur_per_batch_has_one_sigma_for_each_view_of_a_batch(digits):
     found = sigmas(digits, blur_sigma="batch", seed=1)
     assert max(np.ptp(one) for one in found) < 2e-3
@@ -226,6 +227,7 @@ def test_blur_per_batch_has_one_sigma_for_each_view_of_a_batch(digits):
     assert np.ptp(means) > 0.5
 
 
+@pytest.mark.slow
 def test_blur_per_image_has_a_sigma_for_each_image(digits):
     for one in sigmas(digits, blur_sigma="image", seed=1):
         seen = np.sort(one[one > 0.4])
@@ -260,6 +262,7 @@ def test_the_number_of_an_image_is_its_own_in_every_epoch_and_on_every_host(data
         np.testing.assert_array_equal(numbers, whole)
 
 
+@pytest.mark.slow
 def test_labels_by_number_are_those_of_the_batches(dataset):
     by_number = subsets.labels_by_number(dataset)
     for _, labels, numbers in batches(
@@ -277,6 +280,7 @@ def evaluated(dataset):
     return [[shown[i] for i in range(N)]]
 
 
+@pytest.mark.slow
 def test_numbers_of_a_folder_are_the_same_when_a_run_goes_on_without_a_bad_file(tmp_path):
     for i in range(6):
         image = np.full((9, 9, 3), 40 * i, np.uint8)
@@ -296,6 +300,7 @@ def test_numbers_of_a_folder_are_the_same_when_a_run_goes_on_without_a_bad_file(
         assert greys == {0: 0, 1: 1, 2: 3, 3: 4, 4: 5}
 
 
+@pytest.mark.slow
 def test_numbers_without_labels_have_labels_of_minus_one(tmp_path):
     for i in range(4):
         (tmp_path / f"{i}.png").write_bytes(tf.io.encode_png(np.zeros((5, 5, 3), "u1")).numpy())
@@ -327,6 +332,7 @@ def test_default_shuffle_buffer_is_the_originals(digits, monkeypatch):
     assert asked == [200, 40]
 
 
+@pytest.mark.slow
 def test_threads_of_its_own_change_nothing_about_a_stream(digits):
     shared, own = (
         pipeline.training_dataset(digits, recipes.simclr(16), batch_size=4, seed=0, threads=threads)
@@ -418,15 +424,16 @@ def test_evaluation_shows_images_upright(turned_folder, upright):
     assert np.array_equal(images[0], images[1]) == upright
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("recipe", "upright"),
     [
         (recipes.simclr(40), True),
-        pytest.param(recipes.simclr(40), False, marks=pytest.mark.slow),
+        (recipes.simclr(40), False),
         (recipes.finetuning(40), True),
         (recipes.finetuning(40), False),
         (recipes.finetuning(40, "none"), True),
-        pytest.param(recipes.finetuning(40, "none"), False, marks=pytest.mark.slow),
+        (recipes.finetuning(40, "none"), False),
     ],
 )
 def test_training_shows_images_upright(turned_folder, recipe, upright):

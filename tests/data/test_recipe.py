@@ -70,8 +70,8 @@ def data_set(*images):
     return sources.ImageDataset("x", "train", len(images), None, None, source)
 
 
-# Of these every part is in another one that is quick.
-LONG = ("three/40", "no_blur/40", "strength_0/40")
+# Of these every part is in another one that is quick, or in a smaller one.
+LONG = ("three/40", "no_blur/40", "strength_0/40", "half_add/40", "pretrain/96", "batch_sigma/40")
 
 
 @pytest.mark.parametrize(
@@ -364,11 +364,12 @@ def test_solarising_comes_after_the_blur():
     np.testing.assert_allclose(found[0, 0], side**2 * 230 / 255, atol=1e-5)  # below one half
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe",
     [
         (BYOL_2, SMALL),
-        pytest.param((BYOL_2, BARLOW_2, MOCO_V1, SMALL), marks=pytest.mark.slow),
+        (BYOL_2, BARLOW_2, MOCO_V1, SMALL),
     ],
     ids=["two", "four"],
 )

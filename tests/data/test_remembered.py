@@ -74,6 +74,7 @@ def test_a_second_look_finds_the_same_and_decodes_what_was_bad_alone(
     assert second.file_names == first.file_names
 
 
+@pytest.mark.slow
 def test_splits_share_what_is_remembered(folder, cache, looked_at):
     held = opened(folder, looked_at, "test", holdout_fraction=0.4)[1]
     assert 0 < len(held) < 9
@@ -97,6 +98,7 @@ def test_a_file_that_changed_is_looked_at_again(folder, cache, looked_at):
     assert opened(folder, looked_at)[1] == ["0.png", "1.png"]
 
 
+@pytest.mark.slow
 def test_a_file_whose_state_was_not_known_is_not_remembered(folder, cache, looked_at, monkeypatch):
     ask = remembered.states_of
 
@@ -110,6 +112,7 @@ def test_a_file_whose_state_was_not_known_is_not_remembered(folder, cache, looke
     assert opened(folder, looked_at)[1] == ["0.png", "bad.png"]
 
 
+@pytest.mark.slow
 def test_a_file_that_changed_just_now_is_not_trusted(folder, cache, looked_at, monkeypatch):
     monkeypatch.setattr(remembered, "_SETTLED_AFTER", 3600 * 10**9)
     opened(folder, looked_at)
@@ -126,7 +129,15 @@ def flipped(content):
     return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
 
-@pytest.mark.parametrize("harm", [damaged, flipped, lambda _: b"", lambda _: b"{}"])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        damaged,
+        pytest.param(flipped, marks=pytest.mark.slow),
+        pytest.param(lambda _: b"", marks=pytest.mark.slow),
+        pytest.param(lambda _: b"{}", marks=pytest.mark.slow),
+    ],
+)
 def test_a_damaged_memory_is_as_good_as_none(folder, cache, looked_at, harm):
     opened(folder, looked_at)
     (file,) = (cache / "simclr_tf/checked_images").iterdir()
@@ -139,11 +150,11 @@ def test_a_damaged_memory_is_as_good_as_none(folder, cache, looked_at, harm):
     "change",
     [
         {"format": "1, TensorFlow 1.0"},
-        {"names": np.zeros(8, np.uint64)},
-        {"turned": np.zeros(8, object)},
         {"turned": np.zeros(3, bool)},
-        {"stamps": np.zeros((8, 2), np.int64)},
-        {"largest": None},
+        pytest.param({"names": np.zeros(8, np.uint64)}, marks=pytest.mark.slow),
+        pytest.param({"turned": np.zeros(8, object)}, marks=pytest.mark.slow),
+        pytest.param({"stamps": np.zeros((8, 2), np.int64)}, marks=pytest.mark.slow),
+        pytest.param({"largest": None}, marks=pytest.mark.slow),
     ],
 )
 def test_a_memory_of_another_kind_is_as_good_as_none(folder, cache, looked_at, change):
@@ -154,6 +165,7 @@ def test_a_memory_of_another_kind_is_as_good_as_none(folder, cache, looked_at, c
     assert len(opened(folder, looked_at)[1]) == 9
 
 
+@pytest.mark.slow
 def test_where_nobody_may_write(folder, cache, looked_at):
     cache.write_text("a file")
     for _ in range(2):

@@ -54,7 +54,8 @@ def assert_equal(found, expected):
         np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize("number", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [1, 2])
 def test_batches_do_not_depend_on_the_servers(servers, number):
     addresses = ",".join(servers[:number])
     dataset = served_batches(make_batches, addresses)
@@ -64,6 +65,7 @@ def test_batches_do_not_depend_on_the_servers(servers, number):
         assert_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_a_host_gets_its_part(servers):
     addresses = ",".join(servers)
     dataset = served_batches(make_batches, addresses, host_index=1, num_hosts=2)

@@ -208,6 +208,7 @@ def test_operations_of_infomin_have_levels_up_to_ten():
 # In views
 
 
+@pytest.mark.slow
 def test_a_view_is_its_operations_one_after_the_other():
     """And the same in batches that begin elsewhere: all is a function of seed and position."""
     drawn = StrongOperations(

@@ -74,6 +74,7 @@ def prepared_greys(greys_dir, monkeypatch):
     return greys_dir
 
 
+@pytest.mark.slow
 def test_of_what_tfds_prepared_the_seed_holds_out_the_same_share_of_every_class(prepared_greys):
     def load_greys(split, seed=0):
         return opening.load("food101", split, data_dir=prepared_greys, seed=seed)
@@ -92,6 +93,7 @@ def test_of_what_tfds_prepared_the_seed_holds_out_the_same_share_of_every_class(
     assert values(load_greys("validation", 2)) == held[2]
 
 
+@pytest.mark.slow
 def test_the_rest_of_what_tfds_prepared_is_read_in_sequence(prepared_greys):
     train = opening.load("food101", "train", data_dir=prepared_greys)
     grey = [decode_image(e["image"])[0, 0, 0].numpy() for e in train.examples(seed=1).take(50)]
@@ -176,6 +178,7 @@ def prepared(name, manual_dir, data_dir):
     return builder
 
 
+@pytest.mark.slow
 def test_our_builder_of_aircraft(tmp_path, monkeypatch):
     expect_md5(monkeypatch, "aircraft", None)
     made = official_archives.aircraft(tmp_path)

@@ -130,6 +130,7 @@ class FakeTPU:
         return [function(context) for context in contexts]
 
 
+@pytest.mark.slow
 def test_a_tpu_is_connected_initialised_and_fed_by_host(monkeypatch):
     tpu = FakeTPU(monkeypatch)
     strategy = strategies.choose_strategy(tpu_name="pod", tpu_zone="z", gcp_project="p")

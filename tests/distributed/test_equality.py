@@ -92,6 +92,7 @@ def assert_equal(found, expected):
         assert error <= TOLERANCES[quantity], f"{name}: {error:.1e}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [*TOY, *TINY])
 def test_two_replicas_equal_one(one, two, case):
     assert_equal(parts(two, case), parts(one, case))
@@ -110,6 +111,7 @@ def test_a_resnet_and_momentum_on_several_replicas_equal_one(tmp_path):
         assert_equal(parts(found, case), parts(one, case))
 
 
+@pytest.mark.slow
 def test_every_variable_is_compared(one):
     """4 convolutions, each with batch norm; two layers of the head, the last without offset;
     the probe."""
@@ -125,6 +127,7 @@ def test_every_variable_is_compared(one):
     assert sum(not np.any(gradient) for gradient in gradients.values()) == 4
 
 
+@pytest.mark.slow
 def test_without_global_bn_batch_norm_differs(one, two):
     for case, name in (
         ("tiny-gradient", "gradient/1/encoder/layer_with_weights-0/kernel"),
@@ -134,13 +137,15 @@ def test_without_global_bn_batch_norm_differs(one, two):
         assert np.linalg.norm(local - whole) / np.linalg.norm(whole) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantity", ["gradient", "lars"])
 def test_without_global_bn_nothing_else_differs(one, two, quantity):
     """One replica that normalises each half of its batch by itself computes the same."""
     assert_equal(parts(two, f"tiny-{quantity}-local"), parts(one, f"tiny-{quantity}-halves"))
 
 
-@pytest.mark.parametrize("replicas", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("replicas", [2, 4])
 def test_the_contrastive_loss_and_its_gradient_alone(request, one, replicas):
     found = parts(request.getfixturevalue({2: "two", 4: "four"}[replicas]), "contrast")
     expected = parts(one, "contrast")

@@ -12,6 +12,8 @@ import training
 from simclr_tf import checkpoints
 from simclr_tf.checkpoints.restore import variable_paths
 
+pytestmark = pytest.mark.usefixtures("toy_encoder")
+
 # Offsets of batch norm start at 0; with this temperature few errors are amplified.
 FLAGS = {"strategy": "multi_worker", "temperature": 0.5, "learning_rate": 0.32}
 
@@ -85,6 +87,7 @@ def test_weights_equal_those_of_one_process(run_of_two, tmp_path):
     assert results[1] == pytest.approx(results[0], abs=0.01)
 
 
+@pytest.mark.slow
 def test_only_the_chief_writes_and_talks(run_of_two):
     model_dir, (chief, other) = run_of_two
     names = {path.name for path in model_dir.iterdir()}

@@ -11,9 +11,8 @@ import tensorflow as tf
 from simclr_tf.data import datasets, pipeline, subsets
 
 
-@pytest.mark.parametrize(
-    ("replicas", "first_batch"), [(3, 258), pytest.param(5, 260, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("replicas", "first_batch"), [(3, 258), (5, 260)])
 def test_every_image_is_evaluated_once(replicas, first_batch):
     script = pathlib.Path(__file__).with_name("uneven.py")
     done = subprocess.run(

@@ -153,6 +153,7 @@ def source(network, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_paths_and_labels_of_a_folder(network, source, folder, tmp_path, capsys):
     output = str(tmp_path / "folder.npz")
     flags = Features(data_dir=str(folder), split="all", output=output, image_size=SIZE)

@@ -140,6 +140,7 @@ def test_a_palette_is_looked_up(loaded):
     close(loaded.preprocess(tf.constant([buffer.getvalue()]))[0], shown)
 
 
+@pytest.mark.slow
 def test_photographs_are_turned_upright(network, loaded, tmp_path):
     """Orientation 6: the first row is shown at the right. Models may leave it as it is."""
     jpeg = tf.io.encode_jpeg(images(1, 40, 60)[0], quality=95).numpy()
@@ -188,6 +189,7 @@ def test_endpoints_have_the_originals_names(network, loaded):
             close(endpoints[name], values)
 
 
+@pytest.mark.slow
 def test_without_a_supervised_head_the_answer_is_the_embedding(headless, loaded_headless):
     encoded = encoded_images()
     float32 = Network(headless.architecture)
@@ -259,6 +261,7 @@ def test_every_signature_is_warmed_up(exported, loaded):
         assert {len(values) for values in outputs.values()} == {1}
 
 
+@pytest.mark.slow
 def test_fine_tuning_without_the_project(network, exported, tmp_path):
     result = json.loads(
         run_elsewhere([sys.executable, HERE / "fine_tune.py", exported], tmp_path).splitlines()[-1]
@@ -332,6 +335,7 @@ def test_nothing_is_left_of_an_export_that_fails(network, tmp_path, monkeypatch)
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_names_that_are_no_utf8_are_served_as_bytes(network, tmp_path):
     names = ["caf\udce9", "größe", "a\nb"]
     export_saved_model(network, tmp_path / "1", image_size=32, class_names=names)

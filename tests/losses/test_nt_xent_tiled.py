@@ -154,6 +154,7 @@ def shares_found(hidden, hidden_norm):
     return np.where((above < 1e-9).all(axis=1), 1 / tied, 0)
 
 
+@pytest.mark.slow
 def test_two_replicas_equal_dense(tmp_path):
     """Of 75 images each: 2 blocks of a view or 1. Dense on replicas is compared elsewhere.
 

@@ -51,6 +51,7 @@ def batch(labels=(2, -1, 0, -1)):
     return ((images,),) if labels is None else ((images,), tf.constant(labels, tf.int64))
 
 
+@pytest.mark.slow
 def test_the_weighted_form(networks):
     student, teacher = networks
     method = Distillation(student, teacher.logits, temperature=2.0, alpha=0.7)
@@ -62,6 +63,7 @@ def test_the_weighted_form(networks):
     assert {*values, "weight_decay", "total_loss"} == set(method.metric_names)
 
 
+@pytest.mark.slow
 def test_the_student_alone_is_trained_and_saved(networks):
     student, teacher = networks
     before = [v.numpy() for v in teacher.variables]
@@ -90,6 +92,7 @@ def test_checkpoints_have_the_names_of_every_other_method(networks, tmp_path):
     assert all(name.startswith("method/network/") for name in of_networks)
 
 
+@pytest.mark.slow
 def test_training_brings_the_student_nearer_to_the_teacher(networks):
     student, teacher = networks
     method = Distillation(student, teacher.logits)

@@ -55,10 +55,13 @@ def by_default(*names):
     return pytest.mark.parametrize("name", params, indirect=True)
 
 
-simplest_and_example = by_default("simclr", "example")
-# One for each kind of what a method keeps: nothing, a queue and a twin, a predictor, prototypes, a
-# bank.
-kinds_of_state = by_default("simclr", "moco", "byol", "swav", "instdisc")
+simplest = by_default("simclr")
+of_several_sizes = by_default("swav")
+in_slices_or_not = by_default("simclr", "moco", "example")
+# A queue and a twin, a bank; the others keep no more.
+kinds_of_state = by_default("moco", "instdisc")
+# Those of which there is a run anyway.
+with_a_run = by_default("simclr", "moco", "instdisc", "example")
 
 
 def labelled_batch(name, seed=0):
@@ -117,6 +120,7 @@ def test_it_has_a_recipe_for_the_digits(name):
     assert (config.train.method, config.data.dataset) == (name, "digits")
 
 
+@of_several_sizes
 def test_its_views_have_the_sizes_of_its_recipe(name):
     config = every_method.config_of(name)
     recipe = every_method.recipe_of(config)
@@ -173,6 +177,7 @@ def test_the_loss_falls_on_the_same_views(trained):
     assert np.mean(losses[-3:]) < np.mean(losses[8:11])
 
 
+@in_slices_or_not
 def test_one_slice_equals_the_plain_step(name, untrained):
     if not METHODS[name].sliceable:
         with pytest.raises(UserError, match="cannot embed a batch in slices"):
@@ -222,13 +227,18 @@ def test_options_of_the_step_change_no_loss(name, option, tolerance):
     np.testing.assert_allclose(losses[3:], losses[:3], rtol=tolerance, atol=tolerance)
 
 
+# One for each kind of what replicas exchange: all embeddings, shuffled ones, correlations, scores,
+# rows of a bank, and what an example does.
+ON_REPLICAS = ("simclr", "moco", "barlow_twins", "swav", "instdisc", "example")
+
+
 @pytest.fixture(scope="module")
 def of_replicas(tmp_path_factory):
     """The folder of what 1 and 2 replicas compute, of many methods at once; of each kind once."""
     folders = {}
 
     def folder_of(name, kind):
-        group = tuple(n for n in NAMES if (n in DERIVED) == (name in DERIVED))
+        group = tuple(n for n in NAMES if (n in ON_REPLICAS) == (name in ON_REPLICAS))
         if (group, kind) in folders:
             return folders[group, kind]
         folder, programs = tmp_path_factory.mktemp("replicas"), []
@@ -246,6 +256,7 @@ def of_replicas(tmp_path_factory):
     return folder_of
 
 
+@by_default(*ON_REPLICAS)
 @pytest.mark.parametrize("kind", ["usual", pytest.param("unusual", marks=pytest.mark.slow)])
 def test_two_replicas_equal_one(name, kind, of_replicas):
     """With the usual batch statistics of the method: those of all replicas, or of each.
@@ -301,6 +312,7 @@ def test_a_run_that_goes_on_in_the_middle_is_the_same(name, finished, tmp_path):
         np.testing.assert_allclose(again[key], array, rtol=1e-6, atol=1e-9, err_msg=key)
 
 
+@with_a_run
 def test_it_can_be_loaded(name, finished):
     network = simclr_tf.load(str(finished))
     features = network.features(FEW)
@@ -312,7 +324,7 @@ def test_it_can_be_loaded(name, finished):
     assert set(METHODS[name].metrics_of) <= rows[-1].keys()
 
 
-@simplest_and_example
+@simplest
 def test_it_is_exported(name, finished, tmp_path):
     directory = shutil.copytree(finished, tmp_path / "run")
     assert training.run(directory, exported=True, **run_flags(name)) == 0  # nothing else to do
@@ -331,6 +343,7 @@ def fine_tuned(directory, **flags):
     return open_inputs(config, frozenset(values))
 
 
+@with_a_run
 def test_fine_tuning_takes_the_method_from_the_run(name, finished):
     inputs = fine_tuned(finished)
     assert inputs.config.train.method == name
@@ -340,13 +353,14 @@ def test_fine_tuning_takes_the_method_from_the_run(name, finished):
         fine_tuned(finished, method=other)
 
 
-@simplest_and_example
+@simplest
 def test_fine_tuning_stores_the_method_of_the_run(name, finished, tmp_path):
     flags = FINE | {"checkpoint": str(finished), "model_dir": tmp_path / "fine"}
     assert training.finetune(**flags, train_steps=1) == 0
     assert training.RunDirectory(tmp_path / "fine").config()["method"] == name
 
 
+@with_a_run
 def test_a_command_has_the_flags_of_one_method(name, finished):
     argv = ["run.py", "--mode=eval", f"--model_dir={finished}"]
     base = configuration.ExperimentConfig

@@ -75,6 +75,7 @@ def assert_equal(found, expected, tolerance):
         np.testing.assert_allclose(moving, reference, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 8])
 def test_equals_the_same_slices_on_one_tape(size):
     """Moving averages too: they follow each slice once, though it is computed twice."""
@@ -84,6 +85,7 @@ def test_equals_the_same_slices_on_one_tape(size):
     assert_equal(found, expected, 1e-5)
 
 
+@pytest.mark.slow
 def test_one_slice_equals_the_plain_step():
     sliced, plain = method(micro_batch_size=IMAGES), method()
     found = computed(sliced, lambda: sliced.values_and_gradients(views(), LABELS))
@@ -141,6 +143,7 @@ def assert_equal_arrays(found, expected, tolerance):
         np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=atol, err_msg=name)
 
 
+@pytest.mark.slow
 def test_replicas_compute_what_one_computes(tmp_path):
     """Slices of 2 images: two on each of two replicas are the same as four on one.
 
@@ -158,7 +161,9 @@ def test_recomputed_blocks_change_nothing_on_replicas(tmp_path):
     assert_equal_arrays(found["recompute"], found["plain"], 1e-6)
 
 
-@pytest.mark.parametrize("options", [{}, {"micro_batch_size": 4}])
+@pytest.mark.parametrize(
+    "options", [pytest.param({}, marks=pytest.mark.slow), {"micro_batch_size": 4}]
+)
 def test_recomputed_blocks_change_nothing(options):
     """Not even the moving averages, which must not follow what is computed again."""
     plain, again = method(**options), method(recompute=True, **options)

@@ -93,6 +93,7 @@ def test_shares_of_a_replica_that_is_known_in_the_step_alone(monkeypatch):
     np.testing.assert_array_equal(tf.concat(found, axis=0), batch.numpy()[order])
 
 
+@pytest.mark.slow
 def test_keys_have_the_statistics_of_other_images_than_queries():
     """With one group the shuffle does nothing; with several, keys depend on it."""
     views = tuple(map(tf.constant, every_method.views_of("moco")))

@@ -47,6 +47,7 @@ def gradients(method, variables, views, labels):
     return tape.gradient(loss, variables)
 
 
+@pytest.mark.slow
 def test_the_probe_sends_nothing_into_the_encoder(views):
     with_probe, without = network(num_classes=3), network()
     for part in ("encoder", "projection_head"):
@@ -121,6 +122,7 @@ def test_the_assembled_lars_leaves_vectors_and_the_head_alone():
     assert sum(map(optimizer.decays, model.trainable_variables)) == 23
 
 
+@pytest.mark.slow
 def test_supervised_training_sees_one_view(views):
     model = network(num_classes=3, projector=())
     loss, values = loss_of(Supervised(model), views[:1], LABELS)
@@ -151,6 +153,7 @@ def test_the_probe_learns_from_labelled_images_alone(views):
     assert float(values["supervised_acc"]) == pytest.approx(found)
 
 
+@pytest.mark.slow
 def test_supervised_training_learns_from_labelled_images_alone(views):
     model = network(num_classes=3, projector=())
     loss, values = loss_of(Supervised(model), views[:1], PARTLY)
@@ -159,6 +162,7 @@ def test_supervised_training_learns_from_labelled_images_alone(views):
     assert float(values["supervised_acc"]) == pytest.approx(found)
 
 
+@pytest.mark.slow
 def test_a_batch_without_labels_trains_the_encoder_alone(views):
     """The row of metrics has no NaN, and the probe does not move."""
     model = network(num_classes=3)

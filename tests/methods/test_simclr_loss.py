@@ -27,6 +27,7 @@ def test_xla_takes_the_dense_one():
         implementation(jit_compile=True, loss_implementation="tiled")
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_with_both(tmp_path):
     flags = {"train_steps": 2, "train_summary_steps": 1, "temperature": 0.5}
     for kind in ("dense", "tiled"):

@@ -39,10 +39,11 @@ def architecture_of(row):
     )
 
 
-def rows(slow_from=8, slow_depth=1000):
+def rows(slow_from=8, slow_depth=1000, slow_size=0):
     for values in COUNTS["rows"]:
         row = dict(zip(COUNTS["columns"], values, strict=True))
         slow = row["width"] >= slow_from or row["depth"] >= slow_depth
+        slow = slow or row["depth"] == 50 and row["image_size"] <= slow_size
         marks = [pytest.mark.slow] if slow else []
         yield pytest.param(row, id="-".join(map(str, values[:5])), marks=marks)
 
@@ -62,7 +63,7 @@ def test_parameter_counts(row):
     )
 
 
-@pytest.mark.parametrize("row", rows(slow_from=2, slow_depth=101))
+@pytest.mark.parametrize("row", rows(slow_from=2, slow_depth=101, slow_size=32))
 def test_networks_have_these_variables(row):
     """Built in a graph, where variables take no memory."""
     architecture = architecture_of(row)
@@ -139,7 +140,7 @@ def test_training_mode(original):
         assert np.abs(value - found.arrays[path]).max() > 1e-3 * np.abs(value).max()
 
 
-@pytest.mark.parametrize("name", recorded.ATTENTION_NETWORKS)
+@pytest.mark.parametrize("name", [pytest.param("r50_sk_se", marks=pytest.mark.slow), "r18_sk"])
 def test_attention_and_deep_stems(name):
     """Selective kernels, squeeze and excitation and ResNet-D, with weights made from names."""
     architecture = Architecture(**recorded.ATTENTION_NETWORKS[name])

@@ -370,6 +370,7 @@ def test_an_encoder_comes_back_from_its_configuration():
         assert made.groups[0][0].shortcut.pool_strides == 1
 
 
+@pytest.mark.slow
 def test_a_network_comes_back_from_its_configuration():
     values = dataclasses.asdict(ARCHITECTURE)
     of_planes = dict.fromkeys(("color_space", "plane_groups", "view_width"))  # see test_lab
@@ -465,6 +466,7 @@ def test_network_outputs(network):
         np.testing.assert_allclose(public, internal, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [False, True])
 def test_bfloat16_activations_are_those_of_float32_rounded(training):
     """Each of 21 layers rounds by up to 2^-9: 1e-2 was seen, with batch statistics 4e-2."""

@@ -136,6 +136,7 @@ def test_weights_go_into_an_encoder_of_the_same_kind_alone(network, saved):
     assert said == ["--resnet_depth=50, but the checkpoint has an encoder of Keras"]
 
 
+@pytest.mark.slow
 def test_it_is_exported_also_where_it_takes_one_size_alone(tmp_path):
     network = scatter(Network(HEADS, encoder=small(8, keras.layers.Flatten())))
     export_saved_model(network, tmp_path / "1", image_size=8)
@@ -196,6 +197,7 @@ def test_a_model_of_another_keras_is_refused():
         Network(HEADS, recompute=True, encoder=small())
 
 
+@pytest.mark.slow
 def test_a_model_of_keras_applications_is_an_encoder(tmp_path):
     encoder = keras.applications.MobileNet(
         input_shape=(32, 32, 3), alpha=0.25, include_top=False, weights=None, pooling="avg"

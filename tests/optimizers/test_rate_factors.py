@@ -225,6 +225,7 @@ def test_the_names_of_slots_stay(tmp_path):
     assert keys[0] == keys[1]
 
 
+@pytest.mark.slow
 def test_two_replicas_equal_one():
     script = pathlib.Path(__file__).with_name("factors_on_replicas.py")
     done = subprocess.run(

@@ -109,6 +109,7 @@ def test_the_features_are_those_of_images_of_both_splits(run, measured):
     assert [len(views["h"]) for views in encoder.views] == [40, 40]
 
 
+@pytest.mark.slow
 def test_the_views_are_those_of_the_first_step(run, measured):
     config = configuration.from_dict(read_record(str(run)).flags)
     dataset = parts.open_dataset(config, "train")
@@ -178,6 +179,7 @@ def _write_images(folder, count):
         (folder / f"{i}.png").write_bytes(tf.io.encode_png(image).numpy())
 
 
+@pytest.mark.slow
 def test_images_without_labels_or_test_split_and_no_projection_head(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -193,6 +195,7 @@ def test_images_without_labels_or_test_split_and_no_projection_head(tmp_path):
     assert "t-SNE of h." in alts and "t-SNE of z." not in alts
 
 
+@pytest.mark.slow
 def test_several_runs_are_compared(run, tmp_path):
     other, begun = tmp_path / "digits", tmp_path / "begun"
     embedded = made_up([0, 1, 2] * 6, [0, 1, 2] * 4)

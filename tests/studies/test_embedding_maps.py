@@ -24,6 +24,7 @@ NETWORK = types.SimpleNamespace(
 )
 
 
+@pytest.mark.slow
 def test_maps_of_digits(tmp_path):
     config = configuration.from_dict(training.SMALL)
     bank, queries = (datasets.load("digits", split) for split in ("train", "test"))

@@ -147,6 +147,7 @@ def test_two_processes_are_killed_and_two_go_on(whole, tmp_path):
     assert (tmp_path / "table.md").read_text() == said[-1]
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_beside_another_process(whole, tmp_path, trained, monkeypatch):
     """It was killed after the training of the first cell, and another process is at the second.
 

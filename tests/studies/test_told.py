@@ -53,6 +53,7 @@ def test_noise_and_edges():
     np.testing.assert_allclose(edges[2, ..., 0], np.minimum(np.hypot(*slopes), 1), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_everything_tells_and_nothing_does_not(tmp_path):
     values = training.SMALL | {"added_transform": "rotate", "color_jitter_strength": 0.0}
     values |= {"min_crop_area": 0.9, "eval_batch_size": 100}

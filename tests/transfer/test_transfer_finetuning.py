@@ -55,6 +55,7 @@ def begun(stored, pets):
     )
 
 
+@pytest.mark.slow
 def test_training_begins_at_the_checkpoint_with_a_new_head(checkpoint, begun, pets):
     before = values(checkpoints.load(checkpoint))
     assert begun.supervised_head.units == 2
@@ -78,6 +79,7 @@ def test_training_begins_at_the_checkpoint_with_a_new_head(checkpoint, begun, pe
     assert not np.array_equal(values(random)[name], before[name])
 
 
+@pytest.mark.slow
 def test_two_steps_are_those_of_nesterov_momentum(stored, pets):
     """Against the rule by hand, with gradients of an independent tape."""
     recipe = Recipe(steps=2, batch_size=8, image_size=8, seed=3)

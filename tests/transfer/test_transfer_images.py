@@ -37,6 +37,7 @@ def choose(task, limit):
     return images.choose_left_out(task, limit, lines.append), lines
 
 
+@pytest.mark.slow
 def test_images_for_training_are_left_out_up_to_the_bound(pets):
     task, folder = pets
     assert choose(task, 0) == ((), [])
@@ -62,6 +63,7 @@ def test_images_for_training_are_left_out_up_to_the_bound(pets):
     assert set(parts["validation"].file_names) == validation - set(left_out)  # no other choice
 
 
+@pytest.mark.slow
 def test_images_for_testing_are_left_out_only_where_data_need_not_be_official(pets):
     task, folder = pets
     bad = damage(folder, "Abyssinian_61.jpg")
@@ -84,6 +86,7 @@ def test_a_banner_does_not_hide_a_bad_image(tmp_path):
     assert choose(task, 1)[0] == (bad,)
 
 
+@pytest.mark.slow
 def test_a_set_of_which_nothing_remains_is_an_error(tmp_path):
     official_archives.voc2007(tmp_path)
     task = Task("voc2007", str(tmp_path), check=False)
@@ -121,6 +124,7 @@ def test_a_folder_with_one_image_of_each_class_holds_out_none(tmp_path):
     assert task.sizes() == {"train": 2, "validation": 1, "test": 2}
 
 
+@pytest.mark.slow
 def test_a_sweep_checks_once_and_goes_on_without_the_bad_images(checkpoint, pets, monkeypatch):
     task, folder = pets
     bad = damage(folder, "Abyssinian_4.jpg")
@@ -153,6 +157,7 @@ def test_a_sweep_checks_once_and_goes_on_without_the_bad_images(checkpoint, pets
     assert other.result(more[-1].id)["left_out"] == [bad]
 
 
+@pytest.mark.slow
 def test_too_many_bad_images_stop_a_sweep_before_its_first_fit(checkpoint, pets, tmp_path):
     task, folder = pets
     (folder / "dtd").mkdir()

@@ -27,6 +27,7 @@ def dtd(tmp_path):
     return Task("dtd", str(tmp_path), check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("it_finishes", [True, False])
 def test_a_fit_that_another_process_makes_is_waited_for(
     checkpoint, dtd, tmp_path, monkeypatch, it_finishes
@@ -51,6 +52,7 @@ def test_a_fit_that_another_process_makes_is_waited_for(
     ]
 
 
+@pytest.mark.slow
 def test_what_is_said_of_a_fit(checkpoint, dtd, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(linear, "_PROGRESS_BAR_AFTER", 0)
     clock = types.SimpleNamespace(monotonic=itertools.count(step=200).__next__)
@@ -100,6 +102,7 @@ def supervised(tmp_path_factory):
     return str(model_dir)
 
 
+@pytest.mark.slow
 def test_a_supervised_checkpoint_is_transferred(supervised, tmp_path):
     """Its encoder, that is; the head for its own classes plays no part."""
     official_archives.pets(tmp_path)

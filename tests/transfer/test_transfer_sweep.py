@@ -163,16 +163,12 @@ def test_killed_and_resumed_by_two_processes(alone, flags, tmp_path):
         assert found[name][key] == pytest.approx(result[key], abs=0.01), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("protocol", "dataset", "chosen"),
     [
         ("finetune", "pets", {"learning_rate": "0.1", "weight_decay": "0,1e-5"}),
-        pytest.param(
-            "random_init",
-            "voc2007",
-            {"learning_rate": "1", "weight_decay": "1e-5"},
-            marks=pytest.mark.slow,
-        ),
+        ("random_init", "voc2007", {"learning_rate": "1", "weight_decay": "1e-5"}),
     ],
 )
 def test_protocols_that_train(checkpoint, data_dir, tmp_path, protocol, dataset, chosen):
