@@ -9,6 +9,7 @@ from simclr_tf.data.rand_augment import StrongOperations
 from simclr_tf.errors import UserError
 from simclr_tf.flag import flag
 
+SMALLEST = 8  # pixels of the height and width of a view
 # What a view may undergo after its crop, in this order where it says no other. The further ones
 # come last, where an order does not name them.
 ORDER = ("jitter", "grayscale", "blur", "solarize")
@@ -165,7 +166,9 @@ Recipe = tuple[View, ...]
 class ViewFlags:
     """How an image becomes the views that the encoder sees."""
 
-    image_size: int = flag(224, "Height and width of a view, in pixels.", at_least=8, at_most=8192)
+    image_size: int = flag(
+        224, "Height and width of a view, in pixels.", at_least=SMALLEST, at_most=8192
+    )
     color_jitter_strength: float = flag(
         1.0, "Strength of the colour jitter; 0 switches it off.", at_least=0, at_most=1.25
     )

@@ -68,7 +68,8 @@ class CLSABYOL(byol.BYOL):
         weak, strong = predicted[1:number], predicted[number:]
         regression = [losses.byol(predicted[0], target) for target in targets[1:]]
         regression += [losses.byol(prediction, targets[0]) for prediction in weak]
-        bank = tf.concat([replicas.gather(_unit(targets[0])), self.queue.rows], axis=0)
+        keys = tf.math.l2_normalize(targets[0], axis=-1)
+        bank = tf.concat([replicas.gather(keys), self.queue.rows], axis=0)
         pairs = [divergence(flags, w, s, bank) for w in weak for s in strong]
         values = {
             "byol_loss": tf.add_n(regression),
@@ -79,8 +80,5 @@ class CLSABYOL(byol.BYOL):
 
     def after_update(self, embeddings):
         super().after_update(embeddings)
-        self.queue.push(replicas.gather(_unit(embeddings["targets"][:, 0])))
-
-
-def _unit(rows):
-    return tf.math.l2_normalize(rows, axis=-1)
+        keys = tf.math.l2_normalize(embeddings["targets"][:, 0], axis=-1)
+        self.queue.push(replicas.gather(keys))

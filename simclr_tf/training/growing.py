@@ -3,10 +3,9 @@
 import dataclasses
 import re
 
+from simclr_tf.data.recipe import SMALLEST
 from simclr_tf.errors import UserError
 from simclr_tf.training.plan import Plan
-
-SMALLEST = 8
 
 
 @dataclasses.dataclass(frozen=True)
