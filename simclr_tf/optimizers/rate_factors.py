@@ -94,6 +94,10 @@ def with_rate_factors(
         factor = tf.convert_to_tensor(factor)
         scaled = _Scaled(variable, factor, type(optimizer).__name__)
 
+        # A function of its own, which is not inlined: of the branch of a condition TensorFlow
+        # executes a part even where the other is taken, if it has rewritten sums in it to save
+        # memory (TemporaryVariable), and then fails in the next step.
+        @tf.function(autograph=False, experimental_attributes={"_noinline": True})
         def move():
             update(gradient, scaled)
             return tf.constant(0)
