@@ -58,6 +58,11 @@ class TrainingData:
     upright: bool = True
     labels: str = "folders"
 
+    @classmethod
+    def of_run(cls, stored: Mapping[str, Any]) -> "TrainingData":
+        """What the run.json of a run directory says of it; see `RunDirectory.config`."""
+        return cls(**{field.name: stored[field.name] for field in dataclasses.fields(cls)})
+
 
 @dataclasses.dataclass(frozen=True)
 class Description:

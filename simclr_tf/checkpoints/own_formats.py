@@ -97,7 +97,7 @@ def _described(directory: RunDirectory) -> Description:
         directory.architecture(),
         image_size=run["image_size"],
         class_names=None if names is None else tuple(names),
-        data=TrainingData(**{f.name: run[f.name] for f in dataclasses.fields(TrainingData)}),
+        data=TrainingData.of_run(run),
         method=run["method"],
     )
 

@@ -1,6 +1,5 @@
 """Evaluation of a run: its supervised head, and kNN on its features."""
 
-import dataclasses
 import time
 from typing import Any
 
@@ -148,9 +147,8 @@ def completed(
             f"Flags contradict the run in --model_dir: {'; '.join(contradictions)}. "
             "Leave them out; evaluation reads them from the run."
         )
-    data = TrainingData(**{f.name: stored[f.name] for f in dataclasses.fields(TrainingData)})
     merged = stored | {name: values[name] for name in given}
-    if problem := contradiction(merged, given, data):
+    if problem := contradiction(merged, given, TrainingData.of_run(stored)):
         raise UserError(problem)
     config_class = configuration.config_class(stored["method"])
     check_types(stored, config_class, "run.json")

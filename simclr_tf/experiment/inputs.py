@@ -158,7 +158,8 @@ def _require_same_images(inputs: Inputs) -> None:
             f"the training images have {_in_words(inputs.num_classes)}. Give the --labels that it "
             "began with, or another --model_dir."
         )
-    if earlier.get("images", subsets.fingerprint(dataset)) != subsets.fingerprint(dataset):
+    now = subsets.fingerprint(dataset)
+    if earlier.get("images", now) != now:
         raise UserError(
             f"The training images have other labels than the run in {directory.path} began with. "
             "Bring those back, or give another --model_dir."

@@ -161,7 +161,7 @@ def tasks_of(flags: Transfer) -> dict[str, Task]:
         if name in tasks:
             raise UserError(f"--datasets names {name} twice: {flags.datasets}.")
         folder = folder or flags.data_dir
-        folder = None if folder is None else os.path.expanduser(folder)
+        folder = folder and os.path.expanduser(folder)
         tasks[name] = Task(name, folder, flags.seed, not flags.allow_other_sizes)
     return tasks
 

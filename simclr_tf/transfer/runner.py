@@ -13,6 +13,7 @@ from simclr_tf import checkpoints
 from simclr_tf.checkpoints.description import TrainingData
 from simclr_tf.checkpoints.loading import network_of
 from simclr_tf.data import subsets
+from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.logistic_regression import (
     ACCURACY_TOLERANCE,
@@ -31,6 +32,8 @@ from simclr_tf.transfer.plan import FINETUNE, LINEAR, RANDOM_INIT, Fit, grid
 from simclr_tf.transfer.progress import Progress
 from simclr_tf.transfer.scoring import score, shares
 from simclr_tf.transfer.tasks import Task
+
+_OPENED = ("train+validation", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,11 +120,11 @@ class Runner:
         settings = dataclasses.asdict(self.settings) | {"weights": self.weights}
         self.sweep.compare(settings)
         left = [fit for fit in fits if self._finished(fit) is None]
-        self._open_all(left, report)
+        opened = self._open_all(left, report)
         with self.sweep.take_part(settings) as of_sweep:
             self._first_path = of_sweep.get("checkpoint")
             for name in self.tasks:
-                self._require_same_images(name, read=any(fit.dataset == name for fit in left))
+                self._require_same_images(name, opened.get(name))
             for name in dict.fromkeys(fit.dataset for fit in left):
                 self.tasks[name] = self._checked(name, report)
             make_all(
@@ -133,26 +136,35 @@ class Runner:
                 report=report,
             )
 
-    def _open_all(self, left: Sequence[Fit], report: Callable[[str], None]) -> None:
-        """Open the data and build the network that fits need, to hear what is wrong with them."""
+    def _open_all(
+        self, left: Sequence[Fit], report: Callable[[str], None]
+    ) -> dict[str, list[ImageDataset]]:
+        """Open the data and build the network that fits need, to hear what is wrong with them.
+
+        Returns:
+          The splits `train+validation` and `test` by the name of their data set.
+        """
         if any(fit.protocol == LINEAR for fit in left):
             self._encoder()
         trained = {fit.dataset for fit in left if fit.protocol != LINEAR}
+        opened = {}
         for name in dict.fromkeys(fit.dataset for fit in left):
-            count = self.tasks[name].open("train+validation").num_examples
-            self.tasks[name].open("test")
+            opened[name] = [self.tasks[name].open(split) for split in _OPENED]
+            count = opened[name][0].num_examples
             if name in trained and count < self.settings.batch_size:
                 report(
                     f"A batch of {self.settings.batch_size} has some of the {count} images of "
                     f"{name} several times."
                 )
+        return opened
 
-    def _require_same_images(self, name: str, read: bool) -> None:
+    def _require_same_images(self, name: str, opened: list[ImageDataset] | None) -> None:
         """Refuse other images than the fits of a data set began with, or remember these.
 
         Args:
           name: of the data set.
-          read: whether they are needed; else they are looked at if they lie in another place.
+          opened: its splits; None where no fit needs them, and then they are looked at if they lie
+            in another place.
 
         Raises:
           UserError: they are others.
@@ -161,10 +173,10 @@ class Runner:
         place = task.data_dir and os.path.realpath(task.data_dir)
         with self.sweep.claim(of_images, wait=True):
             earlier = self.sweep.result(of_images)
-            if not read and (earlier is None or earlier.get("place") == place):
+            if not opened and (earlier is None or earlier.get("place") == place):
                 return
-            splits = task.open("train+validation"), task.open("test")
-            found = [subsets.fingerprint(split) for split in splits]
+            opened = opened or [task.open(split) for split in _OPENED]
+            found = [subsets.fingerprint(split) for split in opened]
             if earlier is None or not self.sweep.has_results(name):
                 self.sweep.finish(of_images, {"place": place, "images": found})
             elif earlier.get("images") != found:

@@ -1,10 +1,8 @@
 """The table of a sweep, beside the paper's: Markdown, CSV and a picture."""
 
-import contextlib
 import csv
-import io
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -13,6 +11,7 @@ from simclr_tf.data.transfer.registry import REGISTRY
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.metrics import permutation_p_value
 from simclr_tf.models import Architecture
+from simclr_tf.outputs import complete_file, write_complete
 from simclr_tf.studies.sweep import Sweep, read_arrays
 from simclr_tf.transfer.paper import reported
 from simclr_tf.transfer.plan import Fit
@@ -90,24 +89,15 @@ def write(folder: pathlib.Path, rows: Rows, differences: Rows) -> str:
         cells.append([protocol, what, *shown])
         lines.append("| " + " | ".join(cells[-1]) + " |")
     text = "\n".join(lines) + "\n"
-    with _replaced(folder / "table.png") as file:
+    with complete_file(folder / "table.png") as part, open(part, "wb") as file:
         _draw(file, rows, order, titles)
-    with _replaced(folder / "table.csv") as file:
-        sheet = io.TextIOWrapper(file, "utf-8", newline="")
+    with (
+        complete_file(folder / "table.csv") as part,
+        open(part, "w", encoding="utf-8", newline="") as sheet,
+    ):
         csv.writer(sheet).writerows([["protocol", "what", *order], *_plain(cells)])
-        sheet.flush()
-    with _replaced(folder / "table.md") as file:
-        file.write(text.encode())
+    write_complete(folder / "table.md", text.encode())
     return text
-
-
-@contextlib.contextmanager
-def _replaced(path: pathlib.Path) -> Iterator[BinaryIO]:
-    """A new file, which takes the place of an old one when all of it is written."""
-    unfinished = path.with_name(f"{path.name}.part")
-    with open(unfinished, "wb") as file:
-        yield file
-    unfinished.replace(path)
 
 
 def _p_value(value: float) -> str:

@@ -53,11 +53,7 @@ HARM = {"damaged": damage, "deleted": lambda path: path.unlink(), "a folder": re
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("harm", "consume"),
-    [
-        *((harm, evaluate) for harm in HARM),
-        ("damaged", train),
-    ],
+    ("harm", "consume"), [*((harm, evaluate) for harm in HARM), ("damaged", train)]
 )
 def test_a_file_that_is_harmed_after_the_check_is_named(folder, harm, consume):
     dataset = opened(folder)
