@@ -1,8 +1,8 @@
 """How every program starts: a first line at once, TensorFlow loaded quietly, then its `main`.
 
 This is the one part of a program that runs before TensorFlow is imported, because TensorFlow reads
-what it may print from the environment while it is loaded. Importing simclr_tf as a library changes
-nothing of this.
+what it may print, and which kernels it takes, from the environment while it is loaded. Importing
+simclr_tf as a library changes nothing of this.
 """
 
 import functools
@@ -10,6 +10,7 @@ import importlib
 import logging
 import os
 import pathlib
+import platform
 import re
 import sys
 import warnings
@@ -41,6 +42,7 @@ def prepare() -> None:
     ends the program remains; its errors reach Python as exceptions, which are shown. A level that
     is in the environment, TF_CPP_MIN_LOG_LEVEL, counts first.
     """
+    take_onednn()
     if sys.stderr is None:  # it was closed, and others write to it all the same
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     verbosity = _verbosity(sys.argv)
@@ -56,6 +58,17 @@ def prepare() -> None:
         warnings.filterwarnings("ignore", module="tensorflow_addons")
     if "tensorflow" not in sys.modules:
         print("TensorFlow is loading, which takes some seconds.", file=sys.stderr, flush=True)
+
+
+def take_onednn() -> None:
+    """Have TensorFlow, before it is imported, compute with oneDNN on every x86 processor.
+
+    By itself it does so only on those with AVX-512 instructions for neural networks. On the others
+    its own gradients of convolutions take several times as long: see benchmarks/README.md. What the
+    environment says of it, TF_ENABLE_ONEDNN_OPTS, counts first.
+    """
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def _verbosity(argv: list[str]) -> int | None:

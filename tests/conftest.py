@@ -3,12 +3,16 @@
 import gc
 import time
 
-import graphs
-import pytest
-import toy
-from tensorflow.python.framework import ops
+from simclr_tf import start
 
-from simclr_tf.models.blocks import BasicBlock
+start.take_onednn()  # as programs do, before TensorFlow is imported
+
+import graphs  # noqa: E402
+import pytest  # noqa: E402
+import toy  # noqa: E402
+from tensorflow.python.framework import ops  # noqa: E402
+
+from simclr_tf.models.blocks import BasicBlock  # noqa: E402
 
 REGISTERED = set(ops.gradient_registry.list())
 

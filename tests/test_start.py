@@ -12,6 +12,7 @@ from commands import ROOT
 from simclr_tf import start
 
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 LOADING = "TensorFlow is loading, which takes some seconds."
 
 
@@ -49,6 +50,26 @@ def test_the_first_line_comes_before_tensorflow_is_imported():
     code = "import sys; from simclr_tf import start; start.prepare(); "
     done = run(sys.executable, "-c", code + "print('tensorflow' in sys.modules)")
     assert (done.stderr, done.stdout) == (f"{LOADING}\n", "False\n")
+
+
+@pytest.mark.parametrize(
+    ("machine", "given", "left"),
+    [("x86_64", None, "1"), ("AMD64", None, "1"), ("x86_64", "0", "0"), ("aarch64", None, None)],
+)
+def test_x86_processors_get_the_kernels_of_onednn(machine, given, left, monkeypatch):
+    monkeypatch.setattr(start.platform, "machine", lambda: machine)
+    monkeypatch.setattr(os, "environ", {} if given is None else {ONEDNN: given})
+    start.take_onednn()
+    assert os.environ.get(ONEDNN) == left
+
+
+def test_programs_take_them_before_tensorflow_is_imported(monkeypatch):
+    code = f"import os; from simclr_tf import start; start.prepare(); print(os.environ['{ONEDNN}'])"
+    monkeypatch.setenv(ONEDNN, "0")
+    assert run(sys.executable, "-c", code).stdout == "0\n"
+    monkeypatch.delenv(ONEDNN)
+    if start.platform.machine().lower() in ("x86_64", "amd64"):
+        assert run(sys.executable, "-c", code).stdout == "1\n"
 
 
 def test_a_program_may_have_no_standard_error():

@@ -35,10 +35,11 @@ class Convolution(keras.layers.Conv2D):
         if self.strides[0] > 1:
             inputs = pad(inputs, self.kernel_size[0])
         pixels = self.compute_output_shape(inputs.shape)[1:3].num_elements()
-        if self.use_bias or not small_convolution.pays(inputs, pixels):
+        strides, shape = self.strides[0], self.kernel.shape
+        if self.use_bias or not small_convolution.pays(inputs, shape, strides, pixels):
             return super().call(inputs)
         kernel = tf.cast(self.kernel, inputs.dtype)
-        return small_convolution.convolve(inputs, kernel, self.strides[0], self.padding.upper())
+        return small_convolution.convolve(inputs, kernel, strides, self.padding.upper())
 
 
 def pad(inputs: tf.Tensor, kernel_size: int) -> tf.Tensor:

@@ -1,9 +1,10 @@
-"""Convolutions of few pixels and many channels as products of matrices, which are faster there.
+"""Convolutions of few pixels and many channels by other means, which are faster there on CPUs.
 
-TensorFlow's kernels (oneDNN) reach several hundred GFLOP/s in bfloat16, but far less where outputs
-are small: see benchmarks/small_convolution.py. There the gradient of each tap of the filter is a
-product of its own, and where outputs are smaller yet, the values are one product of all patches,
-and so is the gradient by the images.
+TensorFlow's kernels (oneDNN) are slow where outputs are small, above all for the gradient by the
+filters: see benchmarks/small_convolution.py. In bfloat16 that gradient is a product of matrices for
+each tap of the filter, and where outputs are smaller yet, the values are one product of all
+patches, and so is the gradient by the images. In float32 the gradient by the filters is a
+convolution in which images and channels have changed places.
 """
 
 import tensorflow as tf
@@ -11,27 +12,34 @@ import tensorflow as tf
 from simclr_tf.devices import strategies
 
 LARGEST = 49
-"""Pixels of the outputs up to which the gradient by the filters is faster as products: 7 by 7."""
+"""Pixels of the outputs up to which, in bfloat16, products of taps are faster: 7 by 7."""
 
-LARGEST_OF_PATCHES = 16
-"""And up to which values and gradient by the images are, with at least MANY channels: 4 by 4."""
+SMALLER = 16
+"""And up to which products of patches, and in float32 exchanged places are: 4 by 4."""
 
-MANY = 512
+MANY, MANY_IN_FLOAT32 = 512, 256
+"""The channels that outputs of so few pixels have at least, for these to be faster."""
 
 
-def pays(images: tf.Tensor, output_pixels: int | None) -> bool:
-    """Whether `convolve` is faster than TensorFlow's own: bfloat16 on a CPU and small outputs.
+def pays(images: tf.Tensor, shape: tuple[int, ...], strides: int, pixels: int | None) -> bool:
+    """Whether `convolve` is faster than TensorFlow's own convolution.
 
     Args:
       images: what is convolved.
-      output_pixels: height times width of the outputs; None where it is not known.
+      shape: of the filters, (k, k, c, d).
+      strides: of both axes.
+      pixels: height times width of the outputs; None where it is not known.
     """
-    small = output_pixels is not None and output_pixels <= LARGEST
-    return small and images.dtype == tf.bfloat16 and strategies.on_cpu()
+    if pixels is None or not strategies.on_cpu():
+        return False
+    if images.dtype == tf.float32:
+        many = min(shape[2:]) >= MANY_IN_FLOAT32
+        return pixels <= SMALLER and shape[0] > 1 and strides == 1 and many
+    return images.dtype == tf.bfloat16 and pixels <= LARGEST
 
 
 def convolve(images: tf.Tensor, filters: tf.Tensor, strides: int, padding: str) -> tf.Tensor:
-    """`tf.nn.conv2d` by products of matrices, where they are faster in bfloat16.
+    """`tf.nn.conv2d` by what is faster where outputs are small.
 
     Values and gradients are the same sums, added up in another order.
 
@@ -67,6 +75,8 @@ def _convolution(strides: int, padding: str):
                     strides=[1, strides, strides, 1],
                     padding=padding,
                 )
+            if images.dtype == tf.float32 and strides == 1 and padding == "SAME":
+                return by_images, by_filters_exchanged(images, upstream, filters.shape[0])
             return by_images, by_filters(images, upstream, filters.shape, strides, padding)
 
         return outputs, gradient
@@ -76,9 +86,10 @@ def _convolution(strides: int, padding: str):
 
 def _patches_pay(images: tf.Tensor, filters: tf.Tensor, padding: str) -> bool:
     """Whether one product of all patches is faster than TensorFlow's kernel."""
-    small = images.shape[1] * images.shape[2] <= LARGEST_OF_PATCHES
+    small = images.shape[1] * images.shape[2] <= SMALLER
     many = min(filters.shape[2:]) >= MANY
-    return padding == "SAME" and filters.shape[0] > 1 and small and many
+    wanted = images.dtype == tf.bfloat16 and padding == "SAME" and filters.shape[0] > 1
+    return wanted and small and many
 
 
 def of_patches(images: tf.Tensor, filters: tf.Tensor) -> tf.Tensor:
@@ -104,6 +115,26 @@ def of_patches(images: tf.Tensor, filters: tf.Tensor) -> tf.Tensor:
 def turned(filters: tf.Tensor) -> tf.Tensor:
     """Of filters (k, k, c, d) those, (k, k, d, c), that carry what flows back to the images."""
     return tf.transpose(tf.reverse(filters, axis=[0, 1]), [0, 1, 3, 2])
+
+
+def by_filters_exchanged(images: tf.Tensor, upstream: tf.Tensor, size: int) -> tf.Tensor:
+    """The gradient by the filters, with strides of 1 and padding "SAME", as one convolution.
+
+    The channels of the images are convolved like images, whose channels are the images, and
+    `upstream` is the filter.
+
+    Args:
+      images: (n, height, width, c)
+      upstream: (n, height, width, d), what flows back into the outputs.
+      size: k of the filters, odd.
+
+    Returns:
+      (k, k, c, d)
+    """
+    border = [size // 2, size // 2]
+    of_channels = tf.pad(tf.transpose(images, [3, 1, 2, 0]), [[0, 0], border, border, [0, 0]])
+    gradient = tf.nn.conv2d(of_channels, tf.transpose(upstream, [1, 2, 0, 3]), 1, "VALID")
+    return tf.transpose(gradient, [1, 2, 0, 3])
 
 
 def by_filters(

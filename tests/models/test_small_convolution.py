@@ -1,4 +1,6 @@
-"""Convolutions as products of matrices equal TensorFlow's own."""
+"""Convolutions of few pixels, by other means, equal TensorFlow's own."""
+
+import functools
 
 import numpy as np
 import pytest
@@ -42,9 +44,13 @@ def test_values_and_gradients_are_those_of_conv2d(size, strides, padding, pixels
 
 @pytest.mark.parametrize(("pixels", "patches"), [((4, 4), True), ((1, 3), True), ((4, 5), False)])
 def test_patches_give_the_values_and_gradients_of_conv2d(pixels, patches, monkeypatch):
+    """In bfloat16, of small whole numbers whose sums it holds exactly."""
     monkeypatch.setattr(small_convolution, "MANY", 3)
-    images = tf.constant(RNG.normal(size=(5, *pixels, 3)), tf.float32)
-    filters = tf.constant(RNG.normal(size=(3, 3, 3, 4)), tf.float32)
+    draw = functools.partial(np.random.default_rng(0).integers, -1, 2)
+    images, filters, upstream = (
+        tf.cast(draw(size=shape), tf.bfloat16)
+        for shape in ((2, *pixels, 3), (3, 3, 3, 4), (2, *pixels, 4))
+    )
     used, of_patches = [], small_convolution.of_patches
 
     def spy(inputs, weights):
@@ -52,22 +58,53 @@ def test_patches_give_the_values_and_gradients_of_conv2d(pixels, patches, monkey
         return of_patches(inputs, weights)
 
     monkeypatch.setattr(small_convolution, "of_patches", spy)
-    upstream = tf.constant(RNG.normal(size=(5, *pixels, 4)), tf.float32)
     expected = gradients(lambda x, w: tf.nn.conv2d(x, w, 1, "SAME"), images, filters, upstream)
     results = gradients(
         lambda x, w: small_convolution.convolve(x, w, 1, "SAME"), images, filters, upstream
     )
     assert used == ([(3, 3, 3, 4), (3, 3, 4, 3)] if patches else [])
     for result, value in zip(results, expected, strict=True):
-        np.testing.assert_allclose(result, value, rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(tf.cast(result, tf.float32), tf.cast(value, tf.float32))
 
 
-def test_it_pays_in_bfloat16_on_a_cpu_where_outputs_are_small():
-    images = tf.zeros([1, 4, 4, 2], tf.bfloat16)
-    assert small_convolution.pays(images, 49)
-    assert not small_convolution.pays(images, 64)
-    assert not small_convolution.pays(images, None)
-    assert not small_convolution.pays(tf.cast(images, tf.float32), 16)
+@pytest.mark.parametrize(
+    ("dtype", "size", "channels", "strides", "most"),
+    [
+        (tf.bfloat16, 3, 2, 1, 49),
+        (tf.bfloat16, 1, 2, 2, 49),
+        (tf.float32, 3, 256, 1, 16),
+        (tf.float32, 3, 255, 1, 0),
+        (tf.float32, 1, 256, 1, 0),
+        (tf.float32, 3, 256, 2, 0),
+        (tf.float64, 3, 256, 1, 0),
+    ],
+)
+def test_it_pays_on_a_cpu_where_outputs_are_small(dtype, size, channels, strides, most):
+    images = tf.zeros([1, 4, 4, channels], dtype)
+    shape = (size, size, channels, 300)
+    paying = [n for n in range(1, 65) if small_convolution.pays(images, shape, strides, n)]
+    assert paying == list(range(1, most + 1))
+    assert not small_convolution.pays(images, shape, strides, None)
+
+
+def test_it_does_not_pay_where_there_is_an_accelerator(monkeypatch):
+    monkeypatch.setattr(small_convolution.strategies, "on_cpu", lambda: False)
+    assert not small_convolution.pays(tf.zeros([1, 2, 2, 512]), (3, 3, 512, 512), 1, 4)
+
+
+def test_a_convolution_in_float32_takes_it_where_it_pays(monkeypatch):
+    monkeypatch.setattr(small_convolution, "MANY_IN_FLOAT32", 3)
+    used = []
+    exchanged = small_convolution.by_filters_exchanged
+    monkeypatch.setattr(
+        small_convolution, "by_filters_exchanged", lambda *a: used.append(0) or exchanged(*a)
+    )
+    layer = blocks.Convolution(4, 3)
+    for pixels, times in ((5, 0), (4, 1)):
+        with tf.GradientTape() as tape:
+            outputs = layer(tf.ones([2, pixels, pixels, 3]))
+        tape.gradient(outputs, layer.kernel)
+        assert len(used) == times
 
 
 @pytest.mark.parametrize(("strides", "pixels", "own"), [(1, 4, True), (2, 8, True), (1, 16, False)])
@@ -95,4 +132,6 @@ def test_a_convolution_in_bfloat16_takes_it_where_it_pays(strides, pixels, own, 
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(exact(tf.cast(images, tf.float32)) ** 2)
     expected = tape.gradient(loss, exact.kernel)
-    assert np.linalg.norm(gradient - expected) < 0.01 * np.linalg.norm(expected)
+    # TensorFlow's own kernel adds up in bfloat16 on processors that do not compute in it.
+    tolerance = 0.01 if own else 0.03
+    assert np.linalg.norm(gradient - expected) < tolerance * np.linalg.norm(expected)
