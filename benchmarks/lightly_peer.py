@@ -55,6 +55,16 @@ def build(
     return step
 
 
+def times_of_operations(step: Callable, steps: int) -> dict[str, float]:
+    """The microseconds that each kind of operation takes by itself in so many steps."""
+    from torch import profiler
+
+    with profiler.profile(activities=[profiler.ProfilerActivity.CPU]) as found:
+        for _ in range(steps):
+            step()
+    return {event.key: event.self_cpu_time_total for event in found.key_averages()}
+
+
 def objective(method: str, encoder, queue_size: int, target_decay: float) -> tuple:
     """What lightly trains, a module, and a function from two views to the loss."""
     import torch

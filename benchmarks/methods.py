@@ -1,13 +1,14 @@
 """The training step of every method, beside the same method of lightly's modules and losses.
 
 python benchmarks/methods.py --lightly_python=PATH [--methods simclr moco ...] [--jit_compile]
-    [--steps 2] [--repetitions 5] [--batch_size 64] [--output=FILE.md or FILE.json]
+    [--steps 2] [--repetitions 5] [--batch_size 64] [--output=FILE.md or FILE.json] [--profile]
 
 PATH is a Python that has lightly, torchvision, and PyTorch for CPUs. Both train a ResNet-18 with
 the CIFAR stem at 32 pixels, on two views of noise that lie in memory, with PyTorch's SGD with
 momentum and weight decay (lightly has no LARS), all cores, heads of the same widths, and as many
 passes through the network; neither has a linear probe. Ours reports its metrics besides. A step
-is what `fit` runs; with --jit_compile there are columns of the step that XLA compiles.
+is what `fit` runs; with --jit_compile there are columns of the step that XLA compiles. With
+--profile nothing is compared, and of each row the kinds of operation, one at a time, are listed.
 
 Where both are not the same:
 - simclr_memory: the nearest of lightly has the negatives of its memory alone, ours those of the
@@ -87,8 +88,14 @@ def ours(method: str, batch_size: int, jit_compile: bool, flags: dict) -> Callab
     return lambda: step((views,))["total_loss"].numpy()
 
 
-def worker(contestant: str, method: str, batch_size: int, steps: int, **of_ours) -> None:
-    """Measure one contestant; see side_by_side."""
+def worker(
+    contestant: str, method: str, batch_size: int, steps: int, profiled: bool = False, **of_ours
+) -> None:
+    """Measure one contestant; see side_by_side. Or print the milliseconds of its operations."""
+    if profiled and contestant != "lightly":
+        import tensorflow as tf
+
+        tf.config.threading.set_inter_op_parallelism_threads(1)
     if contestant == "lightly":
         import lightly_peer
 
@@ -102,8 +109,26 @@ def worker(contestant: str, method: str, batch_size: int, steps: int, **of_ours)
         if not math.isfinite(loss):
             raise SystemExit(f"{contestant}, {method}: the loss is {loss}.")
 
+    if profiled:
+        step()
+        print(json.dumps(times_of_operations(contestant, step, steps)), flush=True)
+        return
     step()  # is traced, or compiled; then all is done once more before it is measured
     side_by_side.serve(work, steps)
+
+
+def times_of_operations(contestant: str, step: Callable, steps: int) -> dict[str, float]:
+    """The milliseconds of each kind of operation in a step, the longest first."""
+    if contestant == "lightly":
+        import lightly_peer
+
+        times, of_unit = lightly_peer.times_of_operations(step, steps), 1e3
+    else:
+        import where_time_goes
+
+        times, of_unit = where_time_goes.times_of_operations(step, steps), 1e9
+    ordered = sorted(times.items(), key=lambda item: -item[1])
+    return {kind: time / of_unit / steps for kind, time in ordered}
 
 
 def rows(methods: list[str] | None) -> dict[str, tuple[str, dict]]:
@@ -148,6 +173,7 @@ def main() -> None:
     parser.add_argument("--jit_compile", action="store_true")
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--batch_size", type=int, default=64)
+    parser.add_argument("--profile", action="store_true")
     parser.add_argument("--output", type=pathlib.Path, metavar="FILE")
     arguments = side_by_side.parse(parser, worker)
     if arguments.output and arguments.output.suffix not in (".md", ".json"):
@@ -161,8 +187,12 @@ def main() -> None:
         "| | lightly, ms |" + "".join(f" {k}, ms | lightly / {k} | CPU |" for k in kinds),
         "| --- | ---: |" + " ---: | ---: | ---: |" * len(kinds),
     ]
-    print("\n".join(lines[1:]), flush=True)
     found = {}
+    if arguments.profile:
+        for row, (method, flags) in rows(arguments.methods).items():
+            print(profiles(row, method, flags, arguments), flush=True)
+        return
+    print("\n".join(lines[1:]), flush=True)
     for row, (method, flags) in rows(arguments.methods).items():
         found[row] = alternate(method, flags, kinds, arguments)
         lines.append(line_of(row, found[row], kinds))
@@ -188,6 +218,23 @@ def alternate(method: str, flags: dict, kinds: dict, arguments: argparse.Namespa
         name: {key: [1000 * a[key] / arguments.steps for a in rounds] for key in ("wall", "cpu")}
         for name, rounds in answers.items()
     }
+
+
+def profiles(row: str, method: str, flags: dict, arguments: argparse.Namespace) -> str:
+    """A table of the kinds of operation of both, in the order of their times."""
+    options = {"method": method, "batch_size": arguments.batch_size, "steps": arguments.steps}
+    options |= {"profiled": True}
+    of_ours = {"contestant": "ours", "jit_compile": False, "flags": flags}
+    pythons = {"lightly": arguments.lightly_python, "ours": sys.executable}
+    lines = [f"\n| {row} | ms of a step | share |", "| --- | ---: | ---: |"]
+    for name, given in {"lightly": {"contestant": "lightly"}, "ours": of_ours}.items():
+        times = side_by_side.answer_once(pythons[name], __file__, given | options)
+        total = sum(times.values())
+        lines.append(f"| **{name}** | {total:.0f} | |")
+        shown = {kind: time for kind, time in times.items() if time > 0.01 * total}
+        shown["all others"] = total - sum(shown.values())
+        lines += [f"| {kind} | {time:.0f} | {time / total:.1%} |" for kind, time in shown.items()]
+    return "\n".join(lines)
 
 
 def line_of(row: str, times: dict, kinds: dict) -> str:

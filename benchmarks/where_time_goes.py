@@ -62,21 +62,26 @@ def large_product() -> tuple[Callable, int]:
 
 def profile_step(step: Callable) -> dict[str, float]:
     """The share of each kind of operation in the time of all, the largest first."""
-    import tensorflow as tf
-
-    with tempfile.TemporaryDirectory() as folder:
-        tf.profiler.experimental.start(folder)
-        for _ in range(STEPS):
-            step().numpy()
-        tf.profiler.experimental.stop()
-        (trace,) = glob.glob(f"{folder}/**/*.xplane.pb", recursive=True)
-        times = _times_of_operations(pathlib.Path(trace).read_bytes())
+    times = times_of_operations(step, STEPS)
     total = sum(times.values())
     shares = {kind: value / total for kind, value in times.most_common() if value > OTHERS * total}
     return shares | {"all others": 1 - sum(shares.values())}
 
 
-def _times_of_operations(trace: bytes) -> collections.Counter:
+def times_of_operations(step: Callable, steps: int) -> collections.Counter:
+    """The picoseconds that each kind of operation takes in so many steps."""
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder:
+        tf.profiler.experimental.start(folder)
+        for _ in range(steps):
+            step()
+        tf.profiler.experimental.stop()
+        (trace,) = glob.glob(f"{folder}/**/*.xplane.pb", recursive=True)
+        return _read_times(pathlib.Path(trace).read_bytes())
+
+
+def _read_times(trace: bytes) -> collections.Counter:
     """The time of each kind of operation, from events that are called NAME:KIND."""
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
@@ -183,7 +188,7 @@ def main() -> None:
         arguments.depth, arguments.step_image_size, arguments.batch_size
     )
     speed, most = gigaflops(training_step, operations), gigaflops(*large_product())
-    step = profile_step(training_step)
+    step = profile_step(lambda: training_step().numpy())
     print("\n| operations of the step | share |\n| --- | ---: |")
     for kind, share in step.items():
         print(f"| {kind} | {share:.1%} |")

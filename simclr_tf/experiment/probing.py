@@ -18,6 +18,10 @@ from simclr_tf.flag import flag
 from simclr_tf.models import Network
 
 
+class NonFiniteFeaturesError(UserError):
+    """Features are infinite or NaN."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProbeFlags:
     """What linear probe and kNN are fitted to."""
@@ -90,7 +94,7 @@ def probe(
       layer: of h and the layers of the projection head, counted from 0.
 
     Raises:
-      UserError: the features are not finite.
+      NonFiniteFeaturesError: the features are not finite.
     """
     features, labels = features_of(config, network, bank, layer)
     unseen, unseen_labels = features_of(config, network, queries, layer)
@@ -115,7 +119,7 @@ def features_of(
     """Features (n, features) and labels (n,) of the images that have a label; see `probe`.
 
     Raises:
-      UserError: the features are not finite.
+      NonFiniteFeaturesError: the features are not finite.
     """
     with naming_bad_images(dataset):
         batches = parts.evaluation_batches(config, dataset)
@@ -128,7 +132,9 @@ def require_finite(features: np.ndarray) -> None:
     """Refuse features that are not finite, as finite weights may make them too.
 
     Raises:
-      UserError: some are not.
+      NonFiniteFeaturesError: some are not.
     """
     if not np.isfinite(features).all():
-        raise UserError("The features of the checkpoint are not finite: the training diverged.")
+        raise NonFiniteFeaturesError(
+            "The features of the checkpoint are not finite: the training diverged."
+        )

@@ -104,6 +104,8 @@ class Study:
       measures: what is shown of a cell.
       mean_of_rows: whether the table has the mean of each row, where all its cells have a value.
       further: measures more of a cell, and may leave files in its folder.
+      require: refuses, before a cell is trained, a configuration, and images that the probe is
+        fitted to, with which `further` cannot work.
     """
 
     about: str
@@ -117,6 +119,7 @@ class Study:
     measures: tuple[Measure, ...] = MEASURES
     mean_of_rows: bool = False
     further: Further | None = None
+    require: Callable[[Any, ImageDataset], None] | None = None
 
 
 def cells_of(study: Study, axes: str, chosen: str | None = None) -> list[Cell]:

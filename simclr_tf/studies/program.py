@@ -71,7 +71,9 @@ def study(
     facts = {"study": name, "axes": flags.axes, "method_recipes": flags.method_recipes}
     facts |= {"probe_images": flags.probe_images or None}  # as in directories of before there were
     recipes = functools.partial(recipe, flags.method_recipes) if flags.method_recipes else None
-    runner = Runner(sweep, facts, cells, chosen, recipes, flags.probe_images, found.further)
+    runner = Runner(
+        sweep, facts, cells, chosen, recipes, flags.probe_images, found.further, found.require
+    )
     if flags.dry_run:
         runner.compare()
         report(runner.describe())

@@ -48,6 +48,7 @@ class Runner:
       recipes: gives the flags of a method's own recipe, weaker than both; None if there are none.
       probe_images: how many images the probe and kNN are fitted to, at most; 0 are all.
       further: measures more of each cell, of h and z.
+      require: refuses what `further` cannot work with, see `grid.Study`.
 
     Raises:
       UserError: a flag is none of a study's, or a cell cannot work with these flags.
@@ -62,6 +63,7 @@ class Runner:
         recipes: Recipes | None = None,
         probe_images: int = 0,
         further: Further | None = None,
+        require: Callable[[ExperimentConfig, ImageDataset], None] | None = None,
     ):
         for flag in _NOT_OF_CELLS:
             if flag in chosen:
@@ -77,7 +79,7 @@ class Runner:
             )
         self.sweep = sweep
         self.cells = list(cells)
-        self._probe_images, self._further = probe_images, further
+        self._probe_images, self._further, self._require = probe_images, further, require
         self._configs = {cell.id: self._config_of(cell, chosen, recipes) for cell in cells}
         self._splits: dict[DataConfig, tuple[ImageDataset, ImageDataset]] = {}
         self._fitted: dict[DataConfig, ImageDataset] = {}
@@ -245,6 +247,8 @@ class Runner:
     def _make(self, cell: Cell) -> str:
         """Make a cell and write its result; a line about it."""
         config, given = self._configs[cell.id]
+        if self._require:
+            self._require(config, self._fitted_to(config))
         directory, steps = RunDirectory(config.run.model_dir), self.plans[cell.id].train_steps
         before, began = directory.latest_step, time.monotonic()
         result = {"labels": dict(cell.labels), "flags": dict(cell.flags), "steps": steps}
@@ -253,7 +257,7 @@ class Runner:
                 raise Stopped
             result |= self._measured(cell, given, directory)
             shown = ", ".join(f"{m.title.split(',')[0]} {result[m.key]:.1%}" for m in MEASURES)
-        except NonFiniteLossError as error:
+        except (NonFiniteLossError, probing.NonFiniteFeaturesError) as error:
             result["diverged"], shown = True, f"diverged ({error})"
         finally:
             keras.backend.clear_session()

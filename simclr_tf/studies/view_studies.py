@@ -2,7 +2,7 @@
 
 from simclr_tf.studies.embedding_maps import Z_KNN, Z_LINEAR_PROBE, draw_maps
 from simclr_tf.studies.grid import KNN, LINEAR_PROBE, PAPER, REDUCED, Axis, Study
-from simclr_tf.studies.told import CHANCE, TOLD_BY_H, TOLD_BY_Z, tell
+from simclr_tf.studies.told import CHANCE, TOLD_BY_H, TOLD_BY_Z, require_enough, tell
 
 
 def augmentations() -> Study:
@@ -75,6 +75,7 @@ def invariance() -> Study:
         },
         measures=(TOLD_BY_H, TOLD_BY_Z, CHANCE, LINEAR_PROBE, KNN),
         further=tell,
+        require=require_enough,
     )
 
 

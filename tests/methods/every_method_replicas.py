@@ -1,4 +1,4 @@
-"""Two steps of methods on logical devices: writes losses, embeddings and weights.
+"""Two steps of methods on logical devices, on other images each: writes losses and weights.
 
 python every_method_replicas.py FOLDER REPLICAS KIND METHOD...
 
@@ -44,8 +44,6 @@ def arrays(name, strategy, global_bn):
     rows, groups, order = images // count, None, np.arange(images)
     if count == 1 and not global_bn:
         groups, order = 2, order.reshape(2, -1).T.reshape(-1)  # image i is of group i mod 2
-    data = (every_method.views_of(name), every_method.LABELS, np.arange(images))
-    data = tf.nest.map_structure(lambda a: a[order], data)
     with strategy.scope():
         method = every_method.build(name, global_bn=global_bn)
     if groups and hasattr(method, "order_of_keys"):
@@ -60,21 +58,27 @@ def arrays(name, strategy, global_bn):
             draw = getattr(method, draws)
             setattr(method, draws, lambda number, draw=draw: tf.gather(draw(number), order))
 
-    def share(context):
-        start = context.replica_id_in_sync_group * rows
-        return tf.nest.map_structure(lambda a: tf.constant(a[start : start + rows]), data)
+    def batch_of(i):
+        """Not twice the same images: their keys in a queue would tie with those of the step."""
+        numbers = (np.arange(images) + i * images) % (10 * images)
+        data = (every_method.views_of(name, seed=i), every_method.LABELS, numbers)
+        data = tf.nest.map_structure(lambda a: a[order], data)
 
-    batch = strategy.experimental_distribute_values_from_function(share)
+        def share(context):
+            start = context.replica_id_in_sync_group * rows
+            return tf.nest.map_structure(lambda a: tf.constant(a[start : start + rows]), data)
+
+        return strategy.experimental_distribute_values_from_function(share)
 
     def train_step(batch):
         with statistics(groups=groups):
             return method.train_step(batch)
 
-    step = tf.function(lambda: strategy.run(train_step, args=(batch,)))
+    step = tf.function(lambda batch: strategy.run(train_step, args=(batch,)))
     found = {}
     for i in range(2):
         method.reset_means()
-        step()
+        step(batch_of(i))
         found |= {f"metric{i}/{n}": mean.result().numpy() for n, mean in method.means.items()}
     metrics = {id(v) for mean in method.means.values() for v in mean.variables}
     variables = [v for v in method.variables if id(v) not in metrics]

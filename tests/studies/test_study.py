@@ -187,12 +187,13 @@ def test_a_finished_study_trains_nothing(whole, trained):
     assert trained == []
 
 
-def test_more_cells_of_the_same_study(whole, trained, monkeypatch):
+@pytest.mark.parametrize("error", [NonFiniteLossError, probing.NonFiniteFeaturesError])
+def test_more_cells_of_the_same_study(error, whole, trained, monkeypatch):
     """The paper's temperature of 0.5 diverges here, and is not made again."""
     path, said = whole
 
     def diverges(config, given):
-        raise NonFiniteLossError("the loss is NaN at step 3")
+        raise error("the loss is NaN at step 3")
 
     monkeypatch.setattr(train, "run", diverges)
     status, lines = run(path, cells="temperature=0.5")
@@ -204,6 +205,13 @@ def test_more_cells_of_the_same_study(whole, trained, monkeypatch):
     )
     assert lines[-1] == expected != said[-1]
     (path / "cells" / "temperature_0.5" / "result.json").unlink()
+
+
+def test_too_few_images_are_refused_before_anything_is_trained(tmp_path, trained):
+    flags = StudyFlags(str(tmp_path), REDUCED, "predicted=rotate", probe_images=10)
+    with pytest.raises(UserError, match="of 10 images .* are too few"):
+        study("invariance", flags, FLAGS, report=print)
+    assert trained == []
 
 
 def test_a_probe_of_fewer_images():
