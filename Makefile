@@ -50,7 +50,7 @@ format: $(READY)
 	$(VENV)/bin/ruff format .
 
 $(READY): setup.cfg constraints/default.txt constraints/newest.txt
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 	$(INSTALL)
 	touch $(READY)
 

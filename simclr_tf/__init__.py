@@ -1,6 +1,7 @@
 """SimCLR in TensorFlow: contrastive pretraining, evaluation, transfer and export."""
 
 import importlib
+import re
 import sys
 from typing import Any
 
@@ -10,7 +11,13 @@ _PROGRAMS += ("export", "report", "study", "data.service", "data.pack", "evaluat
 if sys.argv[:1] == ["-m"]:  # as long as Python looks for the module
     from simclr_tf import start
 
-    _asked = sys.orig_argv[sys.orig_argv.index("-m") + 1].removeprefix(f"{__name__}.")
+    # Behind -m, or -um and the like, or in one word with it.
+    _at, _option = next(
+        (i, found)
+        for i, word in enumerate(sys.orig_argv)
+        if i and (found := re.fullmatch(r"-(?![XW])[A-Za-z]*?m(.*)", word))
+    )
+    _asked = (_option[1] or sys.orig_argv[_at + 1]).removeprefix(f"{__name__}.")
     if _asked.removesuffix(".__main__") not in _PROGRAMS:
         print(
             f"error: {__name__}.{_asked} is no program. Those that `python -m` runs are "

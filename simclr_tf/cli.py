@@ -19,6 +19,7 @@ from simclr_tf.flag_files import with_paths_of_recipes
 from simclr_tf.flag_help import help_text
 from simclr_tf.training.callbacks import NonFiniteLossError
 
+INTERRUPTED = 128 + 2  # exit status of a program that SIGINT, Ctrl-C, ended
 LOST_HOST = 75  # exit status; the customary one for "try again"
 # Of reading and writing files: the disk is full or gone, the quota is used up, no permission, ...
 STORAGE_ERRORS = (
@@ -232,11 +233,26 @@ def exit_status(program: Callable[[], int]) -> int:
     except NonFiniteLossError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(
+            "error: Interrupted. What was saved is complete, and the same command goes on from "
+            "there.",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
     except LostHostError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         os._exit(LOST_HOST)  # the usual way out waits for the host that is gone
     except (OSError, tf.errors.OpError, RuntimeError) as error:
         reason = _reason_of_storage(error)
+        if reason is None and isinstance(error, tf.errors.ResourceExhaustedError):
+            print(
+                f"error: The device has too little memory: {' '.join(str(error).split())[:150]} "
+                "Give smaller batches (--train_batch_size, --eval_batch_size, --batch_size), or "
+                "what docs/large_batches.md has for training.",
+                file=sys.stderr,
+            )
+            return 2
         if reason is None:
             raise
         print(

@@ -52,6 +52,7 @@ def extract(source: str, flags: Features) -> str:
     network = trained.network
     print(trained.stored.found(source), flush=True)
     image_size = flags.image_size or trained.stored.shown_size
+    network.require_size(image_size)
     dataset = open_images(trained, flags, known_bad=earlier.get("skipped_files"))
     with naming_bad_images(dataset):
         written = write_embeddings(

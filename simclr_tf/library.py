@@ -36,10 +36,8 @@ from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.methods import METHODS, Method
 from simclr_tf.models import Network
 from simclr_tf.models.own_encoder import tried
-from simclr_tf.paths import as_path
 from simclr_tf.training import callbacks
 
-ENCODER_FILE = "encoder.keras"
 # What of the flags describes a run of a program, and no pretraining.
 _OF_PROGRAMS = ("data", "distillation", "eval", "run")
 _OF_PROGRAMS_TOO = ("mode", "train_mode", "method", "checkpoint", "variable_schema")
@@ -123,10 +121,12 @@ class Pretraining:
         **settings: Any,
     ):
         self._config = _config(method, settings, own_encoder=encoder is not None)
-        if isinstance(encoder, keras.Model) and not encoder.built:
-            tried(encoder, self.image_size, self.image_size)
-        self.images = image_dataset(images)
         self._strategy = tf.distribute.get_strategy()
+        if isinstance(encoder, keras.Model):
+            if not encoder.built:
+                tried(encoder, self.image_size, self.image_size)
+            _require_in_scope(encoder, self._strategy)
+        self.images = image_dataset(images)
         self.recipe = _recipe(self._config, recipe)
         self.plan = parts.plan_of(
             self._config,
@@ -139,7 +139,8 @@ class Pretraining:
             self._config, architecture, self.plan, encoder=encoder
         )
         self.network: Network = self.method.network
-        self._check_sizes()
+        for size in sorted({view.size for view in self.recipe} | {self.image_size}):
+            self.network.require_size(size)
 
     @property
     def image_size(self) -> int:
@@ -149,14 +150,15 @@ class Pretraining:
     @property
     def epochs(self) -> int:
         """How many epochs `fit` shows; the last one may have fewer steps."""
-        if self._config.train.train_steps:
-            return max(1, round(self.plan.train_steps / self.plan.epoch_steps))
-        return self._config.train.train_epochs
+        return -(-self.plan.train_steps // self.steps_per_epoch)
 
     @property
     def steps_per_epoch(self) -> int:
-        """How many steps each of `epochs` has: those of the plan, over all of them."""
-        return -(-self.plan.train_steps // self.epochs)
+        """How many steps an epoch of `fit` has: those of the plan, over the epochs asked for."""
+        asked_for = self._config.train.train_epochs
+        if self._config.train.train_steps:
+            asked_for = max(1, round(self.plan.train_steps / self.plan.epoch_steps))
+        return -(-self.plan.train_steps // asked_for)
 
     def compile(self, optimizer: Any = None, **options: Any) -> None:
         """Compile the method.
@@ -297,18 +299,15 @@ class Pretraining:
             method=self._config.train.method,
         )
         convert(self.network, "simclr_tf", os.fspath(path), about)
-        if self.network.architecture.encoder == "keras":
-            self.network.encoder.save(os.fspath(as_path(path) / ENCODER_FILE))
 
-    def _check_sizes(self):
-        """Refuse views of other sizes than an own encoder takes."""
-        taken = self.network.image_shape
-        for size in sorted({view.size for view in self.recipe} | {self.image_size}):
-            if any(side not in (None, size) for side in taken):
-                raise UserError(
-                    f"This encoder takes images of {taken[0]}x{taken[1]}, and {size}x{size} are "
-                    f"shown. Give image_size={taken[0]}, or build it for (None, None, 3)."
-                )
+
+def _require_in_scope(encoder: keras.Model, strategy: tf.distribute.Strategy) -> None:
+    """Refuse an encoder whose weights are on one device where several are to train it."""
+    if not all(map(strategy.extended.variable_created_in_scope, encoder.variables)):
+        raise UserError(
+            "The encoder was built outside of strategy.scope(), so its weights are on one device. "
+            "Build it within the scope, as Pretraining is."
+        )
 
 
 def features_of(
@@ -320,15 +319,29 @@ def features_of(
       network: of a Pretraining, or what `simclr_tf.load` returned.
       images: what `open_images` returned; or own images, see `own_images`.
       image_size: height and width that they are shown with.
-      batch_size: images at a time.
+      batch_size: images at a time, over all replicas; it is rounded up to what these divide.
 
     Returns:
       Features (n, d) float32, and labels (n,) int64, -1 where there is none.
+
+    Raises:
+      UserError: the encoder does not take this size.
     """
-    dataset = image_dataset(images)
-    size = min(batch_size, dataset.num_examples)
-    batches = pipeline.evaluation_dataset(dataset, batch_size=size, image_size=image_size)
-    return extract_features(network, batches)
+    network.require_size(image_size)
+    dataset, strategy = image_dataset(images), tf.distribute.get_strategy()
+    replicas = strategy.num_replicas_in_sync
+    size = -(-min(batch_size, dataset.num_examples) // replicas) * replicas
+
+    def make_part(part: int, of_parts: int) -> tf.data.Dataset:
+        return pipeline.evaluation_dataset(
+            dataset,
+            batch_size=size,
+            image_size=image_size,
+            host_index=part,
+            num_hosts=of_parts,
+        )
+
+    return extract_features(network, distribute_batches(strategy, make_part), strategy)
 
 
 def probe(network: Network, images: Any, unseen: Any, image_size: int) -> dict[str, float]:
@@ -345,9 +358,10 @@ def probe(network: Network, images: Any, unseen: Any, image_size: int) -> dict[s
       `linear_probe_top_1_accuracy` and `knn_top_1_accuracy`, in [0, 1].
 
     Raises:
-      UserError: there are no labels, `images` lack a class of `unseen`, or the features are not
-        finite.
+      UserError: there are no labels, `images` lack a class of `unseen`, the features are not
+        finite, or the encoder does not take this size.
     """
+    network.require_size(image_size)
     bank, queries = image_dataset(images), image_dataset(unseen)
     for dataset in (bank, queries):
         if dataset.num_classes is None:
@@ -355,6 +369,11 @@ def probe(network: Network, images: Any, unseen: Any, image_size: int) -> dict[s
     if bank.class_names and queries.class_names:
         owner = f"split {bank.split!r} of {bank.name}, which the probe is fitted to"
         queries = with_classes_of(queries, bank.class_names, bank.num_classes, owner)
+    elif queries.num_classes > bank.num_classes:
+        raise UserError(
+            f"The probe is fitted to images of {bank.num_classes} classes, and the unseen ones are "
+            f"of {queries.num_classes}."
+        )
     config = flag.from_dict({"image_size": image_size}, ExperimentConfig)
     return probing.probe(config, network, bank, queries)
 

@@ -16,7 +16,7 @@ from simclr_tf import cli
 from simclr_tf.errors import UserError
 from simclr_tf.flag import check_ranges, flag
 from simclr_tf.outputs import reason, require_writable, write_complete
-from simclr_tf.paths import as_path
+from simclr_tf.paths import as_path, is_local
 from simclr_tf.reports.page import report
 
 
@@ -53,6 +53,8 @@ def write_report(runs: Sequence[str], flags: Report) -> str:
         raise UserError(f"There is no run directory {directory}.")
     output = as_path(flags.output) if flags.output else directory / "report.html"
     require_writable(output, f"--output={output}")
+    if is_local(output) and not output.parent.is_dir():
+        raise UserError(f"--output={output} cannot be written: {output.parent} is no directory.")
     tf.get_logger().setLevel("ERROR")  # it warns where networks are traced one after the other
     begun = time.monotonic()
     page = report(runs, flags.images, lambda line: print(line, flush=True)).encode()

@@ -273,13 +273,21 @@ def test_a_full_disk_is_one_line_that_says_what_is_safe(capsys, error, said):
     assert "What was complete before is safe" in line and "the same command goes on" in line
 
 
+def test_too_little_memory_and_an_interruption_are_one_line(capsys):
+    error = tf.errors.ResourceExhaustedError(None, None, "OOM when\nallocating a tensor")
+    assert cli.exit_status(raising(error)) == 2
+    assert cli.exit_status(raising(KeyboardInterrupt())) == 130
+    memory, interrupted = capsys.readouterr().err.splitlines()
+    assert "too little memory: OOM when allocating a tensor Give smaller batches" in memory
+    assert interrupted.startswith("error: Interrupted. What was saved is complete")
+
+
 @pytest.mark.parametrize(
     "error",
     [
         OSError("no number"),
         FileNotFoundError(errno.ENOENT, "a fault of the program"),
         tf.errors.InvalidArgumentError(None, None, "shapes"),
-        tf.errors.ResourceExhaustedError(None, None, "OOM when allocating a tensor"),
         RuntimeError("a bug"),
     ],
 )
@@ -288,10 +296,16 @@ def test_other_errors_are_not_hidden(error):
         cli.exit_status(raising(error))
 
 
-@pytest.mark.parametrize("module", ["transfer.program", "nothing"])
-def test_a_part_that_is_no_program_does_not_end_with_status_0(module):
-    done = subprocess.run(
-        [sys.executable, "-m", f"simclr_tf.{module}"], cwd=ROOT, capture_output=True, text=True
-    )
+@pytest.mark.parametrize(
+    ("options", "module"),
+    [
+        (["-m", "simclr_tf.transfer.program"], "transfer.program"),
+        (["-um", "simclr_tf.nothing"], "nothing"),
+        (["-msimclr_tf.nothing"], "nothing"),
+    ],
+)
+def test_a_part_that_is_no_program_does_not_end_with_status_0(options, module):
+    command = [sys.executable, *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert f"simclr_tf.{module} is no program" in done.stderr and len(done.stderr.splitlines()) == 1

@@ -28,7 +28,8 @@ from simclr_tf.paths import AnyPath, as_path
 from simclr_tf.remote import tensorflow_file_errors
 
 # What a directory holds besides model.json, its marker.
-_OTHERS = r"checkpoint|converted\.json|ckpt-\d+\..*"
+ENCODER_FILE = "encoder.keras"
+_OTHERS = r"checkpoint|converted\.json|encoder\.keras|ckpt-\d+\..*"
 _H5_ENTRY = 4096  # bytes of an HDF5 file for each variable, besides its values
 _ANOTHER = "Give another destination."
 
@@ -123,6 +124,8 @@ def _write_run_directory(network: Network, path: str, description: Description) 
     checkpoint = tf.train.Checkpoint(method=tf.train.Checkpoint(network=network))
     manager = tf.train.CheckpointManager(checkpoint, path, max_to_keep=1, checkpoint_name="ckpt")
     manager.save(checkpoint_number=description.step or 0)
+    if network.architecture.encoder == "keras":
+        network.encoder.save(os.path.join(path, ENCODER_FILE))
 
 
 def _write_torch(network: Network, path: str, description: Description) -> None:

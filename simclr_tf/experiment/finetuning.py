@@ -129,11 +129,12 @@ def build(
       teacher: what --teacher holds.
 
     Raises:
-      UserError: the checkpoint does not fit.
+      UserError: the checkpoint does not fit, or its encoder takes other sizes.
     """
     del plan
     train = config.train
     network = Network(architecture, train.mixed_precision)
+    network.require_size(config.view.image_size)
     if source is not None:
         report = load_stored_into(
             network,

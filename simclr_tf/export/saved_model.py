@@ -67,9 +67,10 @@ def export_saved_model(
       card: further entries of the model card, such as `step` and `source`.
 
     Raises:
-      UserError: the directory exists or cannot be written, or there is another number of
-        names than of classes.
+      UserError: the directory exists or cannot be written, there is another number of names than
+        of classes, or the encoder does not take this size.
     """
+    network.require_size(image_size)
     directory = as_path(directory)
     require_new_version(directory)
     names = _class_names(network, class_names)

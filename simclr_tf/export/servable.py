@@ -107,9 +107,17 @@ def servable(
     model.variables = list(variable_paths(network).values())
     model.trainable_variables = [v for v in model.variables if v.trainable]
     model.regularization_losses = []
+    model.random_states = _random_states(network.encoder)
     model.preprocess = preprocess
     model.__call__ = endpoints
     return model, signatures
+
+
+def _random_states(encoder: tf.Module) -> list[tf.random.Generator]:
+    """What layers of an own encoder draw from in training, such as those that flip images."""
+    owners = (getattr(module, "_random_generator", None) for module in encoder.submodules)
+    states = (getattr(owner, "_generator", None) for owner in owners)
+    return [state for state in states if state is not None]
 
 
 def _signature(spec: tf.TensorSpec, function: Callable) -> Callable:
@@ -119,6 +127,7 @@ def _signature(spec: tf.TensorSpec, function: Callable) -> Callable:
 def _endpoints(network: Network, images: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
     """All that the network computes, under the original's names."""
     outputs = network.call(images, training=training)
+    outputs = tf.nest.map_structure(lambda tensor: tf.cast(tensor, tf.float32), outputs)
     projections = outputs.pop("projections")
     last = len(network.architecture.projector)  # a fine-tuned network may have fewer layers
     if projections[1:]:

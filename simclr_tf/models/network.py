@@ -110,6 +110,22 @@ class Network(keras.Model):
             return None, None
         return image_shape(self.encoder)
 
+    def require_size(self, size: int) -> None:
+        """Refuse images of another height and width than an own encoder takes.
+
+        Args:
+          size: height and width.
+
+        Raises:
+          UserError: the encoder does not take it.
+        """
+        taken = self.image_shape
+        if any(side not in (None, size) for side in taken):
+            raise UserError(
+                f"This encoder takes images of {taken[0]}x{taken[1]}, and {size}x{size} are shown. "
+                f"Give image_size={taken[0]}, or build it for (None, None, 3)."
+            )
+
     def freeze(self, groups: int) -> None:
         """Freeze the encoder up to a group of blocks, and with all of it the projection head.
 

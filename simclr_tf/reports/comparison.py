@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from simclr_tf.reports import facts, html, worth
-from simclr_tf.reports.measured import PRETRAINED, RANDOM
-from simclr_tf.reports.record import Record
+from simclr_tf.reports.record import PRETRAINED, RANDOM, Record
 from simclr_tf.reports.worth import Worth
 
 _COLUMNS = (worth.PROBE, worth.KNN, "alignment of h", "uniformity of h", "effective rank of h")

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from simclr_tf.reports import charts, html
-from simclr_tf.reports.measured import PRETRAINED, Measured
+from simclr_tf.reports.measured import Measured
+from simclr_tf.reports.record import PRETRAINED
 
 _POINTS = 1000  # at most: t-SNE takes some seconds for so many
 _FEWEST = 10

@@ -1,7 +1,8 @@
 """What a checkpoint makes of some images of its run, and what random weights make of them."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +11,7 @@ from tqdm import tqdm
 from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.decode import decode_image
+from simclr_tf.data.pipeline import default_shuffle_buffer
 from simclr_tf.data.recipe import Recipe
 from simclr_tf.data.sources import ImageDataset, Positions
 from simclr_tf.data.views import evaluation_view, make_views
@@ -17,12 +19,11 @@ from simclr_tf.errors import UserError
 from simclr_tf.evaluation.random_twin import random_twin
 from simclr_tf.evaluation.trained import Trained
 from simclr_tf.models import Network
-from simclr_tf.reports.record import Record
+from simclr_tf.reports.record import PRETRAINED, RANDOM, Record
 
 THUMBNAIL = 96  # pixels, at most
 PAIRS = 500  # images whose views are embedded, at most
 PICTURED = 6  # images whose views are shown
-PRETRAINED, RANDOM = "pretrained", "random weights"
 _BATCH = 128
 _BATCHES_OF_TWIN = 4  # that its statistics are taken from; as in training, which is slow
 _PROGRESS_BAR_AFTER = 10  # seconds
@@ -146,9 +147,14 @@ def measure(record: Record, network: Network, splits: Splits, images: int) -> Me
     bank, queries, start = splits.bank, splits.queries, splits.start
     size, seed = record.flags["image_size"], record.flags.get("seed", 0)
     recipe = record.recipe()
+    # As in training: orders of sharded data depend on it, and no image is to be in two samples.
+    shuffle_buffer = default_shuffle_buffer(recipe, record.flags["train_batch_size"])
 
     def sample(dataset: ImageDataset, begin: int, count: int, views: Recipe = ()):
-        return _sample(dataset, views, size, start=begin, count=count, seed=seed)
+        examples = functools.partial(
+            dataset.examples, Positions(begin), seed=seed, shuffle_buffer=shuffle_buffer
+        )
+        return _sample(examples, dataset.upright, views, size, count=count, seed=seed)
 
     count = min(images, start or bank.num_examples)
     query_count = min(images, queries.num_examples - start)
@@ -183,21 +189,24 @@ def measure(record: Record, network: Network, splits: Splits, images: int) -> Me
 
 
 def _sample(
-    dataset: ImageDataset, recipe: Recipe, size: int, *, start: int, count: int, seed: int
+    examples: Callable[..., tf.data.Dataset],
+    upright: bool,
+    recipe: Recipe,
+    size: int,
+    *,
+    count: int,
+    seed: int,
 ) -> tf.data.Dataset:
-    """Batches of (image, views, label) at `count` positions of the stream of epoch 0."""
+    """Batches of (image, views, label) of the first `count` examples."""
 
     def prepare(example):
-        image = decode_image(example["image"], dataset.upright)
+        image = decode_image(example["image"], upright)
         view_seed = tf.stack([tf.constant(seed, tf.int64), example["position"]])
         views = make_views(image, view_seed, recipe) if recipe else ()
         label = example.get("label", tf.constant(-1, tf.int64))
         return evaluation_view(image, size), views, label
 
-    examples = dataset.examples(
-        Positions(start), seed=seed, shuffle_buffer=start + count, transform=prepare
-    )
-    return examples.take(count).batch(_BATCH).prefetch(tf.data.AUTOTUNE)
+    return examples(transform=prepare).take(count).batch(_BATCH).prefetch(tf.data.AUTOTUNE)
 
 
 def _embed(

@@ -3,7 +3,8 @@
 import numpy as np
 
 from simclr_tf.reports import html
-from simclr_tf.reports.measured import PRETRAINED, Measured
+from simclr_tf.reports.measured import Measured
+from simclr_tf.reports.record import PRETRAINED
 
 NEIGHBOURS = 6
 _QUERIES = 8  # that are shown

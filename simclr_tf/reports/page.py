@@ -16,8 +16,8 @@ from simclr_tf.reports import (
     shown_views,
 )
 from simclr_tf.reports import worth as of_features
-from simclr_tf.reports.measured import PRETRAINED, RANDOM, Measured, measure, open_splits
-from simclr_tf.reports.record import Record, read_record
+from simclr_tf.reports.measured import Measured, measure, open_splits
+from simclr_tf.reports.record import PRETRAINED, RANDOM, Record, read_record
 from simclr_tf.reports.style import STYLE
 from simclr_tf.reports.worth import Worth, worth
 
@@ -46,7 +46,7 @@ def report(paths: Sequence[str], images: int, tell: Callable[[str], None]) -> st
         measured, of_measured, reason = _measured(record, images)
         if reason:
             tell(f"note: {reason}")
-        found.append(measured)
+        found.append(measured if len(records) == 1 else None)  # of several its numbers are enough
         numbers.append(of_measured)
         reasons.append(reason)
     if len(records) == 1:

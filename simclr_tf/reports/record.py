@@ -8,11 +8,12 @@ from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step
 from simclr_tf.data.recipe import Recipe, ViewFlags, adjusted, finetuning_recipe
 from simclr_tf.errors import UserError
 from simclr_tf.flag import check_types, from_dict, with_method
-from simclr_tf.json_files import read_object
+from simclr_tf.json_files import Kinds, read_object
 from simclr_tf.methods import METHODS
 from simclr_tf.models import Architecture
 from simclr_tf.training.metrics_log import read_rows
 
+PRETRAINED, RANDOM = "pretrained", "random weights"  # encoders, as probe.json calls them too
 _OF_DATA = ("data_dir", "eval_split")
 
 
@@ -120,7 +121,7 @@ def read_record(path: str, name: str | None = None) -> Record:
         raise UserError(f"{directory / 'run.json'} is damaged: it has no 'train_batch_size'.")
     metrics = directory / "metrics.jsonl"
     checkpoint = directory.latest_checkpoint  # read once: the run may go on beside
-    probe = _read_if_there(directory, "probe.json")
+    probe = _read_if_there(directory, "probe.json", dict.fromkeys((PRETRAINED, RANDOM), dict))
     if not checkpoint or not probe or probe.get("step") != checkpoint_step(checkpoint):
         probe = None  # it is about another checkpoint
     elif any(probe.get("settings", flags).get(k) != flags.get(k) for k in _OF_DATA):
@@ -137,8 +138,10 @@ def read_record(path: str, name: str | None = None) -> Record:
     )
 
 
-def _read_if_there(directory: RunDirectory, name: str) -> dict[str, Any] | None:
+def _read_if_there(
+    directory: RunDirectory, name: str, needed: Kinds | None = None
+) -> dict[str, Any] | None:
     try:
-        return read_object(directory / name)
+        return read_object(directory / name, needed)
     except FileNotFoundError:
         return None

@@ -10,8 +10,8 @@ from simclr_tf.evaluation.geometry import alignment, effective_rank, uniformity
 from simclr_tf.evaluation.knn import knn_accuracy
 from simclr_tf.evaluation.linear_probe import fit_linear_probe
 from simclr_tf.reports import html
-from simclr_tf.reports.measured import PRETRAINED, Embedded, Measured
-from simclr_tf.reports.record import Record
+from simclr_tf.reports.measured import Embedded, Measured
+from simclr_tf.reports.record import PRETRAINED, Record
 
 PROBE, KNN = "linear probe", "kNN"
 _OF_PROBE_JSON = {PROBE: "linear_probe_top_1_accuracy", KNN: "knn_top_1_accuracy"}
