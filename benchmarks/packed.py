@@ -122,7 +122,9 @@ def main() -> None:
     folder = pathlib.Path(arguments.folder)
     photographs = folder / "photographs"
     if not photographs.exists():
-        enlarge(read_images(arguments.images)[: arguments.photographs], photographs)
+        unfinished = folder / "photographs.part"
+        enlarge(read_images(arguments.images)[: arguments.photographs], unfinished)
+        unfinished.rename(photographs)
     for side in arguments.shorter_sides:
         if not (folder / f"packed_{side}").exists():
             from simclr_tf.data.packing import pack

@@ -267,9 +267,10 @@ class Pretraining:
         def sign(values):
             return method.sign_of_collapse(values, plan.batch_size)
 
+        warm = max(plan.warmup_steps, method.settled, 100)
         return [
             callbacks.StopOnNonFiniteLoss(done),
-            callbacks.WarnAtCollapse(done, max(plan.warmup_steps, 100), self.steps_per_epoch, sign),
+            callbacks.WarnAtCollapse(done, warm, self.steps_per_epoch, sign),
             callbacks.RowOfEachEpoch(),
             callbacks.StopAt(done, plan.train_steps),
         ]

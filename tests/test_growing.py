@@ -12,7 +12,7 @@ import training
 from simclr_tf.data.recipe import View, scaled
 from simclr_tf.errors import UserError
 from simclr_tf.methods import SimCLR
-from simclr_tf.training.growing import Phase, in_words, phases
+from simclr_tf.training.growing import Phase, in_words, phases, require_views
 from simclr_tf.training.plan import make_plan
 
 PLAN = make_plan(
@@ -53,6 +53,14 @@ def test_views_of_other_sizes_shrink_in_proportion():
     assert [view.size for view in halves] == [112, 48]
     assert (halves[0].area, halves[1].blur_radius) == ((0.14, 1.0), 3)
     assert scaled((large, small), 224, 224) == (large, small)
+
+
+def test_small_views_do_not_shrink_too_far():
+    recipe = View(32), View(16)
+    require_views(recipe, (Phase(16, 5), Phase(32, 9)))
+    require_views((View(32), View(4)), (Phase(32, 9),))  # its method has to say what is too small
+    with pytest.raises(UserError, match="would show views of 7 pixels up to step 5, and 8 is"):
+        require_views(recipe, (Phase(14, 5), Phase(32, 9)))
 
 
 def test_fine_tuning_has_one_size(tmp_path):

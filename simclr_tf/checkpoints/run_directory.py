@@ -75,7 +75,8 @@ _BEFORE = {
 }
 _BEFORE_OF_METHODS = {
     "simclr": {"transforms": "", "added_transform": "none"},
-    "moco": {"infomin": False},
+    "moco": {"infomin": False, "small_crops": 0},
+    "moco_v1": {"infomin": False, "small_crops": 0},
 }
 
 

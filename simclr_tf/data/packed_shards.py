@@ -105,7 +105,9 @@ def shards_of(
     for i, numbers in enumerate(np.array_split(np.array(order), count)):
         labels = None if split.labels is None else split.labels[numbers].tolist()
         files, stamps = split.files[numbers].tolist(), states.stamps[numbers].tolist()
-        content = [_VERSION, shorter_side, split.class_names, labels, files, stamps]
+        # What was left out, another TensorFlow may be able to read.
+        content = [_VERSION, tf.__version__, shorter_side]
+        content += [split.class_names, labels, files, stamps]
         digest = hashlib.sha256(json.dumps([*content, numbers.tolist()]).encode()).hexdigest()
         file = directory / f"{stem}-{name}.tfrecord-{i:05d}-of-{count:05d}"
         shards.append(Shard(file, name, numbers, digest))

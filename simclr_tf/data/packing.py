@@ -119,9 +119,9 @@ def pack(
                 f"Split '{empty[0]}' of image folder {printable(folder)} has no readable images."
             )
         _write_metadata(directory, stem, next(iter(splits.values())), of_split, shorter_side)
-        for shard in shards:
-            shard.state_file.unlink()
         os.replace(directory, target)
+        for shard in shards:
+            (target / shard.state_file.name).unlink()
     return Packed(
         images,
         sum(state["unchanged"] for state in made),

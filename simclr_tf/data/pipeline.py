@@ -116,9 +116,13 @@ def training_dataset(
 
 
 def default_shuffle_buffer(recipe: Recipe, batch_size: int) -> int:
-    """The original's: 50 batches of images for views of 32 pixels and below, else 10."""
-    largest = max(view.size for view in recipe)
-    return batch_size * (50 if largest <= views.MAX_UNCROPPED_SIZE else 10)
+    """The original's: 50 batches of images for --image_size of 32 and below, else 10.
+
+    Args:
+      recipe: whose first view has that size.
+      batch_size: images of a step.
+    """
+    return batch_size * (50 if recipe[0].size <= views.MAX_UNCROPPED_SIZE else 10)
 
 
 def threads_of_this_host() -> int:

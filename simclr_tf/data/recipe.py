@@ -32,6 +32,7 @@ class View:
       size: height and width, in pixels.
       area: share of the image that the crop has, from and to. None is the view of evaluation,
         and everything below is left out.
+      own_area: whether flags of its method say the area, so that --min_crop_area does not.
       covered: share of the image that every crop has at least; small crops need 0.
       aspect: width / height of the crop, from and to.
       fit: how the crop is drawn, and what becomes of one that is larger than the image.
@@ -74,6 +75,7 @@ class View:
 
     size: int
     area: tuple[float, float] | None = (0.08, 1.0)
+    own_area: bool = False
     covered: float = 0.1
     aspect: tuple[float, float] = (3 / 4, 4 / 3)
     fit: str = "sampler"
@@ -209,7 +211,7 @@ def adjusted(recipe: Recipe, flags: ViewFlags) -> Recipe:
     """A recipe with --color_jitter_strength, --use_blur and --min_crop_area.
 
     They act on every method's. Strength 0 switches greyscale off with the jitter; the least area
-    is that of views of --image_size, others keep their own.
+    is that of views of --image_size without an area of their own.
 
     Args:
       recipe: any views.
@@ -223,7 +225,8 @@ def adjusted(recipe: Recipe, flags: ViewFlags) -> Recipe:
     def change(view: View) -> View:
         jitter = tuple(float(strength * np.float32(extent)) for extent in view.jitter)
         area = view.area
-        if area is not None and flags.min_crop_area and view.size == flags.image_size:
+        whole = view.size == flags.image_size and not view.own_area
+        if area is not None and flags.min_crop_area and whole:
             area = (flags.min_crop_area, area[1])
         return dataclasses.replace(view, jitter=jitter, area=area, **changes)
 

@@ -108,6 +108,7 @@ def train(config: ExperimentConfig, strategy: tf.distribute.Strategy, given: fro
         if hosts.is_chief and inputs.earlier:
             until_the_end.enter_context(directory.locked())
         recipe = BUILDERS[config.train.train_mode].recipe_of(config)
+        growing.require_views(recipe, sizes)
         method = _method(inputs, plan, strategy, given)
         inputs = dataclasses.replace(inputs, source=None, teacher=None)  # the weights are in place
         with naming_bad_images(dataset):
@@ -244,7 +245,7 @@ def _fit(
     def sign_of_collapse(values: dict[str, float]) -> str | None:
         return method.sign_of_collapse(values, plan.batch_size)
 
-    warm, rows = max(plan.warmup_steps, 100), config.run.train_summary_steps
+    warm, rows = max(plan.warmup_steps, method.settled, 100), config.run.train_summary_steps
     knn_steps = config.eval.knn_every_epochs * plan.epoch_steps
     knn = callbacks.RunEvery(start_step, knn_steps, plan.train_steps, record_knn)
     progress = ProgressBar(start_step, plan.train_steps, shown=hosts.is_chief)

@@ -183,6 +183,11 @@ class Method(keras.Model):
         """Rows (n, d) that can be compared with those of `memory`, of projections (n, width)."""
         raise NotImplementedError
 
+    @property
+    def settled(self) -> int:
+        """The step from which on `sign_of_collapse` means something."""
+        return 0
+
     def chance_levels(self, batch_size: int) -> Mapping[str, float]:
         """The metrics that are losses, as they are where the encoder tells no images apart."""
         return {}

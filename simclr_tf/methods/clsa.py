@@ -25,6 +25,7 @@ class CLSA(moco.MoCo):
     """
 
     Flags = Flags
+    keys_of_image = 1
     metrics_of = {
         "contrast_loss": "the contrastive losses of weak queries, added up",
         "divergence_loss": "the losses of pairs of a weak and a strong query, added up",

@@ -101,7 +101,8 @@ class MoCo(Method):
     def __init__(self, network, flags=None, plan=None, **kwargs):
         super().__init__(network, flags, plan, **kwargs)
         self.twin = twin(network)
-        self.queue = queue_of(self.flags.queue_size, self.flags.proj_out_dim, plan)
+        size, width = self.flags.queue_size, self.flags.proj_out_dim
+        self.queue = queue_of(size, width, plan, self.keys_of_image)
         number = tf.distribute.get_strategy().num_replicas_in_sync
         if plan is not None:
             images, groups = plan.batch_size // number, self._groups(number) or 1
@@ -129,8 +130,13 @@ class MoCo(Method):
             return None
         return max(1, self.flags.bn_groups // number)
 
+    @property
+    def keys_of_image(self) -> int:
+        """How many views of an image give keys, and queries of full size."""
+        return 2 if self.flags.symmetric else 1
+
     def embed(self, views):
-        large = 2 if self.flags.symmetric else 1  # of the queries
+        large = self.keys_of_image
         shown, hidden = (*views[:large], *views[2:]), views[1::-1][:large]
         with statistics(groups=self._groups(replicas.num_replicas())):
             features, queries = self.project(shown)

@@ -60,7 +60,7 @@ class SimCLRMemory(Method):
     def __init__(self, network, flags=None, plan=None, **kwargs):
         super().__init__(network, flags, plan, **kwargs)
         self.twin = twin(network)
-        self.queue = queue_of(self.flags.queue_size, self.flags.proj_out_dim, plan)
+        self.queue = queue_of(self.flags.queue_size, self.flags.proj_out_dim, plan, 2)
 
     @property
     def untrained(self):

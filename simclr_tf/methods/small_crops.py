@@ -48,5 +48,7 @@ def small_views(flags: SmallCropFlags, large: View) -> Recipe:
             f"--small_crop_min_area={area[0]:g} is above --small_crop_max_area={area[1]:g}. "
             "Give a smaller one."
         )
-    small = dataclasses.replace(large, size=flags.small_crop_size, area=area, covered=0.0)
+    small = dataclasses.replace(
+        large, size=flags.small_crop_size, area=area, own_area=True, covered=0.0
+    )
     return (small,) * flags.small_crops

@@ -68,6 +68,11 @@ def weak_and_strong(flags: StrongViewFlags, first: View, weak: View) -> Recipe:
     sizes = _numbers("crop_sizes", flags.crop_sizes, int) or [first.size, _small(first.size)]
     if not all(8 <= size <= 8192 for size in sizes):
         raise UserError(f"--crop_sizes lie in [8, 8192]. Received: {flags.crop_sizes}.")
+    if max(sizes) > first.size:
+        raise UserError(
+            f"--crop_sizes={flags.crop_sizes} are larger than the key's view, of "
+            f"--image_size={first.size}. Give smaller ones, or leave them out."
+        )
     areas = [
         _numbers(name, getattr(flags, name), float)
         or [weak.area[end] * min(1.0, size / first.size) for size in sizes]
@@ -80,6 +85,8 @@ def weak_and_strong(flags: StrongViewFlags, first: View, weak: View) -> Recipe:
                 f"Received: {getattr(flags, name)}."
             )
     views = [_resized(weak, *values) for values in zip(sizes, *areas, strict=True)]
+    if flags.crop_min_areas:
+        views = [dataclasses.replace(view, own_area=view.area != weak.area) for view in views]
     strong = clsa_operations(flags.strong_operations)
     return (
         first,

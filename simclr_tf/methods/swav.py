@@ -160,6 +160,12 @@ class SwAV(Method):
         for i, queue in enumerate(self.queues):
             queue.push(replicas.gather(embeddings["projections"][:, i]))
 
+    @property
+    def settled(self):
+        """Late: the loss leaves its chance level long after the prototypes have begun to move."""
+        third = self.plan.train_steps // 3 if self.plan else 0
+        return max(2 * self.flags.freeze_prototypes_steps, third)
+
     def chance_levels(self, batch_size):
         return {"swav_loss": math.log(self.flags.prototypes)}
 

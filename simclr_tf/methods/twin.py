@@ -71,23 +71,24 @@ class Queue(tf.Module):
         self.next_row.assign((start + kept.shape[0]) % size)
 
 
-def queue_of(size: int, width: int, plan: Plan | None) -> Queue:
+def queue_of(size: int, width: int, plan: Plan | None, rows_per_image: int = 1) -> Queue:
     """A queue of what a momentum encoder makes of images, whose rows are negatives of later ones.
 
     It warns where the queue holds images of the batch itself, from an epoch ago.
 
     Args:
-      size: number of images in the queue.
+      size: number of rows in the queue.
       width: of a row.
       plan: the numbers of the run; without, nothing is known of the images.
+      rows_per_image: that a step pushes.
     """
-    if plan is not None and size + plan.batch_size > plan.num_examples:
+    if plan is not None and -(-size // rows_per_image) + plan.batch_size > plan.num_examples:
         logging.warning(
-            "A queue of %d and a batch of %d are more than the %d images of the training split: "
+            "A queue of %d images and a batch of %d are more than the %d of the training split: "
             "images meet themselves as negatives. Give a --queue_size of at most %d.",
-            size,
+            -(-size // rows_per_image),
             plan.batch_size,
             plan.num_examples,
-            max(1, plan.num_examples - plan.batch_size),
+            max(1, rows_per_image * (plan.num_examples - plan.batch_size)),
         )
     return Queue(size, width)

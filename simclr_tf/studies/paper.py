@@ -15,6 +15,7 @@ from simclr_tf.studies.grid import KNN, LINEAR_PROBE, PAPER, REDUCED, Axis, Meas
 
 _ENTROPY = Measure("contrast_entropy", "entropy", percent=False)
 _CONTRASTIVE = Measure("contrast_acc", "contrastive accuracy, %")
+_SIMCLR = {"train_mode": "pretrain"}
 # finetune.py --protocol=supervised, on the views of pretraining
 _SUPERVISED = {k: v for k, v in PROTOCOLS["supervised"].items() if k != "mode"}
 _SUPERVISED |= {"finetune_augmentation": "pretrain"}
@@ -54,8 +55,11 @@ def _color_strength() -> Study:
         source="table 1",
         shown=("training", "strength"),
         grids={
-            axes: ((Axis("training", {"simclr": {}, "supervised": supervised}), strength),)
-            for axes, supervised in {PAPER: _SUPERVISED, REDUCED: _SUPERVISED_SHORTLY}.items()
+            axes: ((Axis("training", {"simclr": _SIMCLR, "supervised": supervised}), strength),)
+            for axes, supervised in {
+                PAPER: _SUPERVISED | {"train_steps": 0},
+                REDUCED: _SUPERVISED_SHORTLY,
+            }.items()
         },
         finding="Stronger colour jitter helps SimCLR and hurts supervised training. (AutoAugment, "
         "61.1 and 77.1 in the paper, is left out: no library that this one uses has its policy.)",
@@ -94,7 +98,8 @@ def _head() -> Study:
 def _loss() -> Study:
     def grids(margins, temperatures, of_nt_xent, *more: Axis):
         def kind(label: str, **flags: Any) -> Axis:
-            return Axis("loss", {label: {"negatives": "other_view", **flags}})
+            defaults = {"negatives": "other_view", "negative_mining": "none"}
+            return Axis("loss", {label: defaults | flags})
 
         margin = _varied("margin", "margin", *margins)
         temperature = _varied("temperature", "temperature", *temperatures)
@@ -221,9 +226,9 @@ def _model_size() -> Study:
     def epochs(number: int) -> dict[str, int]:
         return {"train_epochs": number, "train_steps": 0}
 
-    trainings = {f"{n}_epochs": epochs(n) for n in (100, 1000)}
+    trainings = {f"{n}_epochs": _SIMCLR | epochs(n) for n in (100, 1000)}
     trainings["supervised"] = _SUPERVISED | epochs(90)
-    small = {"simclr": {}, "supervised": _SUPERVISED_SHORTLY}
+    small = {"simclr": _SIMCLR, "supervised": _SUPERVISED_SHORTLY}
     best = {"1": 69.3, "2": 74.2, "4": 76.5}
     return Study(
         about="depth and width of the encoder, and of one that is trained with labels",

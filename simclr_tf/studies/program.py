@@ -71,6 +71,8 @@ def study(
     facts = {"study": name, "axes": flags.axes, "method_recipes": flags.method_recipes}
     facts |= {"probe_images": flags.probe_images or None}  # as in directories of before there were
     recipes = functools.partial(recipe, flags.method_recipes) if flags.method_recipes else None
+    methods = sorted({cell.flags["method"] for cell in every if "method" in cell.flags})
+    facts["recipes"] = {name: dict(recipes(name)) for name in methods} if recipes else None
     runner = Runner(
         sweep, facts, cells, chosen, recipes, flags.probe_images, found.further, found.require
     )

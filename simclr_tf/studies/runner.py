@@ -22,6 +22,7 @@ from simclr_tf.methods import METHODS
 from simclr_tf.studies.grid import MEASURES, Cell, Further
 from simclr_tf.studies.sharing import duration, make_all
 from simclr_tf.studies.sweep import Sweep
+from simclr_tf.training import growing
 from simclr_tf.training.callbacks import NonFiniteLossError
 from simclr_tf.training.metrics_log import read_rows
 from simclr_tf.training.plan import Plan
@@ -42,7 +43,8 @@ class Runner:
 
     Args:
       sweep: where results go.
-      facts: what the cells have in common besides their flags, such as the name of the study.
+      facts: what the cells have in common besides their flags, such as the name of the study, and
+        what the recipes say; "recipes" are not asked of directories of before they were.
       cells: see `grid.cells_of`.
       chosen: the flags that all cells share, by name; those of a cell are stronger.
       recipes: gives the flags of a method's own recipe, weaker than both; None if there are none.
@@ -83,7 +85,7 @@ class Runner:
         self._configs = {cell.id: self._config_of(cell, chosen, recipes) for cell in cells}
         self._splits: dict[DataConfig, tuple[ImageDataset, ImageDataset]] = {}
         self._fitted: dict[DataConfig, ImageDataset] = {}
-        self._settings = self._settings_of(facts, chosen)
+        self._settings = self._settings_of(dict(facts), chosen)
         self._rates: dict[str, tuple[float, float]] = {}  # work and seconds of finished cells
         self.plans = {cell.id: self._plan_of(cell) for cell in cells}
 
@@ -204,7 +206,9 @@ class Runner:
     def _plan_of(self, cell: Cell) -> Plan:
         config, given = self._configs[cell.id]
         with _naming(cell):
-            return parts.plan_of(config, self._splits_of(config)[0].num_examples, 1, given)
+            plan = parts.plan_of(config, self._splits_of(config)[0].num_examples, 1, given)
+            growing.phases(config.view.image_size_schedule, config.view.image_size, plan)
+        return plan
 
     def _splits_of(self, config: ExperimentConfig) -> tuple[ImageDataset, ImageDataset]:
         """The images that are trained on, and those that the probe is measured on."""
@@ -219,7 +223,7 @@ class Runner:
             self._fitted[config.data] = probing.at_most(bank, self._probe_images)
         return self._fitted[config.data]
 
-    def _settings_of(self, facts: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    def _settings_of(self, facts: dict[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
         """What all cells share and results depend on.
 
         Flags at their defaults that the study does not know are of a later version. Of what is
@@ -230,8 +234,13 @@ class Runner:
         default = flags.to_dict(type(config)())
         values = flags.to_dict(config)
         decisive = {name: values[name] for name in (*flags.identity(config), *_OF_RESULTS)}
-        of_data = [subsets.fingerprint(split) for split in self._splits_of(config)]
-        later = {"images": of_data, "given": sorted(decisive.keys() & chosen.keys())}
+        configs = {of_cell.data: of_cell for of_cell, _ in self._configs.values()}
+        splits = [split for of_cell in configs.values() for split in self._splits_of(of_cell)]
+        later = {
+            "images": [subsets.fingerprint(split) for split in splits],
+            "given": sorted(decisive.keys() & chosen.keys()),
+            "recipes": facts.pop("recipes", None),
+        }
         stored = self.sweep.settings() or decisive | later
         return {
             **facts,
@@ -247,13 +256,16 @@ class Runner:
     def _make(self, cell: Cell) -> str:
         """Make a cell and write its result; a line about it."""
         config, given = self._configs[cell.id]
-        if self._require:
-            self._require(config, self._fitted_to(config))
+        with _naming(cell):
+            if self._require:
+                self._require(config, self._fitted_to(config))
         directory, steps = RunDirectory(config.run.model_dir), self.plans[cell.id].train_steps
         before, began = directory.latest_step, time.monotonic()
         result = {"labels": dict(cell.labels), "flags": dict(cell.flags), "steps": steps}
         try:
-            if train.run(config, given):
+            with _naming(cell):
+                status = train.run(config, given)
+            if status:
                 raise Stopped
             result |= self._measured(cell, given, directory)
             shown = ", ".join(f"{m.title.split(',')[0]} {result[m.key]:.1%}" for m in MEASURES)
@@ -296,5 +308,7 @@ def _naming(cell: Cell) -> Iterator[None]:
     """Name the cell in what is wrong with its flags."""
     try:
         yield
+    except probing.NonFiniteFeaturesError:
+        raise  # it is a result of the cell
     except UserError as error:
         raise UserError(f"The cell {cell.name} cannot be made. {error}") from error

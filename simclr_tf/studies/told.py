@@ -140,12 +140,19 @@ def require_enough(config: ExperimentConfig, bank: ImageDataset) -> None:
 def _drawn(
     config: ExperimentConfig, question: Question, dataset: ImageDataset
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Answers and numbers of batches of images; the last batch may begin another epoch."""
-    draws = np.random.default_rng([config.train.seed, dataset.num_examples])
+    """Answers and numbers of batches of images; the last batch may begin another epoch.
+
+    Those of an image depend on the seed, the number of images, and its position alone.
+    """
     size = _batch_size(config, dataset)
-    for _ in range(-(-dataset.num_examples // size)):
-        answers = draws.choice(len(question.shares), size, p=question.shares).astype(np.int32)
-        yield answers, draws.integers(2**24, size=size).astype(np.float32)
+    count = -(-dataset.num_examples // size) * size
+    of_answers, of_numbers = (
+        np.random.default_rng([config.train.seed, dataset.num_examples, i]) for i in (0, 1)
+    )
+    answers = of_answers.choice(len(question.shares), count, p=question.shares).astype(np.int32)
+    numbers = of_numbers.integers(2**24, size=count).astype(np.float32)
+    for start in range(0, count, size):
+        yield answers[start : start + size], numbers[start : start + size]
 
 
 def _batch_size(config: ExperimentConfig, dataset: ImageDataset) -> int:

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from simclr_tf.data.recipe import SMALLEST
+from simclr_tf.data.recipe import SMALLEST, Recipe, scaled
 from simclr_tf.errors import UserError
 from simclr_tf.training.plan import Plan
 
@@ -65,6 +65,27 @@ def phases(schedule: str, image_size: int, plan: Plan) -> tuple[Phase, ...]:
             f"{early[-1].end:,}. Give earlier epochs, or train longer."
         )
     return *early, last
+
+
+def require_views(recipe: Recipe, plan: tuple[Phase, ...]) -> None:
+    """Refuse views that would be too small in a phase, such as small crops of small views.
+
+    Args:
+      recipe: the views of the last phase.
+      plan: the phases.
+
+    Raises:
+      UserError: some would have less than SMALLEST pixels.
+    """
+    full = plan[-1].image_size
+    for phase in plan[:-1]:
+        smallest = min(view.size for view in scaled(recipe, phase.image_size, full))
+        if smallest < SMALLEST:
+            raise UserError(
+                f"--image_size_schedule would show views of {smallest} pixels up to step "
+                f"{phase.end:,}, and {SMALLEST} is the least. Give larger sizes, or larger small "
+                "views."
+            )
 
 
 def in_words(plan: tuple[Phase, ...]) -> str:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -234,6 +235,28 @@ def raise_interrupt():
 
 
 @pytest.mark.slow
+def test_a_kill_after_all_is_packed_leaves_a_whole_data_set(folder, tmp_path, monkeypatch):
+    def killed(*arguments):
+        raise SystemExit("killed")
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(type(tmp_path), "unlink", killed)
+        packing.pack(str(folder), str(tmp_path / "out"))
+    assert list((tmp_path / "out").glob("*.tfrecord*.json"))  # of shards; readers ignore them
+    assert datasets.load(str(tmp_path / "out"), "train").num_examples == 6
+
+
+def test_another_tensorflow_looks_again_at_what_was_left_out(folder, tmp_path, monkeypatch):
+    split = packed_shards.Split(np.array(["a.png"]), None, None)
+    stamps = types.SimpleNamespace(stamps=np.ones((1, 2)))
+    digests = set()
+    for version in ("2.15.1", "2.21.0", "2.15.1"):
+        monkeypatch.setattr(packed_shards.tf, "__version__", version)
+        (shard,) = packed_shards.shards_of(tmp_path, "x", "train", split, stamps, None)
+        digests.add(shard.digest)
+    assert len(digests) == 2
+
+
 def test_only_shards_of_changed_images_are_made_again(tmp_path, monkeypatch):
     folder = tmp_path / "images"
     fill(folder)

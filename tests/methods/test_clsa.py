@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from simclr_tf import losses
 from simclr_tf.data.rand_augment import clsa_operations
-from simclr_tf.data.recipe import ViewFlags
+from simclr_tf.data.recipe import ViewFlags, adjusted
 from simclr_tf.errors import UserError
 from simclr_tf.methods import BYOL, CLSA, CLSABYOL, METHODS, CLSASimCLR, MoCo, SimCLR
 
@@ -153,3 +153,15 @@ def test_what_joins_the_queue(name):
 def test_every_method_with_strong_views_is_tested_here():
     with_strong_views = {m for m in METHODS.values() if hasattr(m.Flags, "pick_strong")}
     assert with_strong_views == set(PLAIN)
+
+
+def test_crops_are_no_larger_than_the_keys_view():
+    with pytest.raises(UserError, match="--crop_sizes=224,96 are larger .* --image_size=112"):
+        CLSA.recipe(CLSA.Flags(crop_sizes="224,96"), ViewFlags(112))
+
+
+def test_areas_that_are_given_are_those_of_no_other_flag():
+    flags = CLSA.Flags(crop_sizes="224,96", crop_min_areas="0.3,0.1", crop_max_areas="1,0.5")
+    view = ViewFlags(224, min_crop_area=0.5)
+    key, weak, strong = adjusted(CLSA.recipe(flags, view), view)
+    assert (key.area, weak.area, strong.area) == ((0.5, 1.0), (0.3, 1.0), (0.1, 0.5))

@@ -119,8 +119,16 @@ def test_groups_that_do_not_divide_the_batch_are_refused():
 
 @pytest.mark.parametrize("name", [n for n, m in METHODS.items() if hasattr(m.Flags, "queue_size")])
 def test_a_queue_that_holds_the_batch_itself_is_told(name, caplog):
-    every_method.build(name, queue_size=160 - 16)
+    rows_of_image = 2 if name == "simclr_memory" else 1
+    every_method.build(name, queue_size=144 * rows_of_image)
     assert "negatives" not in caplog.text
-    every_method.build(name, queue_size=160 - 15)
-    assert "A queue of 145 and a batch of 16 are more than the 160 images" in caplog.text
-    assert "--queue_size of at most 144" in caplog.text
+    every_method.build(name, queue_size=144 * rows_of_image + 1)
+    assert "A queue of 145 images and a batch of 16 are more than the 160" in caplog.text
+    assert f"--queue_size of at most {144 * rows_of_image}" in caplog.text
+
+
+def test_a_queue_of_both_keys_holds_half_as_many_images(caplog):
+    every_method.build("moco", queue_size=288, symmetric=True)
+    assert "negatives" not in caplog.text
+    every_method.build("moco", queue_size=289, symmetric=True)
+    assert "--queue_size of at most 288" in caplog.text

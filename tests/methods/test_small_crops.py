@@ -93,3 +93,19 @@ def test_a_queue_of_swav_counts_from_its_epoch_on():
     alone = float(method.objective({"projections": rows})[0])
     assert found[:2] == pytest.approx([alone, alone], rel=1e-6)
     assert found[2] == found[3] != pytest.approx(alone, rel=1e-4)
+
+
+def test_the_least_area_of_large_views_is_none_of_small_ones_of_their_size():
+    view = ViewFlags(32, min_crop_area=0.2)
+    flags = SwAV.Flags(small_crops=1, small_crop_size=32)
+    *large, small = adjusted(SwAV.recipe(flags, view), view)
+    assert [v.area[0] for v in large] == [0.2, 0.2]
+    assert small.area == (flags.small_crop_min_area, flags.small_crop_max_area)
+
+
+@pytest.mark.parametrize(("frozen", "settled"), [(2, 20), (40, 80)])
+def test_a_sign_of_collapse_is_looked_for_late(frozen, settled):
+    """A third of the 60 steps, and not while the prototypes are frozen."""
+    method = every_method.build("swav", freeze_prototypes_steps=frozen)
+    assert method.settled == settled
+    assert every_method.build("simclr").settled == 0

@@ -221,3 +221,12 @@ def test_measures_of_the_contrastive_task_come_from_the_metrics():
     assert table.markdown(study, cells, {cells[0].id: made}).splitlines()[-1] == (
         "| 0.1 | 50.0 (64.4) | 25.0 | 1.2 (4.5) | 75.0 (87.8) |"
     )
+
+
+@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("axes", [PAPER, REDUCED])
+def test_cells_that_share_an_axis_set_the_same_flags_of_the_loss(name, axes):
+    """So that what is given besides holds for all cells of a study, or for none."""
+    flags = {flag for cell in cells_of(STUDIES[name], axes) for flag in cell.flags}
+    for flag in flags & {"negative_mining", "negatives", "contrastive_loss", "train_mode"}:
+        assert all(flag in cell.flags for cell in cells_of(STUDIES[name], axes)), flag

@@ -262,6 +262,31 @@ def test_other_settings_are_refused(whole, trained):
     assert trained == []
 
 
+def test_recipes_that_changed_are_refused(tmp_path, monkeypatch):
+    """So are those of methods whose cells are not made yet."""
+    monkeypatch.setattr(train, "run", lambda config, given: train.TERMINATED)
+    flags = StudyFlags(str(tmp_path), cells="method=simclr", method_recipes="configs/digits")
+    values = {"byol": {"weight_decay": 0.5}}
+
+    def recipe(prefix, method):
+        return values.get(method, {})
+
+    assert study("methods", flags, FLAGS, recipe) == train.TERMINATED
+    (finished := tmp_path / "cells" / "method_swav").mkdir(parents=True)
+    (finished / "result.json").write_text("{}")  # without any, other settings are welcome
+    assert study("methods", flags, FLAGS, recipe) == train.TERMINATED
+    values["byol"] = {"weight_decay": 0.25}
+    with pytest.raises(UserError, match="other settings: .*recipes was .*, now "):
+        study("methods", flags, FLAGS, recipe)
+
+
+def test_a_schedule_that_some_cells_cannot_have_is_refused_at_once(tmp_path, trained):
+    flags = StudyFlags(str(tmp_path), REDUCED, "temperature=1")
+    with pytest.raises(UserError, match="The cell temperature_1 cannot be made. .*leaves nothing"):
+        study("temperature", flags, FLAGS | {"image_size_schedule": "8:9"})
+    assert trained == []
+
+
 def test_a_cluster_is_refused(tmp_path, trained, monkeypatch):
     workers = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(workers))
