@@ -16,6 +16,7 @@ import training as runs
 import simclr_tf
 from simclr_tf import checkpoints, library
 from simclr_tf.backend import keras
+from simclr_tf.checkpoints.convert import ENCODER_FILE
 from simclr_tf.data import own_images
 from simclr_tf.data.recipe import View
 from simclr_tf.errors import UserError
@@ -97,6 +98,13 @@ def test_fit_makes_the_planned_steps_and_reports_each_epoch(trained):
         training.fit()
 
 
+def test_as_many_epochs_as_are_said():
+    """19 steps in 9 epochs are 3 steps each, which 7 epochs have."""
+    training = tiny(train_batch_size=20, train_steps=0, train_epochs=9)
+    assert training.plan.train_steps == 19
+    assert (training.epochs, training.steps_per_epoch) == (7, 3)
+
+
 def test_logs_are_means_of_their_own_epoch(trained):
     """The same again, step by step."""
     _, (first, second), start = trained
@@ -127,6 +135,20 @@ def test_features_and_probe(trained):
     }
     with pytest.raises(UserError, match="A probe needs labels, and own images have none"):
         library.probe(training.network, told, PIXELS, 8)
+    more = pixels, np.arange(80) % 5
+    with pytest.raises(UserError, match="of 2 classes, and the unseen ones are of 5"):
+        library.probe(training.network, told, more, 8)
+
+
+def test_an_encoder_of_one_size_is_shown_no_other():
+    network = tiny(encoder=tiny_encoder(8)).network
+    told = PIXELS, np.arange(40) % 2
+    for show in (
+        lambda: library.features_of(network, PIXELS, 16),
+        lambda: library.probe(network, told, told, 16),
+    ):
+        with pytest.raises(UserError, match="takes images of 8x8, and 16x16 are shown"):
+            show()
 
 
 def test_a_probe_knows_classes_by_their_names(trained):
@@ -166,7 +188,7 @@ def test_what_is_saved_is_loaded_by_us_and_by_keras(trained, tmp_path):
     assert (stored.step, stored.image_size, stored.method) == (5, 8, "simclr")
     loaded = simclr_tf.load(path)
     np.testing.assert_array_equal(loaded.logits(images), training.network.logits(images))
-    encoder = keras.models.load_model(path / library.ENCODER_FILE)
+    encoder = keras.models.load_model(path / ENCODER_FILE)
     features = training.network.features(images)
     np.testing.assert_allclose(encoder(images), features, rtol=1e-5, atol=1e-6)
     with pytest.raises(UserError, match="exists"):
@@ -179,7 +201,7 @@ def test_what_is_saved_remembers_how_its_data_were_opened(tmp_path):
     stored = checkpoints.read(tmp_path / "saved")
     assert (stored.data.dataset, stored.data.split_seed, stored.step) == ("digits", 7, 0)
     assert stored.class_names == tuple("0123456789")
-    assert not (tmp_path / "saved" / library.ENCODER_FILE).exists()
+    assert not (tmp_path / "saved" / ENCODER_FILE).exists()
 
 
 SETTINGS_OF_BYOL = {

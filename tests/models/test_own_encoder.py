@@ -11,7 +11,7 @@ import simclr_tf
 from simclr_tf import checkpoints
 from simclr_tf.backend import keras
 from simclr_tf.checkpoints.contradictions import contradictions
-from simclr_tf.checkpoints.convert import convert
+from simclr_tf.checkpoints.convert import ENCODER_FILE, convert
 from simclr_tf.checkpoints.description import Description
 from simclr_tf.checkpoints.loading import load_into
 from simclr_tf.checkpoints.restore import variable_paths
@@ -120,6 +120,21 @@ def test_it_is_converted_to_keras_and_not_to_torch(network, tmp_path):
         convert(network, "torch", str(tmp_path / "one.safetensors"), about)
 
 
+def test_its_directory_has_the_encoder_for_keras_or_is_not_there(network, tmp_path, monkeypatch):
+    about = Description(network.architecture)
+    convert(network, "simclr_tf", str(tmp_path / "whole"), about)
+    encoder = keras.models.load_model(tmp_path / "whole" / ENCODER_FILE)
+    np.testing.assert_allclose(encoder(IMAGES), network.features(IMAGES), rtol=1e-6)
+
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(network.encoder, "save", full)
+    with pytest.raises(UserError, match="cannot be written: No space left"):
+        convert(network, "simclr_tf", str(tmp_path / "cut"), about)
+    assert not (tmp_path / "cut").exists()
+
+
 def test_weights_go_into_an_encoder_of_the_same_kind_alone(network, saved):
     other = Network(HEADS, encoder=small())
     assert not np.allclose(other.features(IMAGES), network.features(IMAGES))
@@ -148,6 +163,34 @@ def test_it_is_exported_also_where_it_takes_one_size_alone(tmp_path):
     logits = signatures["images"](images=pixels)["logits"]
     expected = network.logits(tf.fill((2, 8, 8, 3), 0.2))
     np.testing.assert_allclose(logits, expected, rtol=1e-5)
+
+
+def test_random_layers_are_exported(tmp_path):
+    """Keras keeps the state of what they draw in generators, which no layer tracks."""
+    layers = [keras.layers.RandomFlip(), keras.layers.Dropout(0.5), small()]
+    network = Network(HEADS, encoder=keras.Sequential([keras.Input((8, 8, 3)), *layers]))
+    export_saved_model(network, tmp_path / "1", image_size=8)
+    found = tf.saved_model.load(str(tmp_path / "1")).signatures["features"](images=IMAGES)
+    np.testing.assert_allclose(found["features"], network.features(IMAGES), rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_served_is_float32_whatever_the_encoder_computes_in(tmp_path):
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        encoder = small()
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    network = scatter(Network(HEADS, encoder=encoder))
+    export_saved_model(network, tmp_path / "1", image_size=8)
+    found = tf.saved_model.load(str(tmp_path / "1")).signatures["endpoints"](images=IMAGES)
+    assert {value.dtype for value in found.values()} == {tf.float32}
+
+
+def test_another_size_is_not_exported(tmp_path):
+    network = Network(HEADS, encoder=small(8))
+    with pytest.raises(UserError, match="takes images of 8x8, and 16x16 are shown"):
+        export_saved_model(network, tmp_path / "1", image_size=16)
+    assert not list(tmp_path.iterdir())
 
 
 def test_it_is_frozen_as_a_whole_and_then_is_as_in_evaluation():

@@ -13,6 +13,7 @@ from report_parts import ROWS, checked, made_up, write_run
 
 from simclr_tf import checkpoints
 from simclr_tf import report as program
+from simclr_tf.data.own_images import own_images
 from simclr_tf.data.recipe import cropped
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.trained import open_trained
@@ -21,9 +22,9 @@ from simclr_tf.experiment import parts, pretraining, train
 from simclr_tf.flag import to_dict
 from simclr_tf.methods import METHODS
 from simclr_tf.reports import page as page_module
-from simclr_tf.reports.measured import PRETRAINED, measure, open_splits
+from simclr_tf.reports.measured import Splits, measure, open_splits
 from simclr_tf.reports.page import report
-from simclr_tf.reports.record import read_record
+from simclr_tf.reports.record import PRETRAINED, read_record
 
 pytestmark = pytest.mark.usefixtures("toy_encoder")
 TITLES = [
@@ -51,6 +52,18 @@ def measured(run):
     record = read_record(str(run))
     trained = open_trained(record.checkpoint)
     return measure(record, trained.network, open_splits(record, trained), 40)
+
+
+def test_no_image_of_sharded_data_is_in_both_samples(run):
+    """Their order depends on the buffer, which is smaller than the data set here."""
+    record = read_record(str(run))
+    record = dataclasses.replace(record, flags=record.flags | {"train_batch_size": 1})
+    greys = np.arange(200, dtype=np.uint8)[:, np.newaxis, np.newaxis, np.newaxis]
+    images = own_images(tf.data.Dataset.from_tensor_slices(np.tile(greys, (1, 8, 8, 3))))
+    network = open_trained(record.checkpoint).network
+    found = measure(record, network, Splits(images, images, start=160), 40)
+    bank, queries = (set(shown.thumbnails[:, 0, 0, 0]) for shown in (found.bank, found.queries))
+    assert len(bank) == len(queries) == 40 and not bank & queries
 
 
 @pytest.fixture(scope="module")
@@ -229,9 +242,16 @@ def test_several_runs_are_compared(run, tmp_path):
     ],
 )
 def test_probe_json_of_another_checkpoint_or_other_data_is_not_shown(run, about, shown):
-    written = about | {"pretrained": {}}
+    written = about | {"pretrained": {}, "random weights": {}}
     (run / "probe.json").write_text(json.dumps(written))
     assert read_record(str(run)).probe == (written if shown else None)
+    (run / "probe.json").unlink()
+
+
+def test_probe_json_of_one_encoder_alone_is_damaged(run):
+    (run / "probe.json").write_text(json.dumps({"step": 4, "pretrained": {}}))
+    with pytest.raises(UserError, match="probe.json is damaged .* has no 'random weights'"):
+        read_record(str(run))
     (run / "probe.json").unlink()
 
 

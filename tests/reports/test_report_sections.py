@@ -21,7 +21,7 @@ from simclr_tf.reports import (
     shown_views,
     worth,
 )
-from simclr_tf.reports.measured import PRETRAINED, RANDOM
+from simclr_tf.reports.record import PRETRAINED, RANDOM
 
 BANK, QUERIES = [0, 1, 2] * 6, [0, 1, 2] * 4
 
