@@ -40,7 +40,7 @@ RECIPE = (
 )
 GROWN = (0.6, 0.85)
 PILOT = (4, 16)  # steps of two short runs; what they differ in is the time of the steps
-CHECKPOINTS = 12
+CHECKPOINTS = 6  # kNN of one takes minutes
 EXAMPLES, BANK, QUERIES, CLASSES = 50_000, 10_000, 2_000, 10
 
 
@@ -159,7 +159,7 @@ def train(setting: Setting, name: str) -> None:
 
 
 def images_of(folder: pathlib.Path, number: int) -> tuple:
-    """As many images of each class, the first by name: (n, size, size, 3) in [0, 1], and labels."""
+    """As many of each class, the first by name: (n, size, size, 3) uint8, and labels (n,)."""
     import numpy as np
     from PIL import Image
 
@@ -168,15 +168,14 @@ def images_of(folder: pathlib.Path, number: int) -> tuple:
         for label, of_class in enumerate(sorted(path for path in folder.iterdir()))
         for file in sorted(of_class.iterdir())[: number // CLASSES]
     ]
-    pixels = [np.asarray(Image.open(file).convert("RGB"), np.float32) / 255 for file, _ in files]
-    return np.stack(pixels), np.array([label for _, label in files])
+    pixels = np.stack([np.asarray(Image.open(file).convert("RGB")) for file, _ in files])
+    return pixels, np.array([label for _, label in files])
 
 
 def curve(setting: Setting, name: str, splits: Sequence[tuple]) -> list[dict]:
     """The kNN accuracy of each checkpoint, with its step and seconds since the command."""
-    import numpy as np
-
     import simclr_tf
+    from simclr_tf import library
     from simclr_tf.evaluation.knn import knn_accuracy
 
     began = json.loads((setting.out / f"{name}.json").read_text())["began"]
@@ -184,12 +183,7 @@ def curve(setting: Setting, name: str, splits: Sequence[tuple]) -> list[dict]:
     for index in (setting.out / name).glob("ckpt-*.index"):
         network = simclr_tf.load(index.with_suffix(""))
         (bank, labels), (queries, answers) = (
-            (
-                np.concatenate([network.features(pixels[i : i + 500]) for i in range(0, n, 500)]),
-                of_images,
-            )
-            for pixels, of_images in splits
-            for n in [len(pixels)]
+            library.features_of(network, images, setting.size) for images in splits
         )
         accuracy = knn_accuracy(bank, labels, queries, answers, num_classes=CLASSES)
         seconds = os.stat(index).st_mtime - began
@@ -230,7 +224,8 @@ def pack(setting: Setting) -> None:
     """Write the folder as a data set of TensorFlow Datasets, which the original reads."""
     if not (setting.out / "packed").exists():
         program = [sys.executable, "-m", "simclr_tf.data.pack"]
-        target = setting.out / "packed" / PACKED
+        target = setting.out / "packed" / PACKED / "1.0.0"
+        target.parent.mkdir(parents=True)
         run([*program, str(setting.images), str(target)], setting.out / "packed.log")
 
 

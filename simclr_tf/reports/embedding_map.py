@@ -1,6 +1,8 @@
 """Maps of the test images by what the encoder makes of them: t-SNE of h and of z."""
 
 import io
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ _POINTS = 1000  # at most: t-SNE takes some seconds for so many
 _FEWEST = 10
 _NAMED = 20  # classes, at most, that are told apart
 _PERPLEXITY = 30
+_LETTERS, _LINES = 50, 22  # of names, that fit across a map and over another
+_ROUNDS = 100
 _PICTURES = 12  # in a row, at most, where points have no class
 _LAYERS = {
     "h": "what the encoder makes of an image",
@@ -81,13 +85,42 @@ def draw_classes(axes: Any, places: np.ndarray, labels: np.ndarray, names: tuple
     named = np.sort(known[np.argsort(-counts, kind="stable")][:_NAMED])
     rest = ~np.isin(labels, named)
     axes.scatter(*places[rest].T, s=6, c="#bbbbbb")
-    for label, colour in zip(named, charts.colours(len(named)), strict=True):
-        of_class = places[labels == label]
-        axes.scatter(*of_class.T, s=8, color=colour)
-    for label in named:
-        middle, name = np.median(places[labels == label], axis=0), charts.label(names[label], 20)
-        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1}
+    colours = charts.colours(len(named))
+    for label, colour in zip(named, colours, strict=True):
+        axes.scatter(*places[labels == label].T, s=8, color=colour)
+    middles = [np.median(places[labels == label], axis=0) for label in named]
+    shown = [charts.label(names[label], 20) for label in named]
+    lengths = np.array([len(name) for name in shown])
+    spans = np.diff([axes.get_xlim(), axes.get_ylim()])[:, 0]
+    middles = apart(middles, (lengths + 1) * spans[0] / _LETTERS, spans[1] / _LINES)
+    for middle, name, colour in zip(middles, shown, colours, strict=True):
+        box = {"facecolor": "white", "edgecolor": colour, "alpha": 0.8, "pad": 1.5}
         axes.text(*middle, name, ha="center", va="center", weight="bold", bbox=box)
+
+
+def apart(middles: Sequence[np.ndarray], widths: np.ndarray, height: float) -> np.ndarray:
+    """The middles of names, moved up and down until none covers another.
+
+    Args:
+      middles: (n, 2) float.
+      widths: (n,) float, of the names.
+      height: of all of them.
+
+    Returns:
+      (n, 2) float.
+    """
+    places = np.array(middles, np.float64).reshape(-1, 2)
+    for _ in range(_ROUNDS):
+        moved = False
+        for i, j in itertools.combinations(np.argsort(places[:, 1], kind="stable"), 2):
+            across, up = places[j] - places[i]  # j was above i
+            lack = 1.01 * height - up
+            if lack > 0.01 * height and abs(across) < (widths[i] + widths[j]) / 2:
+                places[[i, j], 1] += (-lack / 2, lack / 2)
+                moved = True
+        if not moved:
+            break
+    return places
 
 
 def _pictures(axes, places: np.ndarray, thumbnails: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import io
+import itertools
 import math
 import types
 
@@ -307,3 +308,18 @@ def test_charts_draw_any_name_as_it_is():
 )
 def test_time_in_words(seconds, words):
     assert facts.duration(seconds) == words
+
+
+def test_names_on_a_map_do_not_cover_each_other():
+    random = np.random.default_rng(0)
+    middles, widths = random.uniform(size=(20, 2)), random.uniform(0.05, 0.3, size=20)
+    found = embedding_map.apart(middles, widths, 0.04)
+    for i, j in itertools.combinations(range(20), 2):
+        across, up = np.abs(found[i] - found[j])
+        assert across >= (widths[i] + widths[j]) / 2 or up >= 0.04
+    assert np.array_equal(found[:, 0], middles[:, 0]) and np.ptp(found[:, 1]) < 1.5
+    far = np.array([[0.0, 0.0], [0.0, 1.0]])
+    assert np.array_equal(embedding_map.apart(far, np.ones(2), 0.1), far)
+    same = embedding_map.apart([np.zeros(2)] * 3, np.ones(3), 0.1)
+    assert np.ptp(same[:, 1]) == pytest.approx(0.2, rel=0.05)
+    assert embedding_map.apart([], np.ones(0), 0.1).shape == (0, 2)
