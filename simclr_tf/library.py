@@ -329,20 +329,10 @@ def features_of(
       UserError: the encoder does not take this size.
     """
     network.require_size(image_size)
-    dataset, strategy = image_dataset(images), tf.distribute.get_strategy()
-    replicas = strategy.num_replicas_in_sync
-    size = -(-min(batch_size, dataset.num_examples) // replicas) * replicas
-
-    def make_part(part: int, of_parts: int) -> tf.data.Dataset:
-        return pipeline.evaluation_dataset(
-            dataset,
-            batch_size=size,
-            image_size=image_size,
-            host_index=part,
-            num_hosts=of_parts,
-        )
-
-    return extract_features(network, distribute_batches(strategy, make_part), strategy)
+    dataset = image_dataset(images)
+    values = {"image_size": image_size, "eval_batch_size": min(batch_size, dataset.num_examples)}
+    batches = parts.evaluation_batches(flag.from_dict(values, ExperimentConfig), dataset)
+    return extract_features(network, batches)
 
 
 def probe(network: Network, images: Any, unseen: Any, image_size: int) -> dict[str, float]:

@@ -27,8 +27,8 @@ from simclr_tf.outputs import publish, reason, require_new, require_writable, sc
 from simclr_tf.paths import AnyPath, as_path
 from simclr_tf.remote import tensorflow_file_errors
 
-# What a directory holds besides model.json, its marker.
 ENCODER_FILE = "encoder.keras"
+# What a directory holds besides model.json, its marker.
 _OTHERS = r"checkpoint|converted\.json|encoder\.keras|ckpt-\d+\..*"
 _H5_ENTRY = 4096  # bytes of an HDF5 file for each variable, besides its values
 _ANOTHER = "Give another destination."

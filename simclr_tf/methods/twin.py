@@ -82,11 +82,12 @@ def queue_of(size: int, width: int, plan: Plan | None, rows_per_image: int = 1) 
       plan: the numbers of the run; without, nothing is known of the images.
       rows_per_image: that a step pushes.
     """
-    if plan is not None and -(-size // rows_per_image) + plan.batch_size > plan.num_examples:
+    images = -(-size // rows_per_image)
+    if plan is not None and images + plan.batch_size > plan.num_examples:
         logging.warning(
             "A queue of %d images and a batch of %d are more than the %d of the training split: "
             "images meet themselves as negatives. Give a --queue_size of at most %d.",
-            -(-size // rows_per_image),
+            images,
             plan.batch_size,
             plan.num_examples,
             max(1, rows_per_image * (plan.num_examples - plan.batch_size)),
