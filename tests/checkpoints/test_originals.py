@@ -96,10 +96,11 @@ def test_unusual_ratios_give_the_same_shapes(ratio, width, field):
 @pytest.mark.parametrize(
     ("depth", "cifar_stem"),
     [
-        *((depth, cifar) for depth in (18, 34, 50) for cifar in (False, True)),
-        (101, True),
-        (152, False),
-        (200, True),
+        *((18, False), (34, True), (50, False)),
+        *(
+            pytest.param(depth, cifar, marks=pytest.mark.slow)
+            for depth, cifar in zip((18, 34, 50, 101, 152, 200), (True, False, True) * 2)
+        ),
     ],
 )
 def test_depths_and_stems_are_told_apart(depth, cifar_stem):
@@ -134,7 +135,7 @@ def test_a_nonlinear_head_of_one_layer_is_the_linear_one(tmp_path):
     [
         Architecture(resnet_depth=18, projector=simclr_projector("linear", num_layers=1)),
         Architecture(resnet_depth=18, cifar_stem=True, se_ratio=0.25, num_classes=7),
-        Architecture(sk_ratio=0.0625, num_classes=10),
+        pytest.param(Architecture(sk_ratio=0.0625, num_classes=10), marks=pytest.mark.slow),
     ],
     ids=["r18_linear", "r18_se", "r50_sk"],
 )
@@ -186,11 +187,8 @@ def test_hub_module_with_flat_names(tmp_path, tiny):
 @pytest.mark.parametrize(
     ("schema", "parts"),
     [
-        (None, {"encoder", "projection_head", "supervised_head"}),
         ("?!global_step", {"encoder", "projection_head", "supervised_head"}),
-        ("(?!global_step|(?:.*/|^)Momentum|head)", {"encoder"}),
         ("(?!global_step|(?:.*/|^)Momentum|head_supervised)", {"encoder", "projection_head"}),
-        ("head", {"projection_head", "supervised_head"}),
     ],
 )
 def test_variable_schema(tmp_path, tiny, schema, parts):
@@ -242,7 +240,7 @@ def test_nothing_there(tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".index", ".data-00000-of-00001"])
-@pytest.mark.parametrize("kept", [0, 0.5, 0.99])
+@pytest.mark.parametrize("kept", [0, 0.99])
 def test_truncated_files(tmp_path, tiny, ending, kept):
     prefix = write_tf1(tmp_path / "model.ckpt", tiny)
     file = tmp_path / f"model.ckpt{ending}"

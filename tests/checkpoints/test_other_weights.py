@@ -187,7 +187,7 @@ def of_depth(request):
         pytest.param(
             name,
             "whole" if name == "moco_v2" else "shallow",
-            marks=() if name in ("moco_v2", "moco_v1", "swav") else pytest.mark.slow,
+            marks=() if name in ("moco_v1", "swav") else pytest.mark.slow,
         )
         for name in RELEASED
     ],

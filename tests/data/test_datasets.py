@@ -76,7 +76,7 @@ def test_order_follows_the_seed_and_nothing_else(dataset):
     assert tf.random.uniform(()).numpy() == after  # the stream left the global seed alone
 
 
-@pytest.mark.parametrize("start", [1, 22, 23, 40, 60])
+@pytest.mark.parametrize("start", [1, 23, 60])
 def test_stream_resumes_at_any_position(dataset, start):
     assert numbers(dataset, 70 - start, Positions(start)) == numbers(dataset, 70)[start:]
 

@@ -100,7 +100,13 @@ def test_color_jitter_is_golden_in_every_order():
 @pytest.mark.parametrize("size", [32, 224])
 @pytest.mark.parametrize(
     "strength, use_blur, brightness",
-    [(1.0, True, "multiply"), (0.5, True, "add"), (0.0, True, "multiply"), (1.0, False, "add")],
+    [
+        (1.0, True, "multiply"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in ((0.5, True, "add"), (0.0, True, "multiply"), (1.0, False, "add"))
+        ),
+    ],
 )
 def test_views_equal_plain_operations_on_real_images(image, size, strength, use_blur, brightness):
     crop = tf.image.resize(image[40:290, 100:400], (size, size), "bicubic")
@@ -119,7 +125,14 @@ def test_blur_leaves_out_only_what_weighs_nothing(sigma):
 
 
 @pytest.mark.parametrize(
-    ("size", "side"), [(32, 3), (64, 7), (96, 9), (110, 11), (128, 13), (160, 17), (199, 19)]
+    ("size", "side"),
+    [
+        *((32, 3), (64, 7), (199, 19)),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in ((96, 9), (110, 11), (128, 13), (160, 17))
+        ),
+    ],
 )
 def test_blur_is_a_tenth_of_the_view(size, side):
     """The original's int(size // 10 / 2) pixels to both sides of the middle."""

@@ -71,7 +71,10 @@ def data_set(*images):
 
 
 # Of these every part is in another one that is quick, or in a smaller one.
-LONG = ("three/40", "no_blur/40", "strength_0/40", "half_add/40", "pretrain/96", "batch_sigma/40")
+LONG = (
+    *("three/40", "no_blur/40", "strength_0/40", "half_add/40", "pretrain/96", "batch_sigma/40"),
+    *("pretrain/12", "crop_alone/40", "crop_flip/40"),
+)
 
 
 @pytest.mark.parametrize(
@@ -326,7 +329,7 @@ def shown(image, view, number, seed=0):
     return found[0].numpy()
 
 
-@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("first", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_greyscale_before_the_jitter_and_after_it(first):
     """Red at 200 is cut at 255 where it is brightened before it becomes grey, and not after."""
     order = ("grayscale", "jitter", "blur", "solarize")

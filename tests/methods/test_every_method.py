@@ -36,8 +36,12 @@ def registered():
         yield
 
 
-# These differ from a method that is tested here by what their own tests compare with it.
-DERIVED = ("moco_v1", "infomin", "clsa_simclr", "clsa_byol")
+# These differ from a method that is tested here by what their own tests compare with it, or with
+# recorded steps: MoCo, SimCLR, InstDisc, BYOL, Barlow Twins.
+DERIVED = (
+    *("moco_v1", "infomin", "clsa_simclr", "simclr_memory", "cmc", "clsa_byol", "simsiam"),
+    "vicreg",
+)
 EACH = [pytest.param(n, marks=pytest.mark.slow if n in DERIVED else ()) for n in NAMES]
 
 
@@ -56,8 +60,8 @@ def by_default(*names):
 
 
 simplest = by_default("simclr")
-of_several_sizes = by_default("swav")
-in_slices_or_not = by_default("simclr", "moco", "example")
+of_several_sizes = by_default("example")
+in_slices_or_not = by_default("simclr", "moco")
 # A queue and a twin, a bank; the others keep no more.
 kinds_of_state = by_default("moco", "instdisc")
 # Those of which there is a run anyway.

@@ -69,6 +69,7 @@ def test_moco(case):
     compare_moco(case, CASES[case](tf.distribute.get_strategy()))
 
 
+@pytest.mark.slow
 def test_moco_on_two_replicas(of_two):
     found = of_two("moco/v2_two_replicas")
     # What was recorded of moving statistics is of one replica alone.

@@ -154,7 +154,7 @@ def test_squeeze_and_excitation_is_narrow_by_nominal_filters():
     assert blocks.SqueezeExcitation(3, 0.1, 3).squeeze.filters == 1
 
 
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("depth", [18, pytest.param(50, marks=pytest.mark.slow)])
 def test_residual_branches_start_at_zero(depth):
     """A block without projection is the identity (behind its ReLU) at the start."""
     encoder = resnet(depth)
@@ -175,7 +175,11 @@ def test_residual_branches_start_at_zero(depth):
     [
         ({"depth": 18, "cifar_stem": True}, 32, (1, 1, 1, 2, 4, 8), (64, 64, 64, 128, 256, 512)),
         ({"depth": 18}, 64, (2, 4, 4, 8, 16, 32), (64, 64, 64, 128, 256, 512)),
-        ({"depth": 18, "sk_ratio": 0.1}, 64, (2, 4, 4, 8, 16, 32), (64, 64, 64, 128, 256, 512)),
+        pytest.param(
+            *({"depth": 18, "sk_ratio": 0.1}, 64, (2, 4, 4, 8, 16, 32)),
+            (64, 64, 64, 128, 256, 512),
+            marks=pytest.mark.slow,
+        ),
         ({"width_multiplier": 2}, 64, (2, 4, 4, 8, 16, 32), (128, 128, 512, 1024, 2048, 4096)),
     ],
 )
@@ -403,7 +407,11 @@ def test_a_network_from_a_configuration_computes_the_same(network):
 
 # Trainable tensors of ResNet-18: stem 3; group 1: 2 blocks of 6 and a shortcut of 3; and so on.
 @pytest.mark.parametrize(
-    ("groups", "trainable"), [(-1, 63), (0, 60), (1, 45), (2, 30), (3, 15), (4, 0)]
+    ("groups", "trainable"),
+    [
+        *((-1, 63), (0, 60), (2, 30), (4, 0)),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((1, 45), (3, 15))),
+    ],
 )
 def test_frozen_layers_do_not_change(groups, trainable):
     encoder = resnet(18, cifar_stem=True)
