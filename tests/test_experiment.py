@@ -15,10 +15,11 @@ import training
 from simclr_tf import checkpoints
 from simclr_tf.backend import keras
 from simclr_tf.checkpoints.restore import variable_paths
-from simclr_tf.data import datasets, pipeline
+from simclr_tf.data import datasets, distort, pipeline
+from simclr_tf.data.recipe import View
 from simclr_tf.errors import UserError
 from simclr_tf.experiment import config as configuration
-from simclr_tf.experiment import evaluate, train
+from simclr_tf.experiment import evaluate, parts, train
 from simclr_tf.training.callbacks import NonFiniteLossError
 
 pytestmark = pytest.mark.usefixtures("toy_encoder")
@@ -60,6 +61,18 @@ def test_a_run_leaves_what_it_promises(finished):
     assert result["global_step"] == 6
     assert 0 <= result["eval/label_top_1_accuracy"] <= result["eval/label_top_5_accuracy"] <= 1
     assert 0 < result["eval/knn_top_1_accuracy"] <= 1
+
+
+def test_the_program_of_the_picture_is_that_of_training():
+    """Compiled once; and the picture shows no more images for it."""
+    recipe = (View(16, jitter_probability=0.0, grayscale_probability=0.4, blur_probability=0.0),)
+    config = configuration.from_dict({"dataset": "digits"})
+    dataset = parts.open_training_dataset(config)
+    rows = train.first_views(config, dataset, recipe, batch_size=48)
+    ((views,), _) = next(iter(parts.training_batches(config, dataset, recipe, batch_size=48)))
+    assert distort._program(recipe, 255.0).experimental_get_tracing_count() == 1
+    assert [len(images) for images in rows.values()] == [8, 8]
+    np.testing.assert_array_equal(list(rows.values())[1], views[:8])
 
 
 def test_metrics_are_logged_every_two_steps_to_json_and_tensorboard(finished):

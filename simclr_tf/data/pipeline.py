@@ -102,8 +102,7 @@ def training_dataset(
     def finished(example: dict[str, tf.Tensor]) -> tuple:
         return finish(*tf.nest.map_structure(lambda one: one[tf.newaxis], crops(example)))
 
-    largest = max(view.size for view in recipe)
-    at_once = min(_PIXELS_AT_ONCE // largest**2, batch_size)  # the same on all hosts
+    at_once = images_at_once(recipe, batch_size)  # the same on all hosts
     if at_once > 1:
         several = examples(crops).batch(at_once, drop_remainder=True)
         several = several.map(finish, num_parallel_calls=calls_at_once, deterministic=True)
@@ -113,6 +112,17 @@ def training_dataset(
     # Told that the data never end, strategies keep static shapes and do not ask at every step.
     endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
     return _deterministic(batches.apply(endless), threads)
+
+
+def images_at_once(recipe: Recipe, batch_size: int) -> int:
+    """Of how many images views are finished in one call, whose program is compiled for so many.
+
+    Args:
+      recipe: the views of each image.
+      batch_size: images of a step.
+    """
+    largest = max(view.size for view in recipe)
+    return max(1, min(_PIXELS_AT_ONCE // largest**2, batch_size))
 
 
 def default_shuffle_buffer(recipe: Recipe, batch_size: int) -> int:

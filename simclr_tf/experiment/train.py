@@ -17,7 +17,11 @@ from simclr_tf.backend import keras
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.checkpoints.saver import Saver
 from simclr_tf.data.broken import naming_bad_images
-from simclr_tf.data.pipeline import default_shuffle_buffer, threads_of_this_host
+from simclr_tf.data.pipeline import (
+    default_shuffle_buffer,
+    images_at_once,
+    threads_of_this_host,
+)
 from simclr_tf.data.recipe import Recipe, scaled, unchanged
 from simclr_tf.data.service import served_batches
 from simclr_tf.data.sources import ImageDataset
@@ -112,7 +116,7 @@ def train(config: ExperimentConfig, strategy: tf.distribute.Strategy, given: fro
         method = _method(inputs, plan, strategy, given)
         inputs = dataclasses.replace(inputs, source=None, teacher=None)  # the weights are in place
         with naming_bad_images(dataset):
-            rows = first_views(config, dataset, recipe)
+            rows = first_views(config, dataset, recipe, plan.batch_size)
         hosts.wait()  # until all have read what the directory held
         if hosts.is_chief:
             if not inputs.earlier:
@@ -275,15 +279,25 @@ def _fit(
 
 
 def first_views(
-    config: ExperimentConfig, dataset: ImageDataset, recipe: Recipe
+    config: ExperimentConfig, dataset: ImageDataset, recipe: Recipe, batch_size: int
 ) -> dict[str, np.ndarray]:
-    """A few images and their views, each (PICTURED, size, size, 3), by what they are."""
+    """A few images and their views, each (PICTURED, size, size, 3), by what they are.
+
+    Views are made of as many images at once as in training with this batch, whose program is then
+    compiled already.
+    """
+    number = min(PICTURED, dataset.num_examples)
+    made = max(number, images_at_once(recipe, batch_size))
 
     def shown(views: Recipe) -> list[np.ndarray]:
         batches = parts.training_batches(
-            config, dataset, views, batch_size=min(PICTURED, dataset.num_examples)
+            config,
+            dataset,
+            views,
+            batch_size=made,
+            shuffle_buffer=default_shuffle_buffer(recipe, number),
         )
-        return [view.numpy() for view in next(iter(batches))[0]]
+        return [view[:number].numpy() for view in next(iter(batches))[0]]
 
     names = [f"view {i}: {view}" for i, view in enumerate(recipe, 1)]
     (images,) = shown(unchanged(recipe[0].size))

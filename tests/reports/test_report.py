@@ -126,7 +126,8 @@ def test_the_features_are_those_of_images_of_both_splits(run, measured):
 def test_the_views_are_those_of_the_first_step(run, measured):
     config = configuration.from_dict(read_record(str(run)).flags)
     dataset = parts.open_dataset(config, "train")
-    expected = train.first_views(config, dataset, pretraining.recipe_of(config))
+    recipe = pretraining.recipe_of(config)
+    expected = train.first_views(config, dataset, recipe, config.train.train_batch_size)
     assert list(measured.rows) == list(expected)
     for name, images in measured.rows.items():
         np.testing.assert_allclose(images, expected[name][:6], atol=1e-5)
