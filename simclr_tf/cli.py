@@ -235,8 +235,8 @@ def exit_status(program: Callable[[], int]) -> int:
         return 1
     except KeyboardInterrupt:
         print(
-            "error: Interrupted. What was saved is complete, and the same command goes on from "
-            "there.",
+            "error: Interrupted. What was saved is complete, and "
+            f"{_command_that_goes_on()} goes on from there.",
             file=sys.stderr,
         )
         return INTERRUPTED
@@ -257,10 +257,16 @@ def exit_status(program: Callable[[], int]) -> int:
             raise
         print(
             f"error: {reason} What was complete before is safe: make room, or make it reachable, "
-            "and the same command goes on.",
+            f"and {_command_that_goes_on()} goes on.",
             file=sys.stderr,
         )
         return 2
+
+
+def _command_that_goes_on() -> str:
+    """In words; with --overwrite the same command begins anew."""
+    words = [word.lstrip("-").partition("=")[0] for word in sys.argv[1:] if word.startswith("-")]
+    return "the same command" + (" without --overwrite" if "overwrite" in words else "")
 
 
 def _reason_of_storage(error: Exception) -> str | None:

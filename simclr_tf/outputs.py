@@ -5,6 +5,7 @@ import errno
 import os
 import pathlib
 import re
+import secrets
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -37,8 +38,10 @@ def require_writable(file: AnyPath, given: str) -> None:
         if is_local(file):
             _require_writable_locally(file)
         else:
-            _part(file).write_bytes(b"")
-            _part(file).unlink()
+            # A name of its own: other hosts of the job ask the same at the same time.
+            probe = _part(file.with_name(f"{file.name}.{secrets.token_hex(4)}"))
+            probe.write_bytes(b"")
+            probe.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{given} cannot be written: {reason(error)}.") from None
 

@@ -21,6 +21,7 @@ import dataclasses
 import tensorflow as tf
 
 from simclr_tf import checkpoints, cli
+from simclr_tf.checkpoints.description import TrainingData
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step, write_json
 from simclr_tf.data import pipeline
 from simclr_tf.data.broken import naming_bad_images
@@ -28,10 +29,12 @@ from simclr_tf.data.recipe import unchanged
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.random_twin import IMAGES, random_twin
+from simclr_tf.evaluation.trained import require_unseen
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.experiment.evaluate import completed
 from simclr_tf.experiment.probing import ProbeFlags, at_most, open_splits, probe
-from simclr_tf.flag import check_ranges
+from simclr_tf.flag import check_ranges, to_dict
+from simclr_tf.outputs import require_writable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,9 +73,13 @@ def compare(
     prefix = directory.latest_checkpoint  # read once: the run may go on beside
     if prefix is None:
         raise UserError(f"The run directory {directory.path} has no checkpoint yet.")
+    require_writable(directory / "probe.json", str(directory.path))
     step = checkpoint_step(prefix)
     trained = checkpoints.load(prefix)
     bank, queries = open_splits(config)
+    require_unseen(
+        directory.path, queries, to_dict(config), TrainingData.of_run(directory.config())
+    )
     with naming_bad_images(bank, queries):
         images = shuffled_images(config, bank)
         random = random_twin(trained.architecture, images, seed=config.train.seed)

@@ -17,9 +17,10 @@ report.html        what was learned, in pictures
 """
 
 import contextlib
+import gzip
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simclr_tf.checkpoints import run_files
@@ -27,11 +28,12 @@ from simclr_tf.checkpoints.run_files import checkpoint_step
 from simclr_tf.errors import UserError
 from simclr_tf.json_files import Kinds, check_entries, read_object
 from simclr_tf.models import Architecture
-from simclr_tf.outputs import require_writable
+from simclr_tf.outputs import require_writable, write_complete
 from simclr_tf.paths import AnyPath, as_path
 
 CONFIG = run_files.CONFIG
 MODEL = "model.json"
+IMAGES = "images.txt.gz"
 LENGTHS = ("train_epochs", "train_steps")  # what a finished run may have more of
 
 # What run.json says besides flags, and the flags that are read from it by name.
@@ -149,6 +151,26 @@ class RunDirectory:
         needed = {n: k for n, k in _REMEMBERED.items() if complete or n in stored}
         check_entries(stored, needed, str(self / CONFIG))
         return stored
+
+    def write_image_names(self, names: Sequence[str]) -> None:
+        """Remember the files of an image folder that the run trains on."""
+        content = b"\0".join(os.fsencode(name) for name in names)
+        write_complete(self / IMAGES, gzip.compress(content, mtime=0))
+
+    def image_names(self) -> list[str]:
+        """What `write_image_names` remembers; of other data nothing.
+
+        Raises:
+          UserError: the file is damaged.
+        """
+        file = self / IMAGES
+        if not file.is_file():
+            return []
+        try:
+            content = gzip.decompress(file.read_bytes())
+        except (OSError, EOFError, gzip.zlib.error) as error:
+            raise UserError(f"{file} is damaged: {error}. Remove it to go on.") from None
+        return [os.fsdecode(name) for name in content.split(b"\0")]
 
     def architecture(self) -> Architecture:
         """The architecture of the network whose checkpoints the directory holds.

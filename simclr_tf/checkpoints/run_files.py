@@ -23,7 +23,8 @@ _RESULTS = r"(result|result_\d+|flags)\.json(\.part)?"
 _FILES = re.compile(
     rf"{_CHECKPOINT}|{_EVENTS}|{_RESULTS}|checkpoint(\.part)?|features-[0-9a-f]{{16}}\.npz|"
     r"views\.png|metrics\.jsonl(\.part)?|images\.txt\.gz|"
-    r"report\.html(\.part)?|(model|label_subset|probe)\.json(\.part)?|run\.json\.part"
+    r"report\.html(\.part)?|(model|label_subset|probe)\.json(\.part)?|run\.json\.part|"
+    r"[\w.]+\.[0-9a-f]{8}\.part"  # of `require_writable` at a URL
 )
 _EVALUATION = re.compile(r"eval(_.+)?")
 _EVALUATION_FILES = re.compile(rf"{_EVENTS}|{_RESULTS}")

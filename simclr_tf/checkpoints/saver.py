@@ -8,6 +8,7 @@ from simclr_tf.checkpoints.plain_path import without_patterns
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step
 from simclr_tf.errors import UserError
 from simclr_tf.methods import Method
+from simclr_tf.paths import is_local
 from simclr_tf.training.callbacks import require_finite
 
 
@@ -42,9 +43,22 @@ class Saver:
         if step == self._step:
             return
         require_finite(self._method.network.weights, step)
-        self._checkpoint.write(self._directory.checkpoint(step))
+        self._directory.keep_checkpoints(self._keep)  # makes room: what was left unfinished goes
+        self._write(step)
         self._directory.keep_checkpoints(self._keep)
         self._step = step
+
+    def _write(self, step):
+        folder, name = self._directory.path, f"ckpt-{step}"
+        if not is_local(folder):  # an object of a bucket appears when it is whole
+            self._checkpoint.write(self._directory.checkpoint(step))
+            return
+        unfinished = folder / f"{name}_temp"
+        unfinished.mkdir(parents=True, exist_ok=True)
+        self._checkpoint.write(str(unfinished / "whole"))
+        files = [file for file in unfinished.iterdir() if file.name.startswith("whole.")]
+        for file in sorted(files):  # the index last: a checkpoint is there when its index is
+            file.replace(folder / file.name.replace("whole", name, 1))
 
     def restore(self, path: str) -> None:
         """Bring back the checkpoint .../ckpt-STEP.

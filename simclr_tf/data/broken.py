@@ -11,12 +11,13 @@ from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError, printable
 
 _NAMED = 4  # of the files besides the first, in the message
-# What is raised for other reasons than the contents of a file, such as too little memory.
+# What is raised for other reasons than the contents of a file: too little memory, a lost host.
 _NOT_OF_FILES = (
     tf.errors.ResourceExhaustedError,
     tf.errors.CancelledError,
     tf.errors.AbortedError,
     tf.errors.DeadlineExceededError,
+    tf.errors.UnavailableError,
 )
 
 

@@ -65,7 +65,7 @@ def clamped_crop_box(
       The box, int32 (4,).
     """
     draws = tf.random.stateless_uniform((4,), seed)
-    sides = tf.minimum(_sides(image_size, draws[:2], area, aspect), image_size)
+    sides = tf.clip_by_value(_sides(image_size, draws[:2], area, aspect), 1, image_size)
     return tf.concat([_place(image_size, sides, draws[2:]), sides], axis=0)
 
 

@@ -10,7 +10,7 @@ from absl import logging
 
 from simclr_tf.errors import UserError, printable
 
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".webp", ".gif")
 # Of images that TensorFlow cannot decode, and what people call them.
 OTHER_FORMATS = {".tif": "TIFF", ".tiff": "TIFF", ".heic": "HEIC", ".heif": "HEIC"}
 DEEPEST = 3  # parts of an image's name

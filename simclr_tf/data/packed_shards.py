@@ -25,7 +25,7 @@ from simclr_tf.data.checking import why_undecodable
 from simclr_tf.data.file_states import FileStates
 from simclr_tf.data.folder_splits import Split
 from simclr_tf.data.packed_image import ANY_LENGTH, packed_image
-from simclr_tf.errors import printable
+from simclr_tf.errors import UserError, printable
 from simclr_tf.json_files import DamagedFileError, read_object
 from simclr_tf.outputs import write_complete
 from simclr_tf.paths import LocalPath
@@ -211,8 +211,20 @@ def write(
 
 
 def _why_left_out(folder: str, split: Split, states: FileStates, number: int) -> str:
-    """Warn of a file that is left out, and return the reason."""
+    """Warn of a file that is left out, and return the reason.
+
+    Raises:
+      UserError: it was there when packing began, and cannot be opened now.
+    """
     path = os.path.join(folder, str(split.files[number]))
+    if number not in states.reasons:
+        try:
+            open(path, "rb").close()
+        except OSError as error:
+            raise UserError(
+                f"{printable(path)} was there when packing began and cannot be read now: "
+                f"{error.strerror}. Put it back; the same command goes on."
+            ) from None
     reason = states.reasons.get(number) or why_undecodable(path)
     logging.warning("Cannot decode %s and leave it out: %s", printable(path), reason)
     return reason

@@ -9,12 +9,13 @@ import dataclasses
 import fcntl
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from absl import logging
 from tqdm import tqdm
 
+from simclr_tf.data.checking import check_files
 from simclr_tf.data.file_states import states_of
 from simclr_tf.data.folder_scan import scan
 from simclr_tf.data.folder_splits import FOLDERS, Split, splits_of
@@ -102,6 +103,8 @@ def pack(
         ]
         _remove_others(directory, stem, shards)
         made = [shard.state() for shard in shards]
+        # What could not be read may be back: then its shard is written anew.
+        made = [None if state and _is_back(folder, state["left_out"]) else state for state in made]
         missing = [shard for shard, state in zip(shards, made) if state is None]
         writing = write(missing, folder, splits, states, shorter_side)
         with tqdm(total=sum(map(len, shards)), desc="Packing images", unit="image") as progress:
@@ -127,6 +130,12 @@ def pack(
         sum(state["unchanged"] for state in made),
         tuple(sorted(file for state in made for file in state["left_out"])),
     )
+
+
+def _is_back(folder: str, files: Collection[str]) -> bool:
+    """Whether one of the files that were left out can be read now."""
+    paths = [os.path.join(folder, file) for file in files]
+    return bool(paths) and len(check_files(paths).reasons) < len(paths)
 
 
 def _require_apart(target: LocalPath, folder: str) -> None:
@@ -170,7 +179,8 @@ def _require_names_of_tfds(splits: dict[str, Split]) -> None:
             if printable(class_name) != class_name or class_name.strip() != class_name:
                 raise UserError(
                     f"TensorFlow Datasets has no classes named '{printable(class_name)}': rename "
-                    "it, in UTF-8, without line breaks and without spaces at the ends."
+                    "it, in UTF-8, without line breaks and other characters that are not seen, and "
+                    "without spaces at the ends."
                 )
 
 

@@ -9,7 +9,7 @@ from simclr_tf.data.rand_augment import StrongOperations
 from simclr_tf.errors import UserError
 from simclr_tf.flag import flag
 
-SMALLEST = 8  # pixels of the height and width of a view
+SMALLEST, LARGEST = 8, 8192  # pixels of the height and width of a view
 # What a view may undergo after its crop, in this order where it says no other. The further ones
 # come last, where an order does not name them.
 ORDER = ("jitter", "grayscale", "blur", "solarize")
@@ -169,7 +169,7 @@ class ViewFlags:
     """How an image becomes the views that the encoder sees."""
 
     image_size: int = flag(
-        224, "Height and width of a view, in pixels.", at_least=SMALLEST, at_most=8192
+        224, "Height and width of a view, in pixels.", at_least=SMALLEST, at_most=LARGEST
     )
     color_jitter_strength: float = flag(
         1.0, "Strength of the colour jitter; 0 switches it off.", at_least=0, at_most=1.25
@@ -190,13 +190,13 @@ class ViewFlags:
     blur_sigma: str = flag(
         "image",
         "Draw the blur's sigma for each image (as in the paper) or once for each batch of views "
-        "(as the original's code does).",
+        "(as the original's code does). Of SimCLR's views alone.",
         choices=_CHOICES["blur_sigma_per"],
     )
     brightness: str = flag(
         "multiply",
         "How brightness is jittered: multiply (SimCLRv2 and the original's tf2 code) or add "
-        "(SimCLRv1).",
+        "(SimCLRv1). Of SimCLR's views alone.",
         choices=_CHOICES["brightness"],
     )
     finetune_augmentation: str = flag(

@@ -35,13 +35,7 @@ def served_batches(
     Raises:
       UserError: an address has another form, or the batch cannot be divided.
     """
-    addresses = servers.split(",")
-    for address in addresses:
-        if not address.startswith(PROTOCOL):
-            raise UserError(
-                f"--data_service names servers as {PROTOCOL}HOST:PORT, with commas between. "
-                f"Received: {address!r}."
-            )
+    addresses = _addresses(servers)
     parts = num_hosts * len(addresses)
     datasets = [
         make_dataset(host_index * len(addresses) + i, parts).apply(
@@ -58,6 +52,38 @@ def served_batches(
         return tf.nest.map_structure(lambda *tensors: tf.concat(tensors, axis=0), *batches)
 
     return tf.data.Dataset.zip(tuple(datasets)).map(join).prefetch(tf.data.AUTOTUNE)
+
+
+def require_division(servers: str, batch_size: int, num_hosts: int) -> None:
+    """Refuse servers that cannot have equal parts of a batch.
+
+    Args:
+      servers: their addresses, see `served_batches`.
+      batch_size: images of a step.
+      num_hosts: hosts that train, each of which gets its part from all servers.
+
+    Raises:
+      UserError: an address has another form, or the batch cannot be divided.
+    """
+    parts = num_hosts * len(_addresses(servers))
+    if batch_size % parts:
+        of_hosts = f" and {num_hosts} hosts" if num_hosts > 1 else ""
+        raise UserError(
+            f"--train_batch_size={batch_size} cannot be divided among the {parts // num_hosts} "
+            f"servers of --data_service{of_hosts}. Give {-(-batch_size // parts) * parts}, or "
+            "another number of servers."
+        )
+
+
+def _addresses(servers: str) -> list[str]:
+    addresses = servers.split(",")
+    for address in addresses:
+        if not address.startswith(PROTOCOL):
+            raise UserError(
+                f"--data_service names servers as {PROTOCOL}HOST:PORT, with commas between. "
+                f"Received: {address!r}."
+            )
+    return addresses
 
 
 def serve(port: int, host: str) -> None:

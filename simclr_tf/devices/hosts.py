@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from simclr_tf.errors import LostHostError
+from simclr_tf.errors import LostHostError, UserError
 from simclr_tf.paths import AnyPath, as_path
 
 # What TensorFlow raises on the others when one host is gone.
@@ -66,6 +66,19 @@ class Hosts:
     def any(self, flag: bool) -> bool:
         """Whether the flag is set on some host, when all hosts have come here."""
         return flag if self.number == 1 else bool(self._gathered(int(flag)).any())
+
+    def require_same(self, value: int, message: str) -> None:
+        """Refuse what the hosts see differently, when all hosts have come here.
+
+        Args:
+          value: what this host sees, in 63 bits.
+          message: of the error, which all hosts raise.
+
+        Raises:
+          UserError: another host has another value.
+        """
+        if self.number > 1 and len(set(self._gathered(value).tolist())) > 1:
+            raise UserError(message)
 
     def _gathered(self, value: int):
         """The values of all replicas of all hosts, the chief's first."""

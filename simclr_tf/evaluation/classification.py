@@ -41,7 +41,7 @@ def evaluate_classifier(
         logits = network.logits(images)
         weights *= tf.cast(labels >= 0, tf.float32)
         hits = [
-            tf.reduce_sum(weights * tf.cast(tf.math.in_top_k(labels, logits, k), tf.float32))
+            tf.reduce_sum(weights * tf.cast(is_in_top_k(logits, labels, k), tf.float32))
             for k in top_k
         ]
         return tf.stack([tf.reduce_sum(weights), *hits])
@@ -75,9 +75,25 @@ def top_k_accuracies(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]
     if not len(labels):
         return {}
     return {
-        name: float(tf.reduce_mean(tf.cast(tf.math.in_top_k(labels, logits, k), tf.float64)))
+        name: float(tf.reduce_mean(tf.cast(is_in_top_k(logits, labels, k), tf.float64)))
         for k, name in _top_k(logits.shape[1]).items()
     }
+
+
+def is_in_top_k(logits: tf.Tensor, labels: tf.Tensor, k: int) -> tf.Tensor:
+    """Whether the class of each row is among those with its k largest logits, bool (n,).
+
+    Of equal logits the first count as the larger ones, so that a network that tells no class from
+    another is right by chance alone. A row with a logit that is not finite is wrong.
+
+    Args:
+      logits: (n, classes) float.
+      labels: (n,) integers.
+      k: at most the number of classes.
+    """
+    found = tf.math.top_k(logits, k).indices == tf.cast(labels, tf.int32)[:, tf.newaxis]
+    finite = tf.reduce_all(tf.math.is_finite(logits), axis=1)
+    return tf.reduce_any(found, axis=1) & finite
 
 
 def _top_k(num_classes: int) -> dict[int, str]:

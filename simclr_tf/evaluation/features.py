@@ -6,9 +6,14 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from simclr_tf.errors import UserError
 from simclr_tf.models import Network
 
 _PROGRESS_BAR_AFTER = 10  # seconds
+
+
+class NonFiniteFeaturesError(UserError):
+    """Features are infinite or NaN."""
 
 
 def extract_features(
@@ -53,3 +58,15 @@ def labelled(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.n
     """The rows (n, ...) with a label (n,) of 0 or more; without a copy where all have one."""
     known = np.asarray(labels) >= 0
     return (features, labels) if known.all() else (features[known], labels[known])
+
+
+def require_finite(features: np.ndarray) -> None:
+    """Refuse features that are not finite, as finite weights may make them too.
+
+    Raises:
+      NonFiniteFeaturesError: some are not.
+    """
+    if not np.isfinite(features).all():
+        raise NonFiniteFeaturesError(
+            "The features of the checkpoint are not finite: the training diverged."
+        )

@@ -12,12 +12,14 @@ from typing import Any
 from simclr_tf.checkpoints import read
 from simclr_tf.checkpoints.description import TrainingData
 from simclr_tf.checkpoints.loading import network_of
+from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.checkpoints.stored_network import StoredNetwork
 from simclr_tf.data import datasets
 from simclr_tf.data.folder_splits import FOLDERS, NONE
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError, printable
 from simclr_tf.models import Network
+from simclr_tf.paths import as_path
 
 
 def contradiction(
@@ -50,6 +52,40 @@ def contradiction(
         f"Flags divide the data of the trained network in another way: {'; '.join(differences)}. "
         "It would be evaluated on images that it was trained on. Leave them out."
     )
+
+
+def require_unseen(
+    source: str | os.PathLike, dataset: ImageDataset, flags: Mapping[str, Any], data: TrainingData
+) -> None:
+    """Refuse to test a network on images that its run was trained on.
+
+    Which images of a folder are held out depends on all of its files, so a folder that has changed
+    since is divided otherwise.
+
+    Args:
+      source: the run directory of the network, or one of its checkpoints; where it is neither,
+        nothing is known of the images of its run.
+      dataset: the split.
+      flags: `dataset` and `data_dir` by which it was opened.
+      data: how the run opened its data.
+
+    Raises:
+      UserError: the run was trained on some of the images.
+    """
+    if dataset.split not in ("validation", "test") or not of_same_data(flags, data):
+        return
+    path = as_path(source)
+    runs = [run for run in map(RunDirectory, (path, path.parent)) if run.holds_run()]
+    if not runs or runs[0].config(complete=False).get("train_split") != "train":
+        return
+    seen = set(runs[0].image_names())
+    if both := [name for name in dataset.file_names or () if name in seen]:
+        raise UserError(
+            f"The run in {runs[0].path} was trained on {len(both)} of the {dataset.num_examples} "
+            f"images of split {dataset.split}, such as {printable(both[0])}: the folder has "
+            "changed since, so that others are held out. Bring its files back, or test on images "
+            "in a folder of their own."
+        )
 
 
 def of_same_data(flags: Mapping[str, Any], data: TrainingData) -> bool:
@@ -117,7 +153,7 @@ class Trained:
         if not of_same_data(flags, data):
             data = dataclasses.replace(data, labels=FOLDERS)
         how = dataclasses.replace(data, **given)
-        return datasets.load(
+        dataset = datasets.load(
             name,
             split,
             data_dir=data_dir and os.path.expanduser(data_dir),
@@ -127,6 +163,8 @@ class Trained:
             upright=how.upright,
             **options,
         )
+        require_unseen(self.source, dataset, flags, data)
+        return dataset
 
 
 def open_trained(source: str) -> Trained:

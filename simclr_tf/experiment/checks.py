@@ -1,11 +1,13 @@
 """What flags alone can tell, without data, devices and checkpoints."""
 
+import dataclasses
 import re
 
 from simclr_tf import flag as flags
 from simclr_tf.errors import UserError
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.flag import check_ranges
+from simclr_tf.methods import METHODS
 
 
 def check_flags(config: ExperimentConfig) -> None:
@@ -38,6 +40,7 @@ def check_settings(config: ExperimentConfig) -> None:
         )
     if config.train.train_mode == "pretrain":
         _refuse_flags_of_finetuning(config)
+        _refuse_flags_of_other_views(config)
     elif config.train.micro_batch_size or config.train.recompute:
         raise UserError("--micro_batch_size and --recompute are for pretraining only.")
     elif config.view.image_size_schedule:
@@ -57,4 +60,20 @@ def _refuse_flags_of_finetuning(config: ExperimentConfig) -> None:
         if values[name] != value:
             raise UserError(
                 f"--{name} is for fine-tuning only. Give --train_mode=finetune, or leave it out."
+            )
+
+
+def _refuse_flags_of_other_views(config: ExperimentConfig) -> None:
+    """Flags of SimCLR's views change nothing in those of most methods."""
+    method = METHODS[config.train.method]
+    for name in ("brightness", "blur_sigma"):
+        default = getattr(type(config.view)(), name)
+        without = dataclasses.replace(config.view, **{name: default})
+        if config.view == without:
+            continue
+        if method.recipe(config.method, config.view) == method.recipe(config.method, without):
+            raise UserError(
+                f"--{name}={getattr(config.view, name)} changes nothing in the views of "
+                f"--method={config.train.method}, which are those of its official code. Leave it "
+                "out."
             )

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from simclr_tf import flag as flags
 from simclr_tf.data.recipe import ViewFlags
-from simclr_tf.flag import LARGEST_SEED, flag
+from simclr_tf.flag import LARGEST_INTEGER, LARGEST_SEED, flag
 from simclr_tf.methods import DEFAULT_METHOD, METHODS
 
 
@@ -177,7 +177,9 @@ class OptimizerConfig:
     learning_rate_scaling: str = flag(
         "linear", "How the learning rate grows with the batch.", choices=("linear", "sqrt")
     )
-    warmup_epochs: float = flag(10.0, "Epochs of linear warm-up.", at_least=0)
+    warmup_epochs: float = flag(
+        10.0, "Epochs of linear warm-up.", at_least=0, at_most=LARGEST_INTEGER
+    )
     warmup_start: float = flag(
         0.0, "Where the warm-up starts, as a share of its end.", at_least=0, at_most=1
     )

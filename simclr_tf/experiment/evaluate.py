@@ -18,8 +18,8 @@ from simclr_tf.errors import UserError
 from simclr_tf.evaluation.classification import evaluate_classifier
 from simclr_tf.evaluation.features import extract_features
 from simclr_tf.evaluation.knn import knn_accuracy
-from simclr_tf.evaluation.results import record_result, watch_checkpoints
-from simclr_tf.evaluation.trained import contradiction
+from simclr_tf.evaluation.results import record_result, result_file, watch_checkpoints
+from simclr_tf.evaluation.trained import contradiction, require_unseen
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import parts
 from simclr_tf.experiment.config import ExperimentConfig
@@ -27,6 +27,7 @@ from simclr_tf.flag import check_ranges, check_types
 from simclr_tf.methods import Method
 from simclr_tf.methods.decay import l2_variables
 from simclr_tf.models import Network
+from simclr_tf.outputs import require_writable
 
 POLL_SECONDS = 5
 LOOKS = 2  # at a directory without run.json, which a run that begins just now may have made
@@ -51,12 +52,16 @@ def evaluate_run(
     directory = RunDirectory(config.run.model_dir)
     _wait_for_run(directory)
     own = RunDirectory(hosts.own_directory(directory.path))
+    require_writable(result_file(own, config.eval.eval_name), f"--model_dir={own.path}")
     stored = directory.config()
     config = completed(config, stored, given)
     dataset = parts.open_dataset(config, config.data.eval_split)
+    require_unseen(directory.path, dataset, flags.to_dict(config), TrainingData.of_run(stored))
     dataset = _with_classes_of_run(dataset, stored, str(directory.path))
     with strategy.scope():
         network = Network(directory.architecture())
+    if config.train.train_mode == "finetune":  # the l2 term is that of what was trained
+        network.freeze(config.train.fine_tune_after_block)
     if network.supervised_head is None:
         print("The run has no supervised head, so its accuracy is not evaluated.")
     knn_bank = None

@@ -148,14 +148,18 @@ def build(
     if train.zero_init_logits_layer:
         network.supervised_head.set_to_zero()
     network.freeze(train.fine_tune_after_block)
+    optimizer = config.optimizer.optimizer
     decay = {
-        "weight_decay": config.optimizer.weight_decay,
-        "optimizer_decays": config.optimizer.optimizer in optimizers.DECAYS_INSIDE,
+        # LARC decays the head too, so that nothing is left to the loss.
+        "weight_decay": 0.0 if optimizer == "larc" else config.optimizer.weight_decay,
+        "optimizer_decays": optimizer in optimizers.DECAYS_INSIDE,
     }
     if teacher is not None:
+        taught_by = network_of(teacher, config.distillation.teacher)
+        taught_by.require_size(config.view.image_size)
         return Distillation(
             network,
-            network_of(teacher, config.distillation.teacher).logits,
+            taught_by.logits,
             temperature=config.distillation.distillation_temperature,
             alpha=config.distillation.distillation_alpha,
             **decay,

@@ -1,8 +1,6 @@
 """What a run works on: everything that it opens before its directory is touched."""
 
 import dataclasses
-import gzip
-import os
 from typing import Any
 
 import numpy as np
@@ -16,11 +14,10 @@ from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.devices.machine import machine
 from simclr_tf.errors import UserError, printable
+from simclr_tf.evaluation.trained import require_unseen
 from simclr_tf.experiment import finetuning, parts
 from simclr_tf.experiment.config import ExperimentConfig
-from simclr_tf.outputs import write_complete
 
-_IMAGES = "images.txt.gz"
 _SHOWN = 3
 
 
@@ -114,6 +111,12 @@ def open_eval_dataset(inputs: Inputs) -> ImageDataset | None:
     if not knn and config.train.mode == "train":
         return None
     dataset = parts.open_dataset(config, config.data.eval_split)
+    for path, stored in (
+        (config.train.checkpoint, inputs.source),
+        (config.distillation.teacher, inputs.teacher),
+    ):
+        if stored is not None and stored.data is not None:
+            require_unseen(path, dataset, flags.to_dict(config), stored.data)
     needing = [inputs.dataset, dataset] if knn or not inputs.teacher else []
     for split in needing:
         if split.num_classes is None:
@@ -138,14 +141,9 @@ def _require_same_images(inputs: Inputs) -> None:
             f"began with: {_changes(begun, inputs.class_names) or 'their order differs'}. Bring "
             "them back, or give another --model_dir."
         )
-    file = directory / _IMAGES
     changes = ""
-    if dataset.file_names and file.is_file():
-        try:
-            content = gzip.decompress(file.read_bytes())
-        except (OSError, EOFError, gzip.zlib.error) as error:
-            raise UserError(f"{file} is damaged: {error}. Remove it to go on.") from None
-        changes = _changes([os.fsdecode(name) for name in content.split(b"\0")], dataset.file_names)
+    if dataset.file_names and (begun_with := directory.image_names()):
+        changes = _changes(begun_with, dataset.file_names)
     if changes or dataset.num_examples != earlier["num_examples"]:
         raise UserError(
             f"The training images are not those that the run in {directory.path} began with: there "
@@ -223,5 +221,4 @@ def record_images(directory: RunDirectory, dataset: ImageDataset) -> None:
         values = {"images": len(indices), "of": len(dataset.labelled), "indices": indices}
         write_json(directory / "label_subset.json", values)
     if dataset.file_names:
-        names = b"\0".join(os.fsencode(name) for name in dataset.file_names)
-        write_complete(directory / _IMAGES, gzip.compress(names, mtime=0))
+        directory.write_image_names(dataset.file_names)

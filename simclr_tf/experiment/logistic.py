@@ -23,11 +23,11 @@ from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.folder_splits import FOLDERS
 from simclr_tf.data.holdout import held_out
 from simclr_tf.data.sources import ImageDataset
-from simclr_tf.data.subsets import labels_of
+from simclr_tf.data.subsets import fingerprint, labels_of
 from simclr_tf.devices.hosts import Hosts
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.classification import top_k_accuracies
-from simclr_tf.evaluation.features import extract_features, labelled
+from simclr_tf.evaluation.features import extract_features, labelled, require_finite
 from simclr_tf.evaluation.logistic_regression import fit_with_best_l2
 from simclr_tf.evaluation.results import record_result, result_file
 from simclr_tf.experiment import checks, finetuning, parts
@@ -148,6 +148,7 @@ def cached_features(
         batches = parts.evaluation_batches(config, dataset, strategy)
         layer = network.architecture.ft_proj_selector
         features, labels = extract_features(network, batches, strategy, layer=layer)
+    require_finite(features)
     with path.open("wb") as file:
         np.savez(file, features=features, labels=labels)
     return features, labels
@@ -169,7 +170,7 @@ def _key(config: FinetuneConfig, network: Network, dataset: ImageDataset) -> str
         "image_size",
         "ft_proj_selector",
     )
-    decisive = [dataset.split, dataset.num_examples, *dataset.skipped_files]
+    decisive = [dataset.split, fingerprint(dataset), *dataset.skipped_files]
     decisive += [data[name] for name in names]
     digest.update(json.dumps(decisive).encode())
     if config.data.labels != FOLDERS:

@@ -226,6 +226,7 @@ def plan_of(
         schedule_milestones=config.optimizer.schedule_milestones,
         schedule_gamma=config.optimizer.schedule_gamma,
         final_rate=config.optimizer.final_rate,
+        seed=config.train.seed,
     )
 
 
@@ -234,18 +235,22 @@ def make_optimizer(
 ) -> keras.optimizers.Optimizer:
     """The optimizer; the supervised head is kept from its weight decay and adaptation.
 
+    LARC adapts all that it trains, so it keeps away from a probe alone: SimSiam's linear
+    evaluation adapts the head.
+
     Args:
       config: the flags.
       plan: the numbers of the run.
       method: what it will train.
     """
     head = method.network.supervised_head
+    apart = head is not None and (method.has_probe or config.optimizer.optimizer != "larc")
     return optimizers.build(
         config.optimizer.optimizer,
         plan.schedule,
         momentum=config.optimizer.momentum,
         weight_decay=config.optimizer.weight_decay,
-        exclude=[] if head is None else head.trainable_weights,
+        exclude=head.trainable_weights if apart else [],
         rate_outside=config.optimizer.lars_rate_outside,
         rate_factor=method.rate_factor,
     )

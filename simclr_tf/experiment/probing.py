@@ -9,17 +9,13 @@ from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
-from simclr_tf.evaluation.features import extract_features, labelled
+from simclr_tf.evaluation.features import extract_features, labelled, require_finite
 from simclr_tf.evaluation.knn import knn_accuracy
 from simclr_tf.evaluation.linear_probe import fit_linear_probe
 from simclr_tf.experiment import parts
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.flag import flag
 from simclr_tf.models import Network
-
-
-class NonFiniteFeaturesError(UserError):
-    """Features are infinite or NaN."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,15 +122,3 @@ def features_of(
         features, labels = extract_features(network, batches, layer=layer)
     require_finite(features)
     return labelled(features, labels)
-
-
-def require_finite(features: np.ndarray) -> None:
-    """Refuse features that are not finite, as finite weights may make them too.
-
-    Raises:
-      NonFiniteFeaturesError: some are not.
-    """
-    if not np.isfinite(features).all():
-        raise NonFiniteFeaturesError(
-            "The features of the checkpoint are not finite: the training diverged."
-        )

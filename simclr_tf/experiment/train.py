@@ -23,9 +23,9 @@ from simclr_tf.data.pipeline import (
     threads_of_this_host,
 )
 from simclr_tf.data.recipe import Recipe, scaled, unchanged
-from simclr_tf.data.service import served_batches
+from simclr_tf.data.service import require_division, served_batches
 from simclr_tf.data.sources import ImageDataset
-from simclr_tf.data.subsets import labels_by_number
+from simclr_tf.data.subsets import fingerprint, labels_by_number
 from simclr_tf.devices import strategies
 from simclr_tf.devices.hosts import Hosts, name_lost_host
 from simclr_tf.errors import UserError
@@ -92,8 +92,15 @@ def train(config: ExperimentConfig, strategy: tf.distribute.Strategy, given: fro
     hosts = Hosts(strategy)
     inputs = open_inputs(config, given)
     config, directory, dataset = inputs.config, inputs.directory, inputs.dataset
+    hosts.require_same(
+        int(fingerprint(dataset)[:15], 16),
+        "The hosts do not see the same training images: their folders differ, or some could not "
+        "read what others could. Give all of them the same files.",
+    )
     plan = parts.plan_of(config, dataset.num_examples, strategy.num_replicas_in_sync, given)
     sizes = growing.phases(config.view.image_size_schedule, config.view.image_size, plan)
+    if config.data.data_service:
+        require_division(config.data.data_service, plan.batch_size, hosts.number)
     identity = flags.identity(config)
     longer = inputs.earlier is not None and directory.check_length(identity, plan.train_steps)
     if inputs.saved and directory.latest_step >= plan.train_steps:
@@ -138,7 +145,8 @@ def train(config: ExperimentConfig, strategy: tf.distribute.Strategy, given: fro
                 f"Finished at step {step}; the run is in {directory.path}."
                 if finished
                 else f"Stopped by SIGTERM at step {step}; a checkpoint is saved in "
-                f"{directory.path}. The same command goes on.",
+                f"{directory.path}. The same command"
+                f"{' without --overwrite' if config.run.overwrite else ''} goes on.",
                 flush=True,
             )
     return 0 if finished else TERMINATED

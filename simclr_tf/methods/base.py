@@ -17,6 +17,7 @@ from simclr_tf.optimizers import RateFactor, l2_term
 from simclr_tf.training.plan import Plan
 
 COLLAPSED = 0.1  # of the spread that independent directions have
+STREAMS = 8  # of random numbers that a method may draw in a step
 Embeddings = dict[str, tf.Tensor]
 Values = dict[str, tf.Tensor]
 
@@ -110,6 +111,15 @@ class Method(keras.Model):
     def step(self) -> tf.Tensor:
         """How many updates were made, int64: before one its number from 0, after it one more."""
         return tf.cast(self.optimizer.iterations, tf.int64)
+
+    def seed_of_step(self, stream: int) -> tf.Tensor:
+        """The seed of what the method draws in this step, int64 (2,).
+
+        Args:
+          stream: tells apart what it draws, in [0, STREAMS).
+        """
+        run = self.plan.seed if self.plan else 0
+        return tf.stack([tf.constant(STREAMS * run + stream, tf.int64), self.step])
 
     @property
     def has_probe(self) -> bool:

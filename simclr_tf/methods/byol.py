@@ -46,6 +46,7 @@ class BYOL(Method):
 
     Flags = Flags
     DEFAULTS = {
+        "train_epochs": 1000,
         "optimizer": "lars",
         "lars_rate_outside": True,
         "learning_rate": 0.2,

@@ -92,7 +92,7 @@ class InfoMin(moco.MoCo):
           (number, 9, 3) float32 in [0, 1): of each patch how far down and across it lies in its
           cell, see `patches`, and what the patches of an image are sorted by.
         """
-        seed = tf.stack([tf.constant(2, tf.int64), self.step])  # 0 and 1 are the shuffles of keys
+        seed = self.seed_of_step(2)  # 0 and 1 are the shuffles of keys
         return tf.random.stateless_uniform((number, CELLS, 3), seed)
 
     def objective(self, embeddings):

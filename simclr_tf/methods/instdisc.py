@@ -175,8 +175,8 @@ class InstDisc(Method):
         Returns:
           (number, m) int32.
         """
-        seed = tf.stack([tf.constant(0, tf.int64), self.step])
         shape = (number, self.flags.negatives)
+        seed = self.seed_of_step(0)
         return tf.random.stateless_uniform(shape, seed, 0, self.plan.num_examples, tf.int32)
 
     @property

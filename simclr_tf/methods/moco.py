@@ -159,7 +159,7 @@ class MoCo(Method):
           i: 0, or 1 for the second keys of the symmetric form.
           number: of images in the batch of all replicas.
         """
-        return shuffle.random_order(number, tf.stack([tf.cast(i, tf.int64), self.step]))
+        return shuffle.random_order(number, self.seed_of_step(i))
 
     def objective(self, embeddings):
         queries, keys = (tf.unstack(embeddings[name], axis=1) for name in ("queries", "keys"))

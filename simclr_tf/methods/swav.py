@@ -43,7 +43,10 @@ class Flags(SmallCropFlags):
         3, "How often assignments are balanced.", at_least=1, at_most=1000
     )
     freeze_prototypes_steps: int = flag(
-        313, "Steps before the prototypes are trained: about an epoch.", at_least=0
+        313,
+        "Steps before the prototypes are trained: give those of an epoch; 313 are one of ImageNet "
+        "in batches of 4,096.",
+        at_least=0,
     )
     queue_length: int = flag(
         0,
@@ -95,6 +98,8 @@ class SwAV(Method):
         flags = self.flags
         rows = keras.initializers.RandomNormal(stddev=1.0)((flags.prototypes, flags.proj_out_dim))
         self.prototypes = tf.Variable(_unit(rows), name="prototypes")
+        if plan is not None:
+            _require_training(flags.freeze_prototypes_steps, plan)
         self.queues = []
         if flags.queue_length:
             length = self._whole_batches(flags.queue_length)
@@ -147,7 +152,7 @@ class SwAV(Method):
 
     def _queue_is_full(self, batch):
         """Whether the queue has only seen embeddings of --queue_start_epoch and later."""
-        start = self.flags.queue_start_epoch * self.plan.epoch_steps if self.plan else 0
+        start = self.plan.steps_of(self.flags.queue_start_epoch) if self.plan else 0
         return self.step >= start + self.queues[0].rows.shape[0] // batch
 
     def rate_factor(self, variable):
@@ -168,6 +173,18 @@ class SwAV(Method):
 
     def chance_levels(self, batch_size):
         return {"swav_loss": math.log(self.flags.prototypes)}
+
+
+def _require_training(frozen, plan):
+    """Prototypes that are trained, and not frozen for most of the run without a word."""
+    said = (
+        f"The prototypes are frozen for --freeze_prototypes_steps={frozen} of {plan.train_steps} "
+        f"steps. SwAV freezes them for an epoch: give {plan.epoch_steps}"
+    )
+    if frozen >= plan.train_steps:
+        raise UserError(f"{said}, or train longer.")
+    if 4 * frozen > plan.train_steps:
+        logging.warning("%s.", said)
 
 
 def _unit(rows):

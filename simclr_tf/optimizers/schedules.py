@@ -125,9 +125,10 @@ class WarmupCosine(Warmup):
 
         rate = peak * (final_rate + (1 - final_rate) * (1 + cos(pi * progress)) / 2)
 
-    With `epoch_steps` the training counts as round(train_steps / epoch_steps) whole epochs, all
-    steps of an epoch have the progress of its first one, and a step after the last epoch has the
-    rate of the end. The warm-up rises in every step nevertheless.
+    With `epoch_steps` all steps of an epoch have the progress of its first one. An epoch that has
+    begun counts as a whole one, unless a single step of it is left: SimCLR's number of steps is
+    one more than the epochs have, and that one has the rate of the end. The warm-up rises in every
+    step nevertheless.
 
     Args:
       peak: Learning rate at the end of the warm-up.
@@ -159,7 +160,7 @@ class WarmupCosine(Warmup):
     def share_after(self, step: tf.Tensor) -> tf.Tensor:
         end = self.train_steps
         if self.epoch_steps:
-            end = max(1, round(end / self.epoch_steps)) * self.epoch_steps
+            end = max(1, -(-(end - 1) // self.epoch_steps)) * self.epoch_steps
             step = tf.maximum(step // self.epoch_steps * self.epoch_steps, self.warmup_steps)
         left = tf.cast(tf.maximum(end - step, 0), tf.float32)
         # (1 + cos(pi * progress)) / 2 without its cancellation near the end.

@@ -14,6 +14,7 @@ from simclr_tf.data import subsets
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.devices import strategies
 from simclr_tf.errors import UserError
+from simclr_tf.evaluation.features import NonFiniteFeaturesError
 from simclr_tf.experiment import checks, parts, probing, train
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment.config import DataConfig, ExperimentConfig
@@ -269,7 +270,7 @@ class Runner:
                 raise Stopped
             result |= self._measured(cell, given, directory)
             shown = ", ".join(f"{m.title.split(',')[0]} {result[m.key]:.1%}" for m in MEASURES)
-        except (NonFiniteLossError, probing.NonFiniteFeaturesError) as error:
+        except (NonFiniteLossError, NonFiniteFeaturesError) as error:
             result["diverged"], shown = True, f"diverged ({error})"
         finally:
             keras.backend.clear_session()
@@ -308,7 +309,7 @@ def _naming(cell: Cell) -> Iterator[None]:
     """Name the cell in what is wrong with its flags."""
     try:
         yield
-    except probing.NonFiniteFeaturesError:
+    except NonFiniteFeaturesError:
         raise  # it is a result of the cell
     except UserError as error:
         raise UserError(f"The cell {cell.name} cannot be made. {error}") from error

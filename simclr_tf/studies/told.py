@@ -18,7 +18,7 @@ from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.recipe import View
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
-from simclr_tf.experiment import probing
+from simclr_tf.evaluation.features import require_finite
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.experiment.pretraining import recipe_of
 from simclr_tf.models import Network
@@ -184,7 +184,7 @@ def _embedded(
                 row.append(np.asarray(found))
     h, z, answers = (np.concatenate(row)[: dataset.num_examples] for row in rows)
     for features in (h, z):
-        probing.require_finite(features)
+        require_finite(features)
     return h, z, answers
 
 

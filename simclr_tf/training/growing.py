@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from simclr_tf.data.recipe import SMALLEST, Recipe, scaled
+from simclr_tf.data.recipe import LARGEST, SMALLEST, Recipe, scaled
 from simclr_tf.errors import UserError
 from simclr_tf.training.plan import Plan
 
@@ -41,16 +41,18 @@ def phases(schedule: str, image_size: int, plan: Plan) -> tuple[Phase, ...]:
     if not schedule:
         return (last,)
     words = [word.strip() for word in schedule.split(",")]
-    parts = [re.fullmatch(r"(\d{1,5}):(\d+(?:\.\d+)?)", word, re.ASCII) for word in words]
+    parts = [re.fullmatch(r"(\d{1,5}):(\d{1,6}(?:\.\d+)?)", word, re.ASCII) for word in words]
     if not all(parts):
         raise UserError(
             "--image_size_schedule has sizes and the epochs up to which views have them, such as "
             f"16:60,24:80. Received: {schedule}."
         )
-    early = [Phase(int(part[1]), round(float(part[2]) * plan.epoch_steps)) for part in parts]
-    if small := [phase.image_size for phase in early if phase.image_size < SMALLEST]:
+    early = [Phase(int(part[1]), plan.steps_of(float(part[2]))) for part in parts]
+    sizes = [phase.image_size for phase in early]
+    if wrong := [size for size in sizes if not SMALLEST <= size <= LARGEST]:
         raise UserError(
-            f"--image_size_schedule has views of at least {SMALLEST} pixels. Received: {small[0]}."
+            f"--image_size_schedule has views of {SMALLEST} to {LARGEST} pixels. "
+            f"Received: {wrong[0]}."
         )
     ends = [0, *(phase.end for phase in early)]
     if ends != sorted(set(ends)):
@@ -58,7 +60,8 @@ def phases(schedule: str, image_size: int, plan: Plan) -> tuple[Phase, ...]:
             "The epochs of --image_size_schedule grow, and a step lies between any two: "
             f"{schedule} with {plan.epoch_steps} steps in an epoch."
         )
-    if early[-1].end >= plan.train_steps:
+    # The one step that SimCLR makes beyond its epochs is no training at the last size.
+    if early[-1].end >= plan.train_steps - 1:
         raise UserError(
             f"--image_size_schedule={schedule} leaves nothing for --image_size={image_size}: the "
             f"training has {plan.train_steps:,} steps, and views would grow to it at step "

@@ -7,6 +7,7 @@ from simclr_tf.backend import keras
 from simclr_tf.errors import UserError
 
 SCHEDULES = ("cosine", "steps", "constant")
+LONGEST = 10**6  # epochs of a milestone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Plan:
       milestones: steps at which the schedule `steps` multiplies the rate by `gamma`; others have
         none.
       gamma: that factor.
+      seed: of what a method draws in its steps.
     """
 
     num_examples: int
@@ -43,6 +45,11 @@ class Plan:
     final_rate: float = 0.0
     milestones: tuple[int, ...] = ()
     gamma: float = 0.1
+    seed: int = 0
+
+    def steps_of(self, epochs: float) -> int:
+        """Steps of so many epochs, rounded down."""
+        return optimizers.warmup_steps(self.num_examples, epochs, self.batch_size)
 
     @property
     def schedule(self) -> keras.optimizers.schedules.LearningRateSchedule:
@@ -74,6 +81,7 @@ def make_plan(
     schedule_milestones: str = "",
     schedule_gamma: float = 0.1,
     final_rate: float = 0.0,
+    seed: int = 0,
 ) -> Plan:
     """The plan of a run over a data set of `num_examples` images.
 
@@ -145,8 +153,11 @@ def make_plan(
         schedule_name=schedule,
         by_epoch=schedule_by == "epoch",
         final_rate=final_rate,
-        milestones=tuple(epoch * epoch_steps for epoch in milestones),
+        milestones=tuple(
+            optimizers.warmup_steps(num_examples, epoch, batch_size) for epoch in milestones
+        ),
         gamma=schedule_gamma,
+        seed=seed,
     )
 
 
@@ -159,9 +170,10 @@ def _milestones(text: str, train_epochs: int | None) -> list[int]:
             f"120,160. Received: {text}."
         )
     epochs = [int(word) for word in words]
-    if epochs != sorted(set(epochs)) or 0 in epochs:
+    if epochs != sorted(set(epochs)) or 0 in epochs or epochs[-1:] > [LONGEST]:
         raise UserError(
-            f"--schedule_milestones grow from at least 1, such as 120,160. Received: {text}."
+            f"--schedule_milestones grow from at least 1, such as 120,160, up to {LONGEST:,}. "
+            f"Received: {text}."
         )
     if not epochs:
         raise UserError(

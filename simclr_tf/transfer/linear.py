@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.sources import ImageDataset
+from simclr_tf.evaluation.features import require_finite
 from simclr_tf.evaluation.logistic_regression import (
     OPTIMUM_TOLERANCE,
     LinearClassifier,
@@ -41,6 +42,9 @@ def read_or_compute(
       dataset: the images.
       image_size: their shorter side, and their height and width after the central crop.
       batch_size: images at a time.
+
+    Raises:
+      NonFiniteFeaturesError: h is not finite; nothing is written.
     """
     stored = read_arrays(path, "features", "labels")
     if stored and stored[0].ndim == 2 and len(stored[0]) == len(stored[1]):
@@ -63,6 +67,7 @@ def read_or_compute(
             labels.append(batch_labels.numpy())
             progress.update(len(batch_labels))
     found = np.concatenate(features), np.concatenate(labels)
+    require_finite(found[0])
     write_arrays(path, features=found[0], labels=found[1])
     return found
 

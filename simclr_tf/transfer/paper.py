@@ -29,7 +29,7 @@ def reported(architecture: Architecture, protocol: str) -> Mapping[str, Mapping[
     Empty where the paper has none: it transfers the ResNet-50 (1x) and (4x).
     """
     a = architecture
-    if a.resnet_depth != 50 or a.sk_ratio or a.se_ratio or a.cifar_stem:
+    if a.encoder != "resnet" or a.resnet_depth != 50 or a.sk_ratio or a.se_ratio or a.cifar_stem:
         return {}
     return {
         kind: dict(zip(REGISTRY, map(float, row.split()), strict=True))

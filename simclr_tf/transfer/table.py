@@ -14,7 +14,7 @@ from simclr_tf.models import Architecture
 from simclr_tf.outputs import complete_file, write_complete
 from simclr_tf.studies.sweep import Sweep, read_arrays
 from simclr_tf.transfer.paper import reported
-from simclr_tf.transfer.plan import Fit
+from simclr_tf.transfer.plan import FINAL, PROTOCOLS, Fit
 
 OURS = "this sweep"
 SIGNIFICANT = 0.05
@@ -24,16 +24,28 @@ Rows = Mapping[tuple[str, str], Mapping[str, float]]  # (protocol, what) -> data
 def results(sweep: Sweep, fits: Sequence[Fit], architecture: Architecture) -> Rows:
     """Test results of the finished last fits, in percent, and the paper's for the same encoder.
 
-    A protocol of which nothing is finished has no rows.
+    Data sets and protocols that other calls have finished are there too, of a whole grid. A
+    protocol of which nothing is finished has no rows.
     """
     rows: dict[tuple[str, str], dict[str, float]] = {}
-    for fit in fits:
-        if fit.point is None and (result := sweep.result(fit.id, ["test"])):
-            rows.setdefault((fit.protocol, OURS), {})[fit.dataset] = 100 * result["test"]
+    last = {(fit.dataset, fit.protocol): fit.id for fit in fits if fit.point is None}
+    for (dataset, protocol), fit_id in (_of_whole_grids(sweep) | last).items():
+        if result := sweep.result(fit_id, ["test"]):
+            rows.setdefault((protocol, OURS), {})[dataset] = 100 * result["test"]
     for protocol, _ in tuple(rows):
         for kind, values in reported(architecture, protocol).items():
             rows[protocol, f"paper, {kind}"] = values
     return dict(sorted(rows.items(), key=lambda item: (item[0][0], item[0][1] != OURS)))
+
+
+def _of_whole_grids(sweep: Sweep) -> dict[tuple[str, str], str]:
+    """The ids of finished last fits, by data set and protocol."""
+    found = {}
+    for file in sorted(sweep.path.rglob(f"{FINAL}.json")):
+        *dataset, protocol, _ = file.relative_to(sweep.path).parts
+        if protocol in PROTOCOLS and dataset:
+            found["/".join(dataset), protocol] = "/".join((*dataset, protocol, FINAL))
+    return found
 
 
 def p_values(sweep: Sweep, other: Sweep, fits: Sequence[Fit]) -> Rows:

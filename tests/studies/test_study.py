@@ -19,6 +19,7 @@ from commands import ROOT, parsed
 from simclr_tf import study as program
 from simclr_tf.data import datasets, sources, subsets
 from simclr_tf.errors import UserError
+from simclr_tf.evaluation.features import NonFiniteFeaturesError
 from simclr_tf.experiment import probing, train
 from simclr_tf.flag import to_dict
 from simclr_tf.methods import METHODS
@@ -187,7 +188,7 @@ def test_a_finished_study_trains_nothing(whole, trained):
     assert trained == []
 
 
-@pytest.mark.parametrize("error", [NonFiniteLossError, probing.NonFiniteFeaturesError])
+@pytest.mark.parametrize("error", [NonFiniteLossError, NonFiniteFeaturesError])
 def test_more_cells_of_the_same_study(error, whole, trained, monkeypatch):
     """The paper's temperature of 0.5 diverges here, and is not made again."""
     path, said = whole
