@@ -309,3 +309,13 @@ def test_a_part_that_is_no_program_does_not_end_with_status_0(options, module):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert f"simclr_tf.{module} is no program" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [("--overwrite", "the same command without --overwrite goes on"), ("--seed=1", "command goes")],
+)
+def test_a_command_that_overwrites_begins_anew(monkeypatch, capsys, argument, said):
+    monkeypatch.setattr(sys, "argv", ["run.py", argument])
+    cli.exit_status(raising(KeyboardInterrupt()))
+    assert said in capsys.readouterr().err

@@ -256,6 +256,7 @@ class TestBuild:
 
 def test_linear_evaluation_of_a_part_of_the_labels(pretrained, tmp_path):
     flags = dict(protocol="linear", checkpoint=str(pretrained), labels_per_class=3, train_steps=2)
+    flags |= dict(weight_decay=1e-3, optimizer="momentum")
     assert training.finetune(tmp_path, **flags) == 0
     subset = read(tmp_path / "label_subset.json")
     labels = datasets.load("digits", "train").source.labels
@@ -271,6 +272,10 @@ def test_linear_evaluation_of_a_part_of_the_labels(pretrained, tmp_path):
     config = config_of(*words[2:], config_class=FinetuneConfig)
     assert (config.data.labels_per_class, config.protocol.protocol) == (3, "linear")
     assert 0 <= result["eval/label_top_1_accuracy"] <= 1 and result["global_step"] == 2
+    # The l2 term is that of the classifier alone, which was trained.
+    kernel = checkpoints.load(tmp_path).supervised_head.kernel
+    decay = 1e-3 * float(tf.nn.l2_loss(kernel))
+    assert result["eval/regularization_loss"] == pytest.approx(decay, rel=1e-5) and decay > 0
 
 
 class TestLogisticRegression:

@@ -29,13 +29,22 @@ def test_sizes_of_all_steps():
     assert in_words(phases("", 32, PLAN)) == "32 px"
 
 
+def test_epochs_of_few_steps_are_those_of_the_training():
+    few = {"num_examples": 800, "batch_size": 512, "train_epochs": 100, "warmup_epochs": 0}
+    sizes = phases("16:60,24:80", 32, make_plan(**test_plan.CIFAR | few))
+    assert [phase.end for phase in sizes] == [93, 125, 157]
+
+
 @pytest.mark.parametrize(
     ("schedule", "message"),
     [
         ("16", "such as 16:60,24:80. Received: 16."),
         ("16:4,", "such as 16:60,24:80"),
         ("16:-4", "such as 16:60,24:80"),
-        ("4:4", "at least 8 pixels. Received: 4"),
+        ("4:4", "8 to 8192 pixels. Received: 4"),
+        ("8193:4", "8 to 8192 pixels. Received: 8193"),
+        ("16:" + "9" * 400, "such as 16:60,24:80"),
+        ("16:10", "leaves nothing"),  # but the step beyond the epochs
         ("16:4,24:4", "epochs .* grow"),
         ("16:4,24:2", "epochs .* grow"),
         ("16:0", "epochs .* grow"),

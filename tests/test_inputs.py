@@ -219,6 +219,25 @@ class TestSplitSeed:
             assert stored["paths"].tolist() == predicted
         assert len(predicted) == 9 and not set(predicted) & set(trained_on)
 
+    def test_images_that_were_trained_on_are_no_test(self, run, folder, tmp_path):
+        """With some held-out files gone, the division holds out others."""
+        copy = shutil.copytree(run, tmp_path / "run")
+        moved = shutil.copytree(folder, tmp_path / "photos")
+        stored = json.loads((copy / "run.json").read_text()) | {"data_dir": str(moved)}
+        (copy / "run.json").write_text(json.dumps(stored))
+        options = {"holdout_fraction": 0.3, "split_seed": 7}
+        held = datasets.load("image_folder", "validation", data_dir=str(moved), **options)
+        for name in held.file_names[::2]:
+            (moved / name).unlink()
+        with pytest.raises(UserError, match="trained on .* images of split validation, such as"):
+            predict(
+                str(copy), Predictions(data_dir=str(moved), split="validation", output="no.csv")
+            )
+        with pytest.raises(UserError, match="the folder has changed since"):
+            config = configuration.from_dict({"model_dir": str(copy), "mode": "eval"})
+            strategy = tf.distribute.get_strategy()
+            evaluate.evaluate_run(config, strategy, frozenset({"model_dir", "mode"}))
+
     @pytest.mark.slow
     def test_programs_refuse_to_divide_the_run_s_images_otherwise(self, run, folder, tmp_path):
         flags = {"data_dir": str(folder), "split_seed": 0}

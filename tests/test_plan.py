@@ -68,8 +68,15 @@ def test_milestones_of_a_training_that_is_given_in_steps_may_come_too_late():
     """A recipe that is cut short by --train_steps keeps its milestones."""
     late = CIFAR | {"schedule": "steps", "schedule_milestones": "120,160"}
     plan = make_plan(**late | {"train_steps": 2000})
-    assert plan.milestones == (120 * 98, 160 * 98)
+    assert plan.milestones == (11_718, 15_625)  # an epoch has 97.66 steps
     assert float(plan.schedule(1999)) == 2.0
+
+
+def test_milestones_where_an_epoch_has_few_steps():
+    few = CIFAR | {"num_examples": 800, "train_epochs": 200, "warmup_epochs": 0}
+    plan = make_plan(**few | {"schedule": "steps", "schedule_milestones": "120,160"})
+    assert (plan.train_steps, plan.milestones) == (313, (187, 250))
+    assert plan.steps_of(120) == 187
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
@@ -94,6 +101,7 @@ def test_milestones_are_of_the_schedule_that_has_them(schedule):
         (STEPS | {"schedule_milestones": "60,"}, "whole numbers.*Received: 60,"),
         (STEPS | {"schedule_milestones": "80,60"}, "grow from at least 1"),
         (STEPS | {"schedule_milestones": "0,60"}, "grow from at least 1"),
+        (STEPS | {"schedule_milestones": "1" + "0" * 25}, "up to 1,000,000"),
         (
             STEPS | {"schedule_milestones": "60,100"},
             "=60,100 are not all within the training: it has 100 .* these are the method's",

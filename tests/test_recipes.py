@@ -193,7 +193,7 @@ SETTINGS |= {
     "imagenet_simsiam": dict(method="simsiam", optimizer="sgd", schedule_by="epoch")
     | dict(weight_decay=1e-4, proj_out_dim=2048, predictor_dim=512, fix_pred_lr=True),
     "imagenet_simsiam_linear": FROZEN
-    | dict(optimizer="larc", schedule_by="epoch", weight_decay=0.0),
+    | dict(optimizer="larc", schedule_by="epoch", weight_decay=0.0, zero_init_logits_layer=False),
     "imagenet_swav": SWAV | dict(queue_length=0, freeze_prototypes_steps=313, warmup_start=0.0625),
     "imagenet_swav_linear": FROZEN | dict(optimizer="sgd", schedule_by="epoch", weight_decay=1e-6),
     "imagenet_swav_small_batch": SWAV

@@ -1,8 +1,10 @@
 """A run directory: its own files and nobody else's, one process, damage, lengths."""
 
+import errno
 import fcntl
 import json
 import os
+import pathlib
 
 import pytest
 import tensorflow as tf
@@ -11,6 +13,7 @@ from simclr_tf import flag
 from simclr_tf.checkpoints import run_files
 from simclr_tf.checkpoints.plain_path import without_patterns
 from simclr_tf.checkpoints.run_directory import RunDirectory
+from simclr_tf.checkpoints.saver import Saver
 from simclr_tf.errors import UserError
 from simclr_tf.experiment import config as configuration
 from simclr_tf.flag import to_dict
@@ -100,7 +103,7 @@ def test_overwriting_removes_exactly_what_a_run_writes(tmp_path):
         "images.txt.gz", "features-0123456789abcdef.npz", "ckpt-12.index",
         "ckpt-12.data-00000-of-00001", "ckpt-14_temp/part-00000-of-00001.index", "result.json",
         "result_12.json", "flags.json", "probe.json", "run.json.part", "metrics.jsonl.part",
-        "report.html", "report.html.part",
+        "report.html", "report.html.part", "run.json.0123abcd.part",
         "events.out.tfevents.1700000000.host.1.0.v2", "eval/events.out.tfevents.17.host.1.0.v2",
         "eval_again/result.json", "eval_again/result_12.json", "eval_again/flags.json",
         "saved_model/12/saved_model.pb", "saved_model/.export-abc/model/saved_model.pb",
@@ -269,3 +272,36 @@ def test_a_bucket_s_checkpoint_with_a_pattern_in_its_path_is_refused():
     patterned = without_patterns("gs://bucket/x[1]/ckpt-3")
     with pytest.raises(UserError, match="Copy it to another place"), patterned:
         pass
+
+
+class Counter(tf.Module):
+    """What a checkpoint may hold of a method."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = tf.keras.Sequential([tf.keras.layers.Dense(1)])
+        self.network.build((None, 2))
+
+
+def test_a_checkpoint_is_there_when_all_of_it_is(tmp_path, monkeypatch):
+    saver = Saver(Counter(), tmp_path, keep=2)
+    saver.save(3)
+    whole = {"ckpt-3.index", "ckpt-3.data-00000-of-00001", "checkpoint"}
+    assert names(tmp_path) == whole
+    write = saver._checkpoint.write
+
+    def full(prefix):
+        write(prefix)
+        pathlib.Path(f"{prefix}.index").write_bytes(b"")  # as a full disk leaves it
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(saver._checkpoint, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        saver.save(5)
+    directory = RunDirectory(tmp_path)
+    assert directory.latest_step == 3
+    monkeypatch.undo()
+    saver.save(7)
+    assert directory.checkpoints() == ["ckpt-3", "ckpt-7"]
+    assert not list(tmp_path.glob("*_temp"))
+    tf.train.load_checkpoint(directory.checkpoint(7))

@@ -130,6 +130,16 @@ def test_crop_boxes_follow_the_original_sampler():
     assert aspect.max() == pytest.approx(4 / 3, abs=0.02)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1)])
+def test_no_crop_is_empty(size):
+    boxes = over_seeds(
+        lambda seed: crop_boxes.clamped_crop_box(
+            tf.constant(size), seed, (0.08, 1.0), (3 / 4, 4 / 3)
+        )
+    )
+    assert boxes[:, 2:].min() == 1 and np.all(boxes[:, :2] + boxes[:, 2:] <= size)
+
+
 def test_a_crop_that_cannot_be_drawn_is_the_whole_image():
     box = crop_boxes.random_crop_box([4, 400], tf.constant([1, 2]))
     assert box.numpy().tolist() == [0, 0, 4, 400]

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from simclr_tf.data import datasets, pipeline
 from simclr_tf.data.broken import naming_bad_images, unreadable
+from simclr_tf.devices.hosts import LOST
 from simclr_tf.errors import UserError
 
 
@@ -120,8 +121,9 @@ def test_an_error_of_another_kind_stays_what_it_is(folder):
     with pytest.raises(ZeroDivisionError), naming_bad_images(dataset):
         raise ZeroDivisionError
     damage(folder / "a" / "0.jpg")
-    with pytest.raises(tf.errors.ResourceExhaustedError), naming_bad_images(dataset):
-        raise tf.errors.ResourceExhaustedError(None, None, "too large")
+    for error in (tf.errors.ResourceExhaustedError, *LOST):
+        with pytest.raises(error), naming_bad_images(dataset):
+            raise error(None, None, "of mine")
 
 
 def test_data_that_are_no_files():

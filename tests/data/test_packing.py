@@ -418,3 +418,30 @@ def test_a_file_that_only_looks_like_a_png_is_left_out(tmp_path):
     report = packing.pack(str(tmp_path / "images"), str(tmp_path / "out"))
     assert report.left_out == ("fifo.png", "half.png")
     assert report.images == {"train": 1}
+
+
+def test_files_that_were_away_are_packed_when_they_are_back(tmp_path, monkeypatch):
+    folder, out = tmp_path / "images", tmp_path / "out"
+    fill(folder)
+    looked = packing.states_of
+
+    def states_of(paths):  # the class goes away after this look
+        states = looked(paths)
+        (folder / "b").rename(tmp_path / "b")
+        return states
+
+    monkeypatch.setattr(packing, "states_of", states_of)
+    with pytest.raises(UserError, match="was there when packing began .* Put it back"):
+        packing.pack(str(folder), str(out), holdout_fraction=0.3)
+    monkeypatch.undo()
+    (tmp_path / "b").rename(folder / "b")
+    bad = folder / "a" / "bad.jpg"
+    content = bad.read_bytes()
+    with pytest.raises(UserError, match="bad.jpg"):
+        packing.pack(str(folder), str(out), holdout_fraction=0.3, max_bad_images=0)
+    times = bad.stat()
+    bad.write_bytes((folder / "a" / "color.jpg").read_bytes())  # as after a passing error
+    os.truncate(bad, len(content))
+    os.utime(bad, ns=(times.st_atime_ns, times.st_mtime_ns))
+    packed = packing.pack(str(folder), str(out), holdout_fraction=0.3)
+    assert packed.left_out == () and sum(packed.images.values()) == 9

@@ -11,7 +11,7 @@ import tensorflow as tf
 import training
 
 from simclr_tf.data import datasets, pipeline
-from simclr_tf.data.service import served_batches
+from simclr_tf.data.service import require_division, served_batches
 from simclr_tf.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("rewritten_graphs")  # as servers do
@@ -85,6 +85,20 @@ def test_a_run_with_the_flag(toy_encoder, servers, tmp_path):
 def test_addresses_of_another_form_are_refused(address):
     with pytest.raises(UserError, match="grpc://HOST:PORT, with commas between"):
         served_batches(make_batches, address)
+
+
+@pytest.mark.parametrize(
+    ("servers", "hosts", "message"),
+    [
+        ("a:1", 1, "grpc://HOST:PORT, with commas between. Received: 'a:1'"),
+        ("grpc://a:1,grpc://b:1,grpc://c:1", 1, "among the 3 servers of --data_service. Give 9"),
+        ("grpc://a:1,grpc://b:1", 3, "among the 2 servers of --data_service and 3 hosts. Give 12"),
+    ],
+)
+def test_what_cannot_be_served_is_found_before_a_run_begins(servers, hosts, message):
+    with pytest.raises(UserError, match=message):
+        require_division(servers, 8, hosts)
+    require_division("grpc://a:1,grpc://b:1", 8, 2)
 
 
 def test_a_batch_has_to_be_divisible(servers):

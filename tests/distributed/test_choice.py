@@ -2,6 +2,7 @@
 
 import json
 import types
+import urllib.error
 
 import numpy as np
 import pytest
@@ -161,13 +162,24 @@ def test_a_tpu_is_connected_initialised_and_fed_by_host(monkeypatch):
             np.testing.assert_array_equal(replica_views[1], views[1][rows])
 
 
-def test_a_tpu_that_is_not_there_is_one_line(monkeypatch):
+@pytest.mark.parametrize("kind", [ValueError, urllib.error.URLError])  # off Google Cloud
+def test_a_tpu_that_is_not_there_is_one_line(monkeypatch, kind):
     def refuse(**_):
-        raise ValueError("Please provide a TPU Name to connect to.\nmore")
+        raise kind("Please provide a TPU Name to connect to.\nmore")
 
     monkeypatch.setattr(tf.distribute.cluster_resolver, "TPUClusterResolver", refuse)
-    with pytest.raises(UserError, match="--tpu_name=None: Please provide a TPU Name to connect to"):
+    with pytest.raises(UserError, match="--tpu_name=None: .*Please provide a TPU Name to connect"):
         strategies.choose_strategy("tpu")
+
+
+def test_hosts_with_other_images_are_refused(monkeypatch):
+    several = hosts.Hosts(tf.distribute.get_strategy())
+    several.require_same(3, "alone")
+    several.number = 2
+    monkeypatch.setattr(several, "_gathered", lambda value: np.array([3, value]))
+    several.require_same(3, "the same")
+    with pytest.raises(UserError, match="other images"):
+        several.require_same(4, "other images")
 
 
 def test_a_lost_host_is_named_where_there_are_several(monkeypatch):

@@ -81,6 +81,19 @@ def test_accuracies_of_given_logits():
     }
 
 
+@pytest.mark.parametrize("fill", [0.0, np.nan])
+def test_a_network_that_is_constant_is_right_by_chance(fill):
+    """Equal logits tell no class; the first counts. What is not finite is wrong."""
+    labels, logits = np.arange(21) % 7, np.full((21, 7), fill, np.float32)
+    expected = (1 / 7, 5 / 7) if fill == 0 else (0, 0)
+    found = top_k_accuracies(logits, labels)
+    assert tuple(found.values()) == pytest.approx(expected)
+    images = np.tile(logits[:, np.newaxis, :, np.newaxis], (1, 1, 1, 3))
+    stream = tf.data.Dataset.from_tensor_slices((images, labels, np.ones(21, np.float32)))
+    result = evaluate_classifier(Fixed(7), stream.batch(7))
+    assert {name: result[name] for name in found} == pytest.approx(found)
+
+
 def test_regularisation_loss():
     variables = [tf.Variable([3.0, 4.0]), tf.Variable([[1.0]])]
     result = evaluate_classifier(

@@ -1,5 +1,6 @@
 """What the base gives to methods that ask for it."""
 
+import every_method
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -143,3 +144,10 @@ def test_signs_of_collapse(network):
     assert simclr.sign_of_collapse({"contrast_loss": 0.9 * chance}, 16) is None
     expected = f"contrast_loss is {chance:.4f} and still at its chance level {chance:.4f}"
     assert simclr.sign_of_collapse({"contrast_loss": chance}, 16) == expected
+
+
+def test_what_a_method_draws_follows_the_seed():
+    methods = [every_method.build("moco", seed=seed) for seed in (0, 1, 1)]
+    orders = [method.order_of_keys(0, 40).numpy().tolist() for method in methods]
+    assert orders[0] != orders[1] == orders[2]
+    assert orders[0] != methods[0].order_of_keys(1, 40).numpy().tolist()

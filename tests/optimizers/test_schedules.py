@@ -112,6 +112,12 @@ def test_by_epoch_with_epochs_that_no_steps_divide():
     assert float(optimizers.WarmupCosine(1.0, 51, epoch_steps=10)(50)) == 0
 
 
+def test_an_epoch_that_has_begun_has_its_own_rate():
+    """And not that of the end, for a third of a training that is given in steps."""
+    rates = optimizers.WarmupCosine(1.0, 140, epoch_steps=98)(np.array([97, 98, 139]))
+    np.testing.assert_allclose(rates, [1.0, 0.5, 0.5], rtol=1e-6)
+
+
 def test_by_epoch_with_a_warmup_that_ends_inside_of_an_epoch():
     schedule = optimizers.WarmupCosine(1.0, 50, 15, epoch_steps=10)
     progress = np.array([0, 0, 5, 5, 25]) / 35  # of steps 15, 19, 20, 29, 40

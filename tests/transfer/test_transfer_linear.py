@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from simclr_tf import checkpoints
 from simclr_tf.data.decode import decode_image
 from simclr_tf.data.transfer.preprocessing import resize_then_center_crop
+from simclr_tf.evaluation.features import NonFiniteFeaturesError
 from simclr_tf.transfer import linear, scoring
 from simclr_tf.transfer.tasks import Task
 
@@ -31,6 +32,11 @@ def test_features_are_those_of_the_resized_images_and_are_kept(checkpoint, tmp_p
     file.write_bytes(file.read_bytes()[:100])  # damaged: computed again
     again, _ = linear.read_or_compute(file, network, dataset, **options)
     np.testing.assert_array_equal(again, features)
+    file.unlink()
+    network.encoder.weights[0].assign(network.encoder.weights[0] * np.nan)
+    with pytest.raises(NonFiniteFeaturesError):
+        linear.read_or_compute(file, network, dataset, **options)
+    assert not file.exists()
 
 
 def test_several_labels_are_one_regression_against_the_rest_each():

@@ -1,6 +1,7 @@
 """A whole sweep: from checkpoint and data to the table; shared, killed and resumed."""
 
 import csv
+import dataclasses
 import json
 import os
 import pathlib
@@ -246,6 +247,7 @@ def test_the_numbers_of_the_paper():
     assert paper.reported(Architecture(), "finetune")["SimCLR"]["flowers"] == 97.0
     assert paper.reported(Architecture(), "random_init")["random"]["voc2007"] == 67.3
     assert paper.reported(Architecture(resnet_depth=18), "linear") == {}
+    assert paper.reported(dataclasses.replace(wide, encoder="keras"), "linear") == {}
     assert all(len(v) == 12 for v in paper.reported(wide, "finetune").values())
 
 
@@ -264,6 +266,18 @@ def test_the_table_beside_the_paper(tmp_path):
         "| linear | paper, supervised | 66.7 | 74.9 |\n"
         "| linear | p against x |  | **0.049** |\n"
     )
+
+
+def test_the_table_has_what_earlier_calls_have_finished(tmp_path):
+    sweep = Sweep(tmp_path)
+    calls = [plan.make_plan(["dtd"], ["linear"], {}), plan.make_plan(["cars"], ["finetune"], {})]
+    for fits, value in zip(calls, (0.75, 0.5), strict=True):
+        sweep.finish(fits[-1].id, {"test": value})
+    rows = table.results(sweep, calls[1], Architecture(resnet_depth=18))
+    assert rows == {
+        ("finetune", "this sweep"): {"cars": 50.0},
+        ("linear", "this sweep"): {"dtd": 75.0},
+    }
 
 
 def test_sweeps_with_other_test_images_are_not_compared(tmp_path):
