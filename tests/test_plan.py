@@ -45,7 +45,7 @@ def test_a_warmup_that_is_too_long():
 
 
 def test_schedules():
-    """An epoch has 98 steps, and the peak is 2."""
+    """An epoch has 97.66 steps, by epoch 98 of one rate, and the peak is 2."""
     changes = {
         "cosine to 0.01 of the peak": {"final_rate": 0.005},
         "cosine by epoch": {"schedule_by": "epoch", "warmup_epochs": 0.0},
@@ -55,7 +55,7 @@ def test_schedules():
     expected = {
         "cosine to 0.01 of the peak": {0: 0, 488: 1, 976: 2, 9766: 0.01},
         "cosine by epoch": {0: 2, 97: 2, 98: 1.9995066, 4900: 1, 9765: 0.000493},
-        "steps": {0: 0, 488: 1, 976: 2, 1959: 2, 1960: 1, 2939: 1, 2940: 0.5, 9766: 0.5},
+        "steps": {0: 0, 488: 1, 976: 2, 1952: 2, 1953: 1, 2928: 1, 2929: 0.5, 9766: 0.5},
         "constant": {0: 0.5, 975: 2, 976: 2, 9766: 2},
     }
     for name, change in changes.items():

@@ -47,7 +47,8 @@ def phases(schedule: str, image_size: int, plan: Plan) -> tuple[Phase, ...]:
             "--image_size_schedule has sizes and the epochs up to which views have them, such as "
             f"16:60,24:80. Received: {schedule}."
         )
-    early = [Phase(int(part[1]), plan.steps_of(float(part[2]))) for part in parts]
+    of_epoch = plan.num_examples / plan.batch_size
+    early = [Phase(int(part[1]), round(float(part[2]) * of_epoch)) for part in parts]
     sizes = [phase.image_size for phase in early]
     if wrong := [size for size in sizes if not SMALLEST <= size <= LARGEST]:
         raise UserError(
@@ -58,7 +59,7 @@ def phases(schedule: str, image_size: int, plan: Plan) -> tuple[Phase, ...]:
     if ends != sorted(set(ends)):
         raise UserError(
             "The epochs of --image_size_schedule grow, and a step lies between any two: "
-            f"{schedule} with {plan.epoch_steps} steps in an epoch."
+            f"{schedule} with {of_epoch:.4g} steps in an epoch."
         )
     # The one step that SimCLR makes beyond its epochs is no training at the last size.
     if early[-1].end >= plan.train_steps - 1:

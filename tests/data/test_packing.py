@@ -423,14 +423,9 @@ def test_a_file_that_only_looks_like_a_png_is_left_out(tmp_path):
 def test_files_that_were_away_are_packed_when_they_are_back(tmp_path, monkeypatch):
     folder, out = tmp_path / "images", tmp_path / "out"
     fill(folder)
-    looked = packing.states_of
-
-    def states_of(paths):  # the class goes away after this look
-        states = looked(paths)
-        (folder / "b").rename(tmp_path / "b")
-        return states
-
-    monkeypatch.setattr(packing, "states_of", states_of)
+    monkeypatch.setattr(  # the class goes away after all files were looked at
+        packing, "_remove_others", lambda *_: (folder / "b").rename(tmp_path / "b")
+    )
     with pytest.raises(UserError, match="was there when packing began .* Put it back"):
         packing.pack(str(folder), str(out), holdout_fraction=0.3)
     monkeypatch.undo()
