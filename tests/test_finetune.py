@@ -273,8 +273,8 @@ def test_linear_evaluation_of_a_part_of_the_labels(pretrained, tmp_path):
     assert (config.data.labels_per_class, config.protocol.protocol) == (3, "linear")
     assert 0 <= result["eval/label_top_1_accuracy"] <= 1 and result["global_step"] == 2
     # The l2 term is that of the classifier alone, which was trained.
-    kernel = checkpoints.load(tmp_path).supervised_head.kernel
-    decay = 1e-3 * float(tf.nn.l2_loss(kernel))
+    head = checkpoints.load(tmp_path).supervised_head
+    decay = 1e-3 * sum(float(tf.nn.l2_loss(variable)) for variable in head.weights)
     assert result["eval/regularization_loss"] == pytest.approx(decay, rel=1e-5) and decay > 0
 
 
