@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from simclr_tf.outputs import complete_file, write_complete
-from simclr_tf.studies.grid import LINEAR_PROBE, Cell, Measure, Study
+from simclr_tf.studies.grid import LINEAR_PROBE, MEASURES, Cell, Measure, Study
 
 Results = Mapping[str, Mapping[str, Any]]  # by the id of a cell, of those that are finished
 _DIVERGED = "diverged"
@@ -155,52 +155,69 @@ def _rows(study: Study, cells: Sequence[Cell], results: Results) -> Iterator[lis
 
 
 def _draw(file: pathlib.Path, study: Study, cells: Sequence[Cell], results: Results) -> None:
-    """The linear probe: bars for one axis, with the paper's beside; else a heat map."""
+    """For one axis, what was measured and what the paper has side by side; else a heat map."""
     from matplotlib.figure import Figure
 
+    _, columns = _points(study, cells)
+    figure = Figure(layout="constrained")
+    if columns == [()]:
+        _draw_points(figure, study, cells, results)
+    else:
+        _draw_map(figure, study, cells, results)
+    figure.suptitle(f"{study.about} ({study.source})", fontsize="small", wrap=True)
+    figure.savefig(file, format="png", dpi=120)
+
+
+def _draw_points(figure: Any, study: Study, cells: Sequence[Cell], results: Results) -> None:
+    """A panel for each measure, with a scale of its own: orders count, and how far things lie."""
+    best = best_cells(study, cells, results)
+    rows, _ = _points(study, cells)
+    found = [results[best[row,].id] if (row,) in best else {} for row in rows]
+    panels = {f"{m.title}, here": [value_of(m, result) for result in found] for m in MEASURES}
+    if published := study.published.get(LINEAR_PROBE.key):
+        values = [published.get((row,), math.nan) for row in rows]
+        panels[f"{LINEAR_PROBE.title}, in the paper"] = values
+    figure.set_size_inches((1 + 0.5 * len(rows)) * len(panels), 3.5)
+    for axes, (title, values) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        places = range(len(rows))
+        axes.plot(places, values, "o")
+        for place, value in zip(places, values, strict=True):
+            if not math.isnan(value):
+                above = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center"}
+                axes.annotate(f"{value:.1f}", (place, value), fontsize="small", **above)
+        axes.set_xticks(places, rows, rotation=30, ha="right")
+        axes.margins(x=0.5 / len(rows), y=0.2)
+        axes.set_title(title, fontsize="small")
+        axes.grid(axis="y", alpha=0.3)
+
+
+def _draw_map(figure: Any, study: Study, cells: Sequence[Cell], results: Results) -> None:
+    """The linear probe of a grid, with the paper's in brackets."""
     best = best_cells(study, cells, results)
     rows, columns = _points(study, cells)
-    published = study.published.get(LINEAR_PROBE.key, {})
 
     def ours(key: tuple[str, ...]) -> float:
         return value_of(LINEAR_PROBE, results[best[key].id]) if key in best else math.nan
 
-    figure = Figure(
-        figsize=(max(6, len(columns if columns != [()] else rows) + 2), max(3, len(rows) * 0.8)),
-        layout="constrained",
-    )
+    values = [[ours((row, *c)) for c in columns] for row in rows]
+    texts = [
+        [_text(study, LINEAR_PROBE, (row, *c), best, results) for c in columns] for row in rows
+    ]
+    titles = ["\n".join(column) for column in columns]
+    if study.mean_of_rows:
+        titles.append("mean")
+        for row, numbers, words in zip(rows, values, texts, strict=True):
+            keys = [(row, *c) for c in columns]
+            words.append(_mean_text(study, LINEAR_PROBE, keys, best, results))
+            numbers.append(sum(numbers) / len(numbers))
+    figure.set_size_inches(max(6, len(titles) + 2), max(3, len(rows) * 0.8))
     axes = figure.subplots()
-    if columns == [()]:
-        bars = {"here": [ours((row,)) for row in rows]}
-        if published:
-            bars["paper"] = [published.get((row,), math.nan) for row in rows]
-        width = 0.8 / len(bars)
-        for i, (label, heights) in enumerate(bars.items()):
-            places = [place + (i - (len(bars) - 1) / 2) * width for place in range(len(rows))]
-            axes.bar(places, heights, width, label=label)
-        axes.set_xticks(range(len(rows)), rows, rotation=30, ha="right")
-        axes.set_ylabel(LINEAR_PROBE.title)
-        axes.legend(fontsize="small")
-    else:
-        values = [[ours((row, *c)) for c in columns] for row in rows]
-        texts = [
-            [_text(study, LINEAR_PROBE, (row, *c), best, results) for c in columns] for row in rows
-        ]
-        titles = ["\n".join(column) for column in columns]
-        if study.mean_of_rows:
-            titles.append("mean")
-            for row, numbers, words in zip(rows, values, texts, strict=True):
-                keys = [(row, *c) for c in columns]
-                words.append(_mean_text(study, LINEAR_PROBE, keys, best, results))
-                numbers.append(sum(numbers) / len(numbers))
-        picture = axes.imshow(values, aspect="auto")
-        box = {"facecolor": "white", "alpha": 0.7, "linewidth": 0}
-        for y, words in enumerate(texts):
-            for x, text in enumerate(words):
-                axes.text(x, y, text, ha="center", va="center", fontsize="small", bbox=box)
-        axes.set_xticks(range(len(titles)), titles)
-        axes.set_yticks(range(len(rows)), rows)
-        axes.set_ylabel(study.shown[0])
-        figure.colorbar(picture, label=LINEAR_PROBE.title)
-    axes.set_title(f"{study.about} ({study.source})", fontsize="small", wrap=True)
-    figure.savefig(file, format="png", dpi=120)
+    picture = axes.imshow(values, aspect="auto")
+    box = {"facecolor": "white", "alpha": 0.7, "linewidth": 0}
+    for y, words in enumerate(texts):
+        for x, text in enumerate(words):
+            axes.text(x, y, text, ha="center", va="center", fontsize="small", bbox=box)
+    axes.set_xticks(range(len(titles)), titles)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_ylabel(study.shown[0])
+    figure.colorbar(picture, label=LINEAR_PROBE.title)

@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from simclr_tf.errors import UserError
 from simclr_tf.experiment import config as configuration
@@ -212,6 +213,22 @@ def test_axes_that_follow_the_first_are_columns(tmp_path):
         "| 512 |  |  |\n"
     )
     assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_picture_of_one_axis_has_a_scale_for_each_measure():
+    """Differences of a point are seen beside the paper's, which lie elsewhere."""
+    study = STUDIES["temperature"]
+    cells = cells_of(study, REDUCED, "temperature=0.1,temperature=0.5,temperature=1")
+    results = {cells[0].id: result(0.975, 0.5), cells[2].id: result(0.985, 0.25)}
+    figure = Figure()
+    table._draw_points(figure, study, cells, results)
+    shown = {axes.get_title(): axes.lines[0].get_ydata() for axes in figure.axes}
+    assert list(shown) == ["linear probe, %, here", "kNN, %, here", "linear probe, %, in the paper"]
+    np.testing.assert_allclose(
+        list(shown.values()), [[97.5, np.nan, 98.5], [50, np.nan, 25], [64.4, 60.7, 58.0]]
+    )
+    low, high = figure.axes[0].get_ylim()
+    assert 97 < low < 97.5 and 98.5 < high < 99
 
 
 def test_measures_of_the_contrastive_task_come_from_the_metrics():
