@@ -14,10 +14,10 @@ def help_text(config_class: type, about: str) -> str:
 
     Args:
       config_class: a dataclass of groups of flags.
-      about: what the program is for; its first line is shown.
+      about: what the program is for, and how it is called.
     """
     groups = sorted(dataclasses.fields(config_class), key=lambda group: group.name != "method")
-    parts = [about.strip().partition("\n")[0]] if about.strip() else []
+    parts = [about.strip()] if about.strip() else []
     for group in groups:
         title = (group.type.__doc__ or group.name).strip().partition("\n")[0]
         parts.append("\n\n".join([title, *map(_flag, dataclasses.fields(group.type))]))

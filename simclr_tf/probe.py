@@ -21,7 +21,6 @@ import dataclasses
 import tensorflow as tf
 
 from simclr_tf import checkpoints, cli
-from simclr_tf.checkpoints.description import TrainingData
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step, write_json
 from simclr_tf.data import pipeline
 from simclr_tf.data.broken import naming_bad_images
@@ -77,9 +76,7 @@ def compare(
     step = checkpoint_step(prefix)
     trained = checkpoints.load(prefix)
     bank, queries = open_splits(config)
-    require_unseen(
-        directory.path, queries, to_dict(config), TrainingData.of_run(directory.config())
-    )
+    require_unseen(directory.path, queries, to_dict(config))
     with naming_bad_images(bank, queries):
         images = shuffled_images(config, bank)
         random = random_twin(trained.architecture, images, seed=config.train.seed)

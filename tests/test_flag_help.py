@@ -1,5 +1,6 @@
 """What --help prints."""
 
+import importlib
 import re
 
 import commands
@@ -42,3 +43,21 @@ def test_help_ends_a_program_well(word, capsys):
         commands.parse(word, "--method=simclr")
     assert status.value.code == 0
     assert "--train_batch_size=512" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("module", "called"),
+    [
+        *(
+            ("features", "SOURCE"),
+            ("predict", "SOURCE"),
+            ("probe", "RUN_DIR"),
+            ("report", "RUN_DIR"),
+        ),
+        *(("study", "NAME --study_dir"), ("data.pack", "FOLDER OUT")),
+    ],
+)
+def test_help_says_how_a_program_is_called(module, called):
+    about = importlib.import_module(f"simclr_tf.{module}").__doc__
+    text = help_text(ExperimentConfig, about)
+    assert re.search(rf"python -m simclr_tf.{module} .*{called}", text)

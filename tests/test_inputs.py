@@ -19,7 +19,7 @@ from simclr_tf.checkpoints.stored_network import StoredNetwork
 from simclr_tf.data import datasets
 from simclr_tf.devices.machine import machine
 from simclr_tf.errors import UserError
-from simclr_tf.evaluation.trained import Trained
+from simclr_tf.evaluation.trained import Trained, require_unseen
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import evaluate, inputs, parts, train
 from simclr_tf.experiment.evaluate import completed
@@ -237,6 +237,24 @@ class TestSplitSeed:
             config = configuration.from_dict({"model_dir": str(copy), "mode": "eval"})
             strategy = tf.distribute.get_strategy()
             evaluate.evaluate_run(config, strategy, frozenset({"model_dir", "mode"}))
+
+    def test_a_run_without_labels_has_trained_on_all_images(self, folder, tmp_path):
+        """Its encoder is fine-tuned and tested with labels, which divide the images anew."""
+        run = tmp_path / "run"
+        flags = {"dataset": "image_folder", "data_dir": str(folder), "labels": "none"}
+        stored = training.SMALL | flags | {"train_split": "train", "num_classes": None}
+        stored |= {"class_names": None, "skipped_files": [], "planned_steps": 2}
+        stored |= {"num_examples": 1, "train_epochs": 1}
+        values = to_dict(configuration.from_dict(flags)) | stored
+        run.mkdir()
+        (run / "run.json").write_text(json.dumps(values))
+        held = datasets.load("image_folder", "validation", data_dir=str(folder))
+        RunDirectory(run).write_image_names(held.file_names)
+        require_unseen(run, held, flags)
+        (run / "run.json").write_text(json.dumps(values | {"labels": "folders"}))
+        with pytest.raises(UserError, match="trained on .* of split validation"):
+            require_unseen(run / "ckpt-2", held, flags)
+        require_unseen(run, held, flags | {"data_dir": "elsewhere"})
 
     @pytest.mark.slow
     def test_programs_refuse_to_divide_the_run_s_images_otherwise(self, run, folder, tmp_path):

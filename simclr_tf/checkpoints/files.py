@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -21,7 +22,7 @@ def find_prefix(path: str) -> str:
       UserError: there is no checkpoint, or several and none is said to be the latest.
     """
     path = os.fspath(path)
-    prefix = path.removesuffix(".index").partition(".data-")[0]
+    prefix = re.sub(r"\.index$|\.data-\d{5}-of-\d{5}$", "", path)
     if _is_file(prefix + ".index"):
         return prefix
     names = _names(path)

@@ -53,14 +53,13 @@ def read(path: str, variable_schema: str | None = None) -> StoredNetwork:
         key_shapes = reader.get_variable_to_shape_map()
         is_tf2 = OBJECT_GRAPH in key_shapes
         keys = _tf2_weights(reader) if is_tf2 else _tf1_weights(key_shapes)
-
-    architecture = _architecture(path, keys, key_shapes, "tf2" if is_tf2 else "tf1")
-    places = {v.tf2 if is_tf2 else v.tf1: v for v in network_variables(architecture)}
-    arrays = {}
-    with reading(path):
-        for name, variable in places.items():
-            if name in keys and schema.match(variable.tf1):
-                arrays[variable.path] = reader.get_tensor(keys[name])
+        architecture = _architecture(path, keys, key_shapes, "tf2" if is_tf2 else "tf1")
+        places = {v.tf2 if is_tf2 else v.tf1: v for v in network_variables(architecture)}
+        arrays = {
+            variable.path: reader.get_tensor(keys[name])  # opens the data files
+            for name, variable in places.items()
+            if name in keys and schema.match(variable.tf1)
+        }
         step = _step(reader)
     return StoredNetwork(
         kind=_kind(prefix, is_tf2),

@@ -44,7 +44,7 @@ def find_run(path: str) -> tuple[RunDirectory, str | None] | None:
     directory = RunDirectory(path)
     if directory.holds_model():
         return directory, directory.latest_checkpoint
-    prefix = path.removesuffix(".index").partition(".data-")[0]
+    prefix = re.sub(r"\.index$|\.data-\d{5}-of-\d{5}$", "", path)
     directory = RunDirectory(as_path(prefix).parent)
     if directory.holds_model() and as_path(prefix).name in directory.checkpoints():
         return directory, prefix
@@ -75,10 +75,13 @@ def read_run(
             key.removeprefix(_NETWORK).removesuffix(VALUE): reader.get_tensor(key)
             for key in weights
         }
+    about = _described(directory)
+    if directory.holds_run() or about.step is not None:  # the converter calls an unknown one 0
+        about = dataclasses.replace(about, step=checkpoint_step(prefix))
     kind = RUN_DIRECTORY if as_path(path).is_dir() else RUN_CHECKPOINT
     return chosen(
         kind if directory.holds_run() else CONVERTED,
-        dataclasses.replace(_described(directory), step=checkpoint_step(prefix)),
+        about,
         arrays,
         schema,
         ignored=sorted(key.removesuffix(VALUE) for key in set(keys) - set(weights)),

@@ -256,7 +256,8 @@ class RunDirectory:
             for name in LENGTHS
             if stored[name] != identity[name]
         ]
-        if not differences:
+        of_steps = stored["train_steps"] and stored["train_steps"] == identity["train_steps"]
+        if not differences or of_steps:  # then epochs are no length
             return False
         before, done = stored["planned_steps"], self.latest_step
         if done < before:

@@ -162,7 +162,10 @@ def _read_torch(path: str) -> tuple[dict[str, np.ndarray], list[str]]:
         raise _no_tensors(path, error) from None
     state, beside = _state_dict(path, content)
     try:
-        arrays = {name: tensor.detach().numpy() for name, tensor in state.items()}
+        arrays = {
+            name: (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()
+            for name, tensor in state.items()
+        }
     except (TypeError, ValueError, RuntimeError) as error:  # of a type that NumPy does not have
         raise _unreadable(path, error) from None
     for name, array in arrays.items():

@@ -143,7 +143,8 @@ def _from_torch(state: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray],
 def _can_be(leaf: str, array: np.ndarray) -> bool:
     """Whether an array has the type and the rank of such a variable."""
     ranks = (2, 4) if leaf == "kernel" else (1,)
-    return array.ndim in ranks and np.issubdtype(array.dtype, np.floating)
+    is_floating = np.issubdtype(array.dtype, np.floating) or array.dtype.name == "bfloat16"
+    return array.ndim in ranks and is_floating
 
 
 def without_constants(

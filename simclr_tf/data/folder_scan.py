@@ -10,9 +10,13 @@ from absl import logging
 
 from simclr_tf.errors import UserError, printable
 
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".webp", ".gif")
-# Of images that TensorFlow cannot decode, and what people call them.
-OTHER_FORMATS = {".tif": "TIFF", ".tiff": "TIFF", ".heic": "HEIC", ".heif": "HEIC"}
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
+# Of images that are not read, and what people call them. Those of the last two are JPEG, but runs
+# of before did not read them.
+OTHER_FORMATS = {
+    **{".tif": "TIFF", ".tiff": "TIFF", ".heic": "HEIC", ".heif": "HEIC"},
+    **{".jfif": "JFIF", ".jpe": "JPE"},
+}
 DEEPEST = 3  # parts of an image's name
 
 
@@ -36,7 +40,7 @@ class Entries:
         more = f", and {len(self.unread) - 3:,} more" if len(self.unread) > 3 else ""
         return (
             f"{' and '.join(formats)} images cannot be read: {names}{more}. Convert them to PNG or "
-            "JPEG."
+            "JPEG; JFIF and JPE are JPEG, and need another name alone."
         )
 
 

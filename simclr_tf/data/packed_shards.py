@@ -11,6 +11,7 @@ It appears under its name when it is complete, and beside it a file that says wh
 """
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -35,6 +36,8 @@ _SHARD_BYTES = 2**27  # of the images in one file, about
 _MOST_SMALL_SHARDS = 64  # of a split whose images are small
 _IMAGES_OF_SMALL_SHARD = 256
 _AT_ONCE = 16  # records
+# Why a file cannot be opened that is away, and not one that nobody may read.
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENOTCONN)
 _STATE = {"digest": str, "records": int, "bytes": int, "unchanged": int, "left_out": dict}
 
 
@@ -221,10 +224,15 @@ def _why_left_out(folder: str, split: Split, states: FileStates, number: int) ->
         try:
             open(path, "rb").close()
         except OSError as error:
+            if error.errno not in _GONE:  # such as one that nobody may read
+                return _warned(path, str(error.strerror))
             raise UserError(
                 f"{printable(path)} was there when packing began and cannot be read now: "
                 f"{error.strerror}. Put it back; the same command goes on."
             ) from None
-    reason = states.reasons.get(number) or why_undecodable(path)
+    return _warned(path, states.reasons.get(number) or why_undecodable(path))
+
+
+def _warned(path: str, reason: str) -> str:
     logging.warning("Cannot decode %s and leave it out: %s", printable(path), reason)
     return reason

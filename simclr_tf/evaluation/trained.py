@@ -55,28 +55,33 @@ def contradiction(
 
 
 def require_unseen(
-    source: str | os.PathLike, dataset: ImageDataset, flags: Mapping[str, Any], data: TrainingData
+    source: str | os.PathLike | None, dataset: ImageDataset, flags: Mapping[str, Any]
 ) -> None:
     """Refuse to test a network on images that its run was trained on.
 
     Which images of a folder are held out depends on all of its files, so a folder that has changed
-    since is divided otherwise.
+    since is divided otherwise. A run without labels (--labels=none) holds out none; all others are
+    divided again for their labels.
 
     Args:
       source: the run directory of the network, or one of its checkpoints; where it is neither,
         nothing is known of the images of its run.
       dataset: the split.
       flags: `dataset` and `data_dir` by which it was opened.
-      data: how the run opened its data.
 
     Raises:
       UserError: the run was trained on some of the images.
     """
-    if dataset.split not in ("validation", "test") or not of_same_data(flags, data):
+    if not source or dataset.split not in ("validation", "test"):
         return
     path = as_path(source)
     runs = [run for run in map(RunDirectory, (path, path.parent)) if run.holds_run()]
-    if not runs or runs[0].config(complete=False).get("train_split") != "train":
+    if not runs:
+        return
+    stored = runs[0].config()
+    data = TrainingData.of_run(stored)
+    held_some_out = data.labels != NONE and stored.get("train_split") == "train"
+    if not held_some_out or not of_same_data(flags, data):
         return
     seen = set(runs[0].image_names())
     if both := [name for name in dataset.file_names or () if name in seen]:
@@ -163,7 +168,7 @@ class Trained:
             upright=how.upright,
             **options,
         )
-        require_unseen(self.source, dataset, flags, data)
+        require_unseen(self.source, dataset, flags)
         return dataset
 
 

@@ -178,7 +178,11 @@ class OptimizerConfig:
         "linear", "How the learning rate grows with the batch.", choices=("linear", "sqrt")
     )
     warmup_epochs: float = flag(
-        10.0, "Epochs of linear warm-up.", at_least=0, at_most=LARGEST_INTEGER
+        10.0,
+        "Epochs of linear warm-up. Where it is not given and --train_steps are fewer, it keeps its "
+        "share of --train_epochs.",
+        at_least=0,
+        at_most=LARGEST_INTEGER,
     )
     warmup_start: float = flag(
         0.0, "Where the warm-up starts, as a share of its end.", at_least=0, at_most=1

@@ -56,7 +56,8 @@ def evaluate_run(
     stored = directory.config()
     config = completed(config, stored, given)
     dataset = parts.open_dataset(config, config.data.eval_split)
-    require_unseen(directory.path, dataset, flags.to_dict(config), TrainingData.of_run(stored))
+    for source in (directory.path, config.train.checkpoint):
+        require_unseen(source, dataset, flags.to_dict(config))
     dataset = _with_classes_of_run(dataset, stored, str(directory.path))
     with strategy.scope():
         network = Network(directory.architecture())
@@ -195,7 +196,7 @@ def evaluate_network(
             batches,
             strategy,
             decayed_variables=l2_variables(network, optimizer_decays),
-            weight_decay=config.optimizer.weight_decay,
+            weight_decay=parts.weight_decay_of_loss(config),
         )
 
 

@@ -9,6 +9,7 @@ from simclr_tf.checkpoints.stored_network import StoredNetwork
 from simclr_tf.data.recipe import Recipe, cropped, finetuning_recipe
 from simclr_tf.errors import UserError
 from simclr_tf.experiment.config import ExperimentConfig
+from simclr_tf.experiment.parts import weight_decay_of_loss
 from simclr_tf.experiment.pretraining import architecture_of as architecture_of_flags
 from simclr_tf.methods.supervised.classes import Supervised
 from simclr_tf.methods.supervised.distillation import Distillation
@@ -148,11 +149,9 @@ def build(
     if train.zero_init_logits_layer:
         network.supervised_head.set_to_zero()
     network.freeze(train.fine_tune_after_block)
-    optimizer = config.optimizer.optimizer
     decay = {
-        # LARC decays the head too, so that nothing is left to the loss.
-        "weight_decay": 0.0 if optimizer == "larc" else config.optimizer.weight_decay,
-        "optimizer_decays": optimizer in optimizers.DECAYS_INSIDE,
+        "weight_decay": weight_decay_of_loss(config),
+        "optimizer_decays": config.optimizer.optimizer in optimizers.DECAYS_INSIDE,
     }
     if teacher is not None:
         taught_by = network_of(teacher, config.distillation.teacher)

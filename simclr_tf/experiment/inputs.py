@@ -111,12 +111,8 @@ def open_eval_dataset(inputs: Inputs) -> ImageDataset | None:
     if not knn and config.train.mode == "train":
         return None
     dataset = parts.open_dataset(config, config.data.eval_split)
-    for path, stored in (
-        (config.train.checkpoint, inputs.source),
-        (config.distillation.teacher, inputs.teacher),
-    ):
-        if stored is not None and stored.data is not None:
-            require_unseen(path, dataset, flags.to_dict(config), stored.data)
+    for source in (config.train.checkpoint, config.distillation.teacher):
+        require_unseen(source, dataset, flags.to_dict(config))
     needing = [inputs.dataset, dataset] if knn or not inputs.teacher else []
     for split in needing:
         if split.num_classes is None:

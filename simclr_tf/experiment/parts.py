@@ -9,6 +9,7 @@ import tensorflow as tf
 from simclr_tf import flag as flags
 from simclr_tf import optimizers
 from simclr_tf.backend import keras
+from simclr_tf.checkpoints.run_directory import LENGTHS
 from simclr_tf.checkpoints.stored_network import StoredNetwork
 from simclr_tf.data import datasets, pipeline, subsets
 from simclr_tf.data.folder_splits import NONE
@@ -60,7 +61,7 @@ def make_strategy(config: ExperimentConfig) -> tf.distribute.Strategy:
 def with_values_of_run(
     config: ExperimentConfig, stored: Mapping[str, Any], given: frozenset[str]
 ) -> ExperimentConfig:
-    """The flags of a run that goes on; INHERITED ones are its own where none was given.
+    """The flags of a run that goes on; INHERITED ones and its length are its own by default.
 
     Args:
       config: the flags.
@@ -68,6 +69,8 @@ def with_values_of_run(
       given: names of the flags that were given and not left at their defaults.
     """
     names = [name for name in INHERITED if name not in given]
+    if not given.intersection(LENGTHS):
+        names += LENGTHS
     return configuration.from_dict(
         flags.to_dict(config) | {name: stored[name] for name in names}, type(config)
     )
@@ -228,6 +231,12 @@ def plan_of(
         final_rate=config.optimizer.final_rate,
         seed=config.train.seed,
     )
+
+
+def weight_decay_of_loss(config: ExperimentConfig) -> float:
+    """The factor of the l2 term of the loss: LARC decays the head of a fine-tuning by itself."""
+    larc = config.train.train_mode == "finetune" and config.optimizer.optimizer == "larc"
+    return 0.0 if larc else config.optimizer.weight_decay
 
 
 def make_optimizer(

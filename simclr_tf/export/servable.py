@@ -13,6 +13,7 @@ from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.data.decode import decode_image
 from simclr_tf.data.views import evaluation_view
 from simclr_tf.models import Network
+from simclr_tf.models.batch_norm import statistics
 
 IMAGE_BYTES = tf.TensorSpec([None], tf.string, "image_bytes")
 IMAGES = tf.TensorSpec([None, None, None, 3], tf.float32, "images")
@@ -75,7 +76,8 @@ def servable(
 
     @tf.function
     def endpoints(images, training=False):
-        return _endpoints(network, images, training)
+        with statistics(portable=True):
+            return _endpoints(network, images, training)
 
     for spec in (IMAGE_BYTES, IMAGES_UINT8, IMAGES):
         preprocess.get_concrete_function(spec)

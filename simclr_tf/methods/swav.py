@@ -179,11 +179,12 @@ def _require_training(frozen, plan):
     """Prototypes that are trained, and not frozen for most of the run without a word."""
     said = (
         f"The prototypes are frozen for --freeze_prototypes_steps={frozen} of {plan.train_steps} "
-        f"steps. SwAV freezes them for an epoch: give {plan.epoch_steps}"
+        f"steps. SwAV freezes them for an epoch of a long training: give "
+        f"{min(plan.epoch_steps, plan.train_steps // 4)}"
     )
     if frozen >= plan.train_steps:
         raise UserError(f"{said}, or train longer.")
-    if 4 * frozen > plan.train_steps:
+    if frozen > max(plan.epoch_steps, plan.train_steps // 4):
         logging.warning("%s.", said)
 
 

@@ -147,7 +147,25 @@ class Architecture:
             values["projector"] = simclr_projector(*head.values())
         _check(cls, values, source)
         _check_keras(values, source)
-        return cls(**values | _input(values, source) | _planes(values, source))
+        architecture = cls(**values | _input(values, source) | _planes(values, source))
+        _check_values(architecture, source)
+        return architecture
+
+
+def _check_values(architecture: "Architecture", source: str) -> None:
+    """Refuse values that no network has."""
+    layers = 1 + len(architecture.kept_projector)  # h, and the outputs of the projection head
+    problems = {
+        "resnet_depth": architecture.resnet_depth in DEPTHS,
+        "ft_proj_selector": -layers <= architecture.ft_proj_selector < layers,
+        "num_classes": architecture.num_classes is None or architecture.num_classes >= 1,
+    }
+    for name, is_possible in problems.items():
+        if not is_possible:
+            raise DamagedFileError(
+                f"{source} is damaged or of another version: {name!r} is "
+                f"{getattr(architecture, name)}, which no network has."
+            )
 
 
 def _projector(layers: Any, source: str) -> tuple[Dense, ...]:

@@ -18,6 +18,7 @@ class _Statistics(threading.local):
     local = False
     update = True
     groups = 1
+    portable = False
 
 
 _statistics = _Statistics()
@@ -25,7 +26,11 @@ _statistics = _Statistics()
 
 @contextlib.contextmanager
 def statistics(
-    *, local: bool = False, update: bool = True, groups: int | None = None
+    *,
+    local: bool = False,
+    update: bool = True,
+    groups: int | None = None,
+    portable: bool = False,
 ) -> Iterator[None]:
     """How BatchNormalization layers that are called in this context treat batch statistics.
 
@@ -38,15 +43,19 @@ def statistics(
       groups: from 2 on they are those of a part of the inputs: row i belongs to group
         i mod `groups`, as if every group were on a device of its own (MoCo's SplitBatchNorm),
         and the moving averages follow the mean over groups. None leaves the outer context's.
+      portable: graphs that are built here will be executed on devices of any kind, and so have no
+        kernels that mean something else on another kind.
     """
-    before = _statistics.local, _statistics.update, _statistics.groups
+    before = vars(_statistics).copy()
     _statistics.local |= local
     _statistics.update &= update
     _statistics.groups = groups or _statistics.groups
+    _statistics.portable |= portable
     try:
         yield
     finally:
-        _statistics.local, _statistics.update, _statistics.groups = before
+        vars(_statistics).clear()
+        vars(_statistics).update(before)
 
 
 def chosen_statistics() -> dict[str, Any]:
@@ -114,7 +123,7 @@ class BatchNormalization(keras.layers.Layer):
         synchronized = self.synchronized and not _statistics.local
         if _statistics.groups > 1:
             outputs, mean, variance = self._normalize_groups(inputs, _statistics.groups)
-        elif synchronized and replicas.num_replicas() > 1:
+        elif _statistics.portable or synchronized and replicas.num_replicas() > 1:
             outputs, mean, variance = self._normalize_globally(inputs)
         else:
             outputs, mean, variance = self._normalize_here(inputs)

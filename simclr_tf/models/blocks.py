@@ -42,6 +42,15 @@ class Convolution(keras.layers.Conv2D):
         return small_convolution.convolve(inputs, kernel, strides, self.padding.upper())
 
 
+def spatial_mean(inputs: tf.Tensor, keepdims: bool = False) -> tf.Tensor:
+    """The mean over height and width of (batch, height, width, channels), in the inputs' dtype.
+
+    It is computed in float32: sums in bfloat16 stop to grow after some hundred pixels.
+    """
+    mean = tf.reduce_mean(tf.cast(inputs, tf.float32), axis=[1, 2], keepdims=keepdims)
+    return tf.cast(mean, inputs.dtype)
+
+
 def pad(inputs: tf.Tensor, kernel_size: int) -> tf.Tensor:
     """Pad height and width with zeros so that a VALID kernel covers every pixel."""
     before = (kernel_size - 1) // 2
@@ -63,7 +72,7 @@ class SelectiveKernel(keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         streams = tf.nn.relu(self.norm(self.convolution(inputs), training=training))
         streams = tf.stack(tf.split(streams, 2, axis=-1))  # 2, batch, height, width, filters
-        context = tf.reduce_mean(tf.reduce_sum(streams, axis=0), axis=[1, 2], keepdims=True)
+        context = spatial_mean(tf.reduce_sum(streams, axis=0), keepdims=True)
         context = tf.nn.relu(self.squeeze_norm(self.squeeze(context), training=training))
         logits = tf.stack(tf.split(self.excite(context), 2, axis=-1))
         return tf.reduce_sum(streams * tf.nn.softmax(logits, axis=0), axis=0)
@@ -82,7 +91,7 @@ class SqueezeExcitation(keras.layers.Layer):
         self.excite = Convolution(channels, 1, use_bias=True)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        context = tf.reduce_mean(inputs, axis=[1, 2], keepdims=True)
+        context = spatial_mean(inputs, keepdims=True)
         return inputs * tf.sigmoid(self.excite(tf.nn.relu(self.squeeze(context))))
 
 

@@ -158,7 +158,12 @@ class ProjectionLayer(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        outputs = self.dense(inputs)
+        if self.layer.bias and self.compute_dtype != "float32":
+            # The gradient of a bias is a sum over the batch, which bfloat16 does not hold.
+            outputs = tf.cast(inputs @ tf.cast(self.dense.kernel, inputs.dtype), tf.float32)
+            outputs = tf.cast(outputs + tf.cast(self.dense.bias, tf.float32), inputs.dtype)
+        else:
+            outputs = self.dense(inputs)
         if self.norm is not None:
             outputs = self.norm(outputs, training=training)
         return tf.nn.relu(outputs) if self.layer.relu else outputs

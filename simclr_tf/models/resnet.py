@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from simclr_tf.backend import keras
 from simclr_tf.errors import UserError
-from simclr_tf.models.blocks import BasicBlock, BottleneckBlock, Stem
+from simclr_tf.models.blocks import BasicBlock, BottleneckBlock, Stem, spatial_mean
 from simclr_tf.models.images import check_images, check_input, standardized
 from simclr_tf.models.recompute import recomputed
 
@@ -133,7 +133,7 @@ class ResNet(keras.Model):
                 run = recomputed(block) if self.recompute and training else block
                 outputs = run(outputs, training=training)
             endpoints[f"block_group{g + 1}"] = outputs
-        features = tf.reduce_mean(outputs, axis=[1, 2])
+        features = spatial_mean(outputs)
         if self.frozen_groups == len(self.groups):
             features = tf.stop_gradient(features)
         return endpoints | {"final_avg_pool": features}

@@ -12,7 +12,7 @@ from simclr_tf.errors import UserError
 from simclr_tf.evaluation.metrics import permutation_p_value
 from simclr_tf.models import Architecture
 from simclr_tf.outputs import complete_file, write_complete
-from simclr_tf.studies.sweep import Sweep, read_arrays
+from simclr_tf.studies.sweep import SETTINGS, Sweep, read_arrays
 from simclr_tf.transfer.paper import reported
 from simclr_tf.transfer.plan import FINAL, PROTOCOLS, Fit
 
@@ -41,10 +41,12 @@ def results(sweep: Sweep, fits: Sequence[Fit], architecture: Architecture) -> Ro
 def _of_whole_grids(sweep: Sweep) -> dict[tuple[str, str], str]:
     """The ids of finished last fits, by data set and protocol."""
     found = {}
-    for file in sorted(sweep.path.rglob(f"{FINAL}.json")):
-        *dataset, protocol, _ = file.relative_to(sweep.path).parts
-        if protocol in PROTOCOLS and dataset:
-            found["/".join(dataset), protocol] = "/".join((*dataset, protocol, FINAL))
+    for protocol in PROTOCOLS:
+        for file in sorted(sweep.path.rglob(f"{protocol}/{FINAL}.json")):
+            dataset = file.parent.parent.relative_to(sweep.path)
+            of_another = [p for p in (dataset, *dataset.parents) if p != p.parent]
+            if dataset.parts and not any((sweep.path / p / SETTINGS).exists() for p in of_another):
+                found[dataset.as_posix(), protocol] = f"{dataset.as_posix()}/{protocol}/{FINAL}"
     return found
 
 

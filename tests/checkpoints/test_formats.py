@@ -17,7 +17,7 @@ from simclr_tf import checkpoints
 from simclr_tf.checkpoints import layout, restore, torch_names
 from simclr_tf.checkpoints.__main__ import main
 from simclr_tf.checkpoints.contradictions import ENCODER_FLAGS, PROJECTION_FLAGS, contradictions
-from simclr_tf.checkpoints.convert import convert
+from simclr_tf.checkpoints.convert import _write_run_directory, convert
 from simclr_tf.checkpoints.description import Description
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.checkpoints.stored_network import description
@@ -221,6 +221,27 @@ def test_a_state_dict_without_description_is_understood(written, network, tmp_pa
     stored = checkpoints.read(file)
     assert (stored.architecture, stored.step) == (SMALL, None)
     same(stored.arrays, values(network))
+
+
+def test_a_step_that_is_not_known_stays_so(network, tmp_path):
+    _write_run_directory(network, str(tmp_path), Description(network.architecture))
+    assert checkpoints.read(tmp_path).step is None
+    converted = Description(network.architecture, step=5)
+    _write_run_directory(network, str(tmp_path / "known"), converted)
+    assert checkpoints.read(tmp_path / "known").step == 5
+
+
+def test_pytorch_files_in_bfloat16_are_read(written, tmp_path):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    state = safetensors.load_file(written["PyTorch state dict"])
+    half = {n: a.astype(tf.bfloat16.as_numpy_dtype) for n, a in state.items() if a.ndim}
+    safetensors.save_file(half, tmp_path / "a.safetensors")
+    found = checkpoints.read(tmp_path / "a.safetensors").arrays
+    whole = checkpoints.read(written["PyTorch state dict"]).arrays
+    assert found.keys() == whole.keys()
+    for name, array in found.items():
+        assert array.dtype == np.float32
+        np.testing.assert_allclose(array, whole[name], rtol=2**-8)
 
 
 def test_a_projection_head_with_an_offset_at_its_end_is_refused(written, tmp_path):

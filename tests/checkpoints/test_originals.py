@@ -411,3 +411,12 @@ def test_rescaling_keeps_the_function():
     assert norms["encoder/groups/1/0/convolution1/kernel"] == pytest.approx(
         16.8 * 1.5**0.5, rel=0.02
     )
+
+
+@pytest.mark.parametrize("folder", ["lr=[0.1,0.2]", "a{b}*?", "x.data-v2"])
+def test_names_of_folders_are_no_patterns(tmp_path, tiny, folder):
+    (tmp_path / folder).mkdir()
+    prefix = write_tf1(tmp_path / folder / "model.ckpt-5", tiny, with_copies=False)
+    for path in (prefix, f"{prefix}.index", f"{prefix}.data-00000-of-00001", tmp_path / folder):
+        found = originals.read(path)
+        assert found.architecture == TINY and len(found.arrays) == len(tiny)

@@ -1,5 +1,6 @@
 """Packed image folders: the same pixels, read by TensorFlow Datasets, whenever they were killed."""
 
+import errno
 import io
 import os
 import signal
@@ -418,6 +419,19 @@ def test_a_file_that_only_looks_like_a_png_is_left_out(tmp_path):
     report = packing.pack(str(tmp_path / "images"), str(tmp_path / "out"))
     assert report.left_out == ("fifo.png", "half.png")
     assert report.images == {"train": 1}
+
+
+def test_a_file_that_nobody_may_read_is_left_out(tmp_path, monkeypatch):
+    folder = tmp_path / "images"
+    fill(folder)
+
+    def forbidden(path, mode):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(packed_shards, "open", forbidden, raising=False)  # root may read all
+    (folder / "b" / "color.png").write_bytes(b"")
+    packed = packing.pack(str(folder), str(tmp_path / "out"), holdout_fraction=0.3)
+    assert packed.left_out == ("a/bad.jpg", "b/color.png")
 
 
 def test_files_that_were_away_are_packed_when_they_are_back(tmp_path, monkeypatch):

@@ -117,4 +117,7 @@ def test_prototypes_that_are_never_trained_are_refused(caplog):
     every_method.build("swav", freeze_prototypes_steps=15)
     assert "frozen" not in caplog.text
     every_method.build("swav", freeze_prototypes_steps=16)
-    assert "=16 of 60 steps. SwAV freezes them for an epoch: give 10." in caplog.text
+    assert (
+        "=16 of 60 steps. SwAV freezes them for an epoch of a long training: give 10."
+        in caplog.text
+    )

@@ -288,3 +288,28 @@ def test_groups_are_those_of_the_official_split_batch_norm():
         unbiased = 0.9 + (layer.moving_variance - 0.9) * pixels / (pixels - 1)
         expected = golden[f"{name}_after/bn.running_var"]
         np.testing.assert_allclose(unbiased, expected, rtol=1e-5)
+
+
+def test_portable_graphs_have_no_kernel_that_other_devices_read_otherwise():
+    """Values and gradients stay; the fused gradient takes other statistics on a GPU."""
+    random = np.random.default_rng(0)
+    inputs, upstream = tf.constant(random.normal(2, 5, size=(2, 64, 3)), tf.float32)
+    layer = BatchNormalization()
+    layer.build(inputs.shape)
+
+    def compute(portable):
+        @tf.function(autograph=False)
+        def differentiated(x, dy):
+            with tf.GradientTape() as tape, statistics(portable=portable):
+                tape.watch(x)
+                y = layer(x, training=True)
+            return y, tape.gradient(y, x, dy)
+
+        graph = differentiated.get_concrete_function(inputs, upstream).graph.as_graph_def()
+        nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+        return differentiated(inputs, upstream), {node.op for node in nodes}
+
+    (plain, fused), (portable, ops) = compute(False), compute(True)
+    for found, expected in zip(portable, plain, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    assert not any(op.startswith("FusedBatchNorm") for op in ops) and fused != ops

@@ -8,9 +8,9 @@ import recorded
 import tensorflow as tf
 
 from simclr_tf.backend import keras
-from simclr_tf.models import Dense, Head, simclr_projector
+from simclr_tf.models import Dense, Head, blocks, simclr_projector
 from simclr_tf.models.batch_norm import BatchNormalization
-from simclr_tf.models.heads import in_words, simclr_flags
+from simclr_tf.models.heads import ProjectionLayer, in_words, simclr_flags
 
 RNG = np.random.RandomState(0)
 TORCH = {"start": "uniform"}
@@ -198,3 +198,21 @@ def test_heads_in_words():
         "dense to 24 with bias, batch norm without scale and offset"
     )
     assert in_words(()) == "no layers"
+
+
+def test_sums_in_bfloat16_do_not_stop_to_grow():
+    """Means over pixels, and the gradient of a bias, which is a sum over the batch."""
+    rows = tf.cast(tf.random.stateless_uniform((2, 56, 56, 4), (1, 2)), tf.bfloat16)
+    exact = tf.reduce_mean(tf.cast(rows, tf.float64), axis=[1, 2])
+    mean = blocks.spatial_mean(rows)
+    assert mean.dtype == tf.bfloat16
+    np.testing.assert_allclose(tf.cast(mean, tf.float64), exact, rtol=2**-8)
+    dense = Dense(3, bias=True, norm=False, relu=False)
+    layer = ProjectionLayer(dense, 3, 0.9, False, dtype="mixed_bfloat16")
+    inputs = tf.ones((4096, 2), tf.bfloat16)
+    with tf.GradientTape() as tape:
+        outputs = layer(inputs)
+        loss = tf.reduce_sum(tf.cast(outputs, tf.float32))
+    assert outputs.dtype == tf.bfloat16
+    gradient = tape.gradient(loss, layer.dense.bias)
+    np.testing.assert_allclose(tf.cast(gradient, tf.float32), [4096.0] * 3, rtol=1e-6)
