@@ -149,6 +149,14 @@ def _read_safetensors(path: str) -> dict[str, np.ndarray]:
         raise _unreadable(path, error) from None
 
 
+def _numpy(tensor: Any) -> np.ndarray:
+    tensor = tensor.detach()
+    try:
+        return tensor.numpy()
+    except TypeError:  # of bfloat16, which NumPy does not have
+        return tensor.float().numpy()
+
+
 def _read_torch(path: str) -> tuple[dict[str, np.ndarray], list[str]]:
     """The state dict of a file, and what lies beside it where it is nested."""
     torch = _torch(path)
@@ -162,10 +170,7 @@ def _read_torch(path: str) -> tuple[dict[str, np.ndarray], list[str]]:
         raise _no_tensors(path, error) from None
     state, beside = _state_dict(path, content)
     try:
-        arrays = {
-            name: (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()
-            for name, tensor in state.items()
-        }
+        arrays = {name: _numpy(tensor) for name, tensor in state.items()}
     except (TypeError, ValueError, RuntimeError) as error:  # of a type that NumPy does not have
         raise _unreadable(path, error) from None
     for name, array in arrays.items():

@@ -38,9 +38,12 @@ class Entries:
         formats = sorted({OTHER_FORMATS[PurePath(name).suffix.lower()] for name in self.unread})
         names = ", ".join(map(printable, self.unread[:3]))
         more = f", and {len(self.unread) - 3:,} more" if len(self.unread) > 3 else ""
+        renamed = ""
+        if {"JFIF", "JPE"}.intersection(formats):
+            renamed = " JFIF and JPE are JPEG: give them names that end in .jpg."
         return (
             f"{' and '.join(formats)} images cannot be read: {names}{more}. Convert them to PNG or "
-            "JPEG; JFIF and JPE are JPEG, and need another name alone."
+            f"JPEG.{renamed}"
         )
 
 

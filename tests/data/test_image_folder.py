@@ -123,6 +123,11 @@ def test_a_folder_of_tiff_says_so(tmp_path):
     (tmp_path / "a.tif").write_bytes(b"image")
     with pytest.raises(UserError, match="no images.* TIFF images cannot be read: a.tif. Convert"):
         load(tmp_path)
+    (tmp_path / "b.JFIF").write_bytes(b"image")
+    with pytest.raises(
+        UserError, match="JFIF and TIFF .*: a.tif, b.JFIF. .* names that end in .jpg"
+    ):
+        load(tmp_path)
 
 
 def test_links_are_followed(class_folder, tmp_path_factory):

@@ -61,7 +61,8 @@ def test_architectures_of_earlier_versions_are_read():
     assert Architecture.from_json(values, "a file") == expected
     linear = Architecture.from_json(values | {"proj_head_mode": "linear"}, "a file")
     assert linear.projector == (last,)
-    assert Architecture.from_json(values | {"proj_head_mode": "none"}, "a file").projector == ()
+    none = values | {"proj_head_mode": "none", "ft_proj_selector": 0}
+    assert Architecture.from_json(none, "a file").projector == ()
     few = Architecture.from_json({"resnet_depth": 34, "proj_out_dim": 64}, "a file")
     assert few == Architecture(34, projector=simclr_projector("nonlinear", 3, 64))
 
