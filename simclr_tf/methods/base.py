@@ -94,6 +94,7 @@ class Method(keras.Model):
         self.network = network
         self.flags = self.Flags() if flags is None else flags
         self.plan = plan
+        self.check(self.flags, plan)
         self.weight_decay = weight_decay
         self.optimizer_decays = optimizer_decays
         self.micro_batch_size = micro_batch_size
@@ -136,6 +137,20 @@ class Method(keras.Model):
             --use_blur to whatever the method returns.
         """
         raise NotImplementedError
+
+    @classmethod
+    def check(cls, flags: Any, plan: Plan | None) -> None:
+        """Refuse flags that do not fit together, or not the training that is planned.
+
+        Construction calls it, and a study does for all of its cells before the first is made.
+
+        Args:
+          flags: the method's own.
+          plan: the numbers of the training run, or None.
+
+        Raises:
+          UserError: they do not fit.
+        """
 
     @classmethod
     def for_xla(cls, flags: Any) -> Any:

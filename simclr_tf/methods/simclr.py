@@ -83,9 +83,8 @@ class SimCLR(Method):
         require_transforms(flags, view)
         return studied_recipe(flags, simclr_recipe(view)[0])
 
-    def __init__(self, network, flags=None, plan=None, **kwargs):
-        super().__init__(network, flags, plan, **kwargs)
-        flags = self.flags
+    @classmethod
+    def check(cls, flags, plan):
         xent = flags.contrastive_loss == "nt_xent"
         if xent and flags.negative_mining != "none":
             raise UserError(
@@ -97,16 +96,11 @@ class SimCLR(Method):
                 f"--contrastive_loss={flags.contrastive_loss} is of cosines. Leave out "
                 "--hidden_norm=false."
             )
-        if flags.loss_implementation == "tiled" and (self._negatives, xent) != ("both", True):
+        if flags.loss_implementation == "tiled" and (_negatives(flags), xent) != ("both", True):
             raise UserError(
                 "--loss_implementation=tiled is of --contrastive_loss=nt_xent with the negatives "
                 "of both views. Leave it out."
             )
-
-    @property
-    def _negatives(self):
-        default = "both" if self.flags.contrastive_loss == "nt_xent" else "other_view"
-        return self.flags.negatives or default
 
     @classmethod
     def for_xla(cls, flags):
@@ -132,7 +126,7 @@ class SimCLR(Method):
     def contrast(self, first: tf.Tensor, second: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """The contrastive loss of two views (n, d), with its accuracy and entropy: scalars."""
         flags, hidden = self.flags, tf.concat([first, second], axis=0)
-        mining, negatives = flags.negative_mining, self._negatives
+        mining, negatives = flags.negative_mining, _negatives(flags)
         if (flags.contrastive_loss, negatives) == ("nt_xent", "both"):
             return nt_xent_with_metrics(
                 hidden, flags.temperature, flags.hidden_norm, flags.loss_implementation
@@ -157,8 +151,13 @@ class SimCLR(Method):
             level = 2 * flags.margin
         elif flags.contrastive_loss == "nt_logistic":
             level = 2 / flags.temperature + 4 * math.log1p(math.exp(-1 / flags.temperature))
-        elif self._negatives == "other_view":
+        elif _negatives(self.flags) == "other_view":
             level = 2 * math.log(batch_size)
         else:
             level = chance_level(batch_size)
         return {"contrast_loss": level}
+
+
+def _negatives(flags):
+    default = "both" if flags.contrastive_loss == "nt_xent" else "other_view"
+    return flags.negatives or default

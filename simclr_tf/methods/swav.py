@@ -93,13 +93,21 @@ class SwAV(Method):
         last = Dense(flags.proj_out_dim, bias=True, norm=False, relu=False, start="uniform")
         return hidden, last
 
+    @classmethod
+    def check(cls, flags, plan):
+        if plan is not None and 0 < flags.queue_length < plan.batch_size:
+            raise UserError(
+                f"--queue_length={flags.queue_length} does not hold a batch of {plan.batch_size} "
+                "images. Give 0, or at least as many."
+            )
+
     def __init__(self, network, flags=None, plan=None, **kwargs):
         super().__init__(network, flags, plan, **kwargs)
         flags = self.flags
         rows = keras.initializers.RandomNormal(stddev=1.0)((flags.prototypes, flags.proj_out_dim))
         self.prototypes = tf.Variable(_unit(rows), name="prototypes")
         if plan is not None:
-            _require_training(flags.freeze_prototypes_steps, plan)
+            _warn_of_frozen_prototypes(flags.freeze_prototypes_steps, plan)
         self.queues = []
         if flags.queue_length:
             length = self._whole_batches(flags.queue_length)
@@ -110,11 +118,6 @@ class SwAV(Method):
         if self.plan is None:
             return length
         batch = self.plan.batch_size
-        if length < batch:
-            raise UserError(
-                f"--queue_length={length} does not hold a batch of {batch} images. Give 0, or at "
-                "least as many."
-            )
         if length % batch:
             logging.info("The queue holds %d images: whole batches.", length // batch * batch)
         return length // batch * batch
@@ -175,17 +178,14 @@ class SwAV(Method):
         return {"swav_loss": math.log(self.flags.prototypes)}
 
 
-def _require_training(frozen, plan):
-    """Prototypes that are trained, and not frozen for most of the run without a word."""
-    said = (
-        f"The prototypes are frozen for --freeze_prototypes_steps={frozen} of {plan.train_steps} "
-        f"steps. SwAV freezes them for an epoch of a long training: give "
-        f"{min(plan.epoch_steps, plan.train_steps // 4)}"
-    )
-    if frozen >= plan.train_steps:
-        raise UserError(f"{said}, or train longer.")
+def _warn_of_frozen_prototypes(frozen, plan):
+    """Say where the prototypes are frozen for more than an epoch and a quarter of the run."""
     if frozen > max(plan.epoch_steps, plan.train_steps // 4):
-        logging.warning("%s.", said)
+        logging.warning(
+            "The prototypes are frozen for --freeze_prototypes_steps=%d of %d steps. SwAV freezes "
+            "them for an epoch of a long training: give %d.",
+            *(frozen, plan.train_steps, min(plan.epoch_steps, plan.train_steps // 4)),
+        )
 
 
 def _unit(rows):

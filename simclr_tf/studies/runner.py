@@ -209,6 +209,8 @@ class Runner:
         with _naming(cell):
             plan = parts.plan_of(config, self._splits_of(config)[0].num_examples, 1, given)
             growing.phases(config.view.image_size_schedule, config.view.image_size, plan)
+            if config.train.train_mode == "pretrain":
+                METHODS[config.train.method].check(config.method, plan)
         return plan
 
     def _splits_of(self, config: ExperimentConfig) -> tuple[ImageDataset, ImageDataset]:

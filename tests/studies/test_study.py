@@ -288,6 +288,13 @@ def test_a_schedule_that_some_cells_cannot_have_is_refused_at_once(tmp_path, tra
     assert trained == []
 
 
+def test_flags_that_do_not_fit_the_method_of_some_cells_are_refused_at_once(tmp_path, trained):
+    flags = StudyFlags(str(tmp_path), REDUCED, "loss=nt_xent,loss=margin")
+    with pytest.raises(UserError, match="The cell loss_margin.* cannot be made. .*of cosines"):
+        study("loss", flags, FLAGS | {"hidden_norm": False})
+    assert trained == []
+
+
 def test_a_cluster_is_refused(tmp_path, trained, monkeypatch):
     workers = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(workers))
