@@ -3,12 +3,25 @@
 import copy
 import os
 from collections.abc import Callable
+from typing import Any
 
 FEATURES = 512  # of a ResNet-18
 METHODS = (
     *("simclr", "simclr_memory", "moco_v1", "moco", "byol", "simsiam", "barlow_twins", "vicreg"),
     "swav",
 )
+
+
+def settled_torch() -> Any:
+    """PyTorch, as all benchmarks use it: with all cores, and denormal numbers as 0."""
+    # Threads that wait for one another in a loop take the cores from those that they wait for,
+    # where other programs run beside: a step took much longer. Read when PyTorch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    import torch
+
+    torch.set_num_threads(os.cpu_count())
+    torch.set_flush_denormal(True)  # as TensorFlow does
+    return torch
 
 
 def build(
@@ -21,16 +34,11 @@ def build(
     weight_decay: float,
 ) -> Callable:
     """A function that makes a step on views of `size` pixels and returns the loss."""
-    # Threads that wait for one another in a loop take the cores from those that they wait for,
-    # where other programs run beside: a step took much longer. Read when PyTorch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    import torch
+    torch = settled_torch()
     import torchvision
     from torch import nn
 
     torch.manual_seed(0)
-    torch.set_num_threads(os.cpu_count())
-    torch.set_flush_denormal(True)  # as TensorFlow does
     encoder = torchvision.models.resnet18()
     encoder.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
     encoder.maxpool = encoder.fc = nn.Identity()

@@ -21,6 +21,7 @@ import json
 import os
 import pathlib
 import runpy
+import shutil
 import subprocess
 import sys
 import time
@@ -111,17 +112,12 @@ def pilot(setting: Setting, name: str, size: int) -> tuple[float, float]:
     setting = dataclasses.replace(setting, size=size)
     folder = setting.out / "pilots"
     folder.mkdir(exist_ok=True)
-    seconds = [
-        # One checkpoint each, at the end.
-        run(
-            [
-                *setting.command(name, folder / f"{name}-{size}-{steps}", steps),
-                f"--checkpoint_steps={steps}",
-            ],
-            folder / f"{name}-{size}-{steps}.log",
-        )
-        for steps in PILOT
-    ]
+    seconds = []
+    for steps in PILOT:
+        directory = folder / f"{name}-{size}-{steps}"
+        shutil.rmtree(directory, ignore_errors=True)  # a finished one would take no time
+        command = setting.command(name, directory, steps, f"--checkpoint_steps={steps}")
+        seconds.append(run(command, directory.with_suffix(".log")))
     step = (seconds[1] - seconds[0]) / (PILOT[1] - PILOT[0])
     return max(0.0, seconds[0] - PILOT[0] * step), step
 
@@ -222,10 +218,10 @@ def draw(curves: dict[str, list[dict]], path: pathlib.Path) -> None:
 
 def pack(setting: Setting) -> None:
     """Write the folder as a data set of TensorFlow Datasets, which the original reads."""
-    if not (setting.out / "packed").exists():
+    target = setting.out / "packed" / PACKED / "1.0.0"
+    if not target.exists():
         program = [sys.executable, "-m", "simclr_tf.data.pack"]
-        target = setting.out / "packed" / PACKED / "1.0.0"
-        target.parent.mkdir(parents=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         run([*program, str(setting.images), str(target)], setting.out / "packed.log")
 
 

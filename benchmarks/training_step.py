@@ -88,7 +88,9 @@ def original(depth: int, image_size: int, batch_size: int, directory: str) -> Ca
 
 def pytorch(depth: int, image_size: int, batch_size: int, bfloat16: bool) -> Callable:
     """A function that makes a step of a plain network in the layout channels_last."""
-    import torch
+    import lightly_peer
+
+    torch = lightly_peer.settled_torch()
     from torch.nn import functional
 
     sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests" / "checkpoints"))

@@ -17,15 +17,17 @@ if sys.argv[:1] == ["-m"]:  # as long as Python looks for the module
         for i, word in enumerate(sys.orig_argv)
         if i and (found := re.fullmatch(r"-(?![XW])[A-Za-z]*?m(.*)", word))
     )
-    _asked = (_option[1] or sys.orig_argv[_at + 1]).removeprefix(f"{__name__}.")
-    if _asked.removesuffix(".__main__") not in _PROGRAMS:
-        print(
-            f"error: {__name__}.{_asked} is no program. Those that `python -m` runs are "
-            f"{', '.join(f'{__name__}.{name}' for name in _PROGRAMS)}.",
-            file=sys.stderr,
-        )
-        sys.exit(2)
-    start.prepare()
+    _module = _option[1] or sys.orig_argv[_at + 1]
+    if f"{_module}.".startswith(f"{__name__}."):  # and not a program that imports this package
+        _asked = _module.removeprefix(f"{__name__}.").removesuffix(".__main__")
+        if _asked not in _PROGRAMS:
+            print(
+                f"error: {_module} is no program. Those that `python -m` runs are "
+                f"{', '.join(f'{__name__}.{name}' for name in _PROGRAMS)}.",
+                file=sys.stderr,
+            )
+            sys.exit(2)
+        start.prepare()
 
 __all__ = [
     "Pretraining",

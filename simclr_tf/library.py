@@ -171,13 +171,16 @@ class Pretraining:
             with its schedule. Another decays weights by itself, as AdamW does; the settings of the
             optimizer play no part in it.
           **options: further arguments of keras.Model.compile, such as `run_eagerly`.
+
+        Raises:
+          UserError: Keras has no such optimizer, or it is one of another Keras.
         """
         config, method = self._config, self.method
         with self._strategy.scope():
             if optimizer is None:
                 optimizer = parts.make_optimizer(config, self.plan, method)
             else:
-                optimizer = keras.optimizers.get(optimizer)
+                optimizer = _optimizer_of_keras(optimizer)
                 if method.rate_factor is not None:
                     optimizer = optimizers.with_rate_factors(optimizer, method.rate_factor)
             method.compile(
@@ -233,9 +236,16 @@ class Pretraining:
           The History of Keras, with what the method reports.
 
         Raises:
-          UserError: the plan is at its end, or steps_per_execution would lead past it.
+          UserError: the plan is at its end, steps_per_execution would lead past it, or a callback
+            is of another Keras.
           NonFiniteLossError: the training diverged.
         """
+        for callback in callbacks:
+            if not isinstance(callback, keras.callbacks.Callback):
+                raise UserError(
+                    "Callbacks are those of simclr_tf.backend.keras. Received: "
+                    f"{type(callback).__module__}.{type(callback).__name__}."
+                )
         if self.method.optimizer is None:
             self.compile()
         done, steps, plan_end = int(self.method.step), self.steps_per_epoch, self.plan.train_steps
@@ -410,3 +420,13 @@ def _recipe(config: ExperimentConfig, given: Recipe | None) -> Recipe:
             f"Received: a recipe of {len(given)}."
         )
     return tuple(given)
+
+
+def _optimizer_of_keras(optimizer: Any) -> keras.optimizers.Optimizer:
+    try:
+        return keras.optimizers.get(optimizer)
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            "The optimizer is one of simclr_tf.backend.keras, or its name. Received: "
+            f"{optimizer!r}, of which Keras says: {str(error).splitlines()[0]}"
+        ) from None

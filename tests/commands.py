@@ -4,6 +4,8 @@ import pathlib
 import re
 import shlex
 import unittest.mock
+from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
@@ -19,14 +21,24 @@ def parsed(
     *arguments: str, config_class: type = ExperimentConfig
 ) -> tuple[ExperimentConfig, frozenset[str]]:
     """The configuration of a command line, and the names of the flags that it gives."""
+    values, config_class, others = _read(arguments, config_class)
+    assert not others, f"not flags: {others}"
+    return cli.read_flags(config_class, values), cli.given_flags(config_class, values)
+
+
+def read_command(words: Sequence[str], config_class: type) -> tuple[Any, list[str]]:
+    """The configuration of a program's command line, and its words that are no flags."""
+    values, config_class, others = _read(words, config_class)
+    return cli.read_flags(config_class, values), others
+
+
+def _read(words, config_class):
     values = flags.FlagValues()
-    argv = with_paths_of_recipes(["run.py", *arguments])
+    argv = with_paths_of_recipes(["run.py", *words])
     if issubclass(config_class, ExperimentConfig):
         config_class = method_flags.asked_for(argv, config_class)
     cli.define_flags(config_class, values)
-    rest = values(argv)
-    assert rest == ["run.py"], f"not flags: {rest[1:]}"
-    return cli.read_flags(config_class, values), cli.given_flags(config_class, values)
+    return values, config_class, values(argv)[1:]
 
 
 def parse(*arguments: str) -> None:

@@ -1,15 +1,20 @@
 """Fixtures for all tests, and the release of the memory that a test has used."""
 
 import gc
+import os
+import shutil
+import tempfile
 import time
 
 from simclr_tf import start
 
 start.take_onednn()  # as programs do, before TensorFlow is imported
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()  # what is remembered of folders, of programs too
 
 import graphs  # noqa: E402
 import pytest  # noqa: E402
 import toy  # noqa: E402
+import training  # noqa: E402
 from tensorflow.python.framework import ops  # noqa: E402
 
 from simclr_tf.models.blocks import BasicBlock  # noqa: E402
@@ -25,6 +30,11 @@ def pytest_collection_finish():
     gc.collect()
     gc.freeze()
     graphs.rewrite(False)
+
+
+def pytest_unconfigure():
+    """Forget what was remembered of folders."""
+    shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +64,17 @@ def memory_is_released(last_collection):
     if time.process_time() - last_collection[0] > 3:  # before that there is little to collect
         gc.collect()
         last_collection[0] = time.process_time()
+
+
+@pytest.fixture(autouse=True)
+def no_program_is_left():
+    """Kill the runs that a test has started and not waited for."""
+    yield
+    while training.STARTED:
+        process = training.STARTED.pop()
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 @pytest.fixture(scope="module")

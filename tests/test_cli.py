@@ -230,10 +230,15 @@ def test_flag_files_of_another_kind_are_one_line(command_line, tmp_path, capsys,
     for path in (recipe, tmp_path):
         try:
             command_line(f"--flagfile={path}")
-        except SystemExit as stopped:
-            assert stopped.code == 2
+            stopped = None
+        except SystemExit as error:
+            stopped = error.code
         lines = capsys.readouterr().err.splitlines()
-        assert len(lines) <= 1 and said in "".join(lines) or path == tmp_path
+        if path == recipe:
+            assert len(lines) <= 1 and said in "".join(lines)
+            assert stopped == 2 or not said
+        else:  # a folder
+            assert stopped == 2 and "Is a directory" in lines[-1]
         assert cli.value_of("protocol", ["finetune.py", f"--flagfile={path}"]) is None
 
 
@@ -309,6 +314,16 @@ def test_a_part_that_is_no_program_does_not_end_with_status_0(options, module):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert f"simclr_tf.{module} is no program" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_programs_of_others_that_import_this_package_run(tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "__init__.py").write_text("import simclr_tf\n")
+    (tmp_path / "theirs" / "train.py").write_text("print('trained')\n")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "theirs.train"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "trained\n", "")
 
 
 @pytest.mark.parametrize(

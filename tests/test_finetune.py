@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
+import recipes
 import tensorflow as tf
 import training
 from commands import config_of
@@ -243,6 +244,8 @@ class TestBuild:
     def test_augmentation_of_the_probe(self, pretrained, flag, views):
         values = {"finetune_augmentation": flag, "image_size": 8, "use_blur": False}
         recipe = finetuning.recipe_of(configuration.from_dict(values, FinetuneConfig))
+        (as_pretraining,) = recipes.simclr(8, 1, use_blur=False)
+        assert (recipe == (as_pretraining,)) == (flag == "pretrain")
         dataset = datasets.load("digits", "train")
         batches = pipeline.training_dataset(dataset, recipe, batch_size=16, seed=3)
         (shown, labels) = next(iter(batches))

@@ -19,7 +19,9 @@ from simclr_tf.transfer.program import TransferConfig
 def test_every_flag_is_there_once_with_its_default(config_class):
     text = help_text(config_class, "What it is for.\nMore.")
     assert text.startswith("What it is for.\nMore.\n\n")
-    shown = dict(re.findall(r"^  --(?:\[no\])?(\w+)(?:=(\S*))?", text, re.MULTILINE))
+    found = re.findall(r"^  --(?:\[no\])?(\w+)(?:=(\S*))?", text, re.MULTILINE)
+    shown = dict(found)
+    assert len(shown) == len(found)
     fields = {field.name: field for _, field in flag_fields(config_class)}
     assert shown.keys() == fields.keys()
     for name, value in shown.items():

@@ -227,6 +227,20 @@ def test_an_optimizer_of_keras():
     assert np.mean(np.isclose(np.abs(step), 0.001, rtol=0.02)) > 0.9  # Adam's first
 
 
+class OfAnotherKeras:
+    """What TensorFlow's own Keras cannot use."""
+
+
+def test_objects_of_another_keras_are_said_in_one_line(trained):
+    training = tiny()
+    for optimizer in (OfAnotherKeras(), "adamm"):
+        with pytest.raises(UserError, match="one of simclr_tf.backend.keras, or its name") as error:
+            training.compile(optimizer)
+        assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match="Callbacks .*Received: test_library.OfAnotherKeras"):
+        training.fit(callbacks=[OfAnotherKeras()])
+
+
 def test_a_constant_rate_is_that_of_the_optimizer_and_not_of_the_plan():
     """The predictor of SimSiam moves as all do, or at the peak of the schedule that was given."""
     training = tiny(method="simsiam", num_proj_layers=2, proj_out_dim=8, predictor_dim=4)

@@ -51,13 +51,14 @@ def test_what_can_be_written_is_left_alone(tmp_path, monkeypatch):
         outputs.require_writable(as_path(path), "--output")
     assert [path.name for path in tmp_path.iterdir()] == ["old.csv"]
     assert (tmp_path / "old.csv").read_text() == "old"
-    as_path("ram://outputs").mkdir()
-    outputs.require_writable(as_path("ram://outputs/x.csv"), "--output")
-    assert list(as_path("ram://outputs").iterdir()) == []
+    url = f"ram://{tmp_path.name}"
+    as_path(url).mkdir()
+    outputs.require_writable(as_path(f"{url}/x.csv"), "--output")
+    assert list(as_path(url).iterdir()) == []
     # Another host asks at the same time, or writes the file itself.
-    as_path("ram://outputs/x.csv.part").write_bytes(b"begun")
-    outputs.require_writable(as_path("ram://outputs/x.csv"), "--output")
-    assert as_path("ram://outputs/x.csv.part").read_bytes() == b"begun"
+    as_path(f"{url}/x.csv.part").write_bytes(b"begun")
+    outputs.require_writable(as_path(f"{url}/x.csv"), "--output")
+    assert as_path(f"{url}/x.csv.part").read_bytes() == b"begun"
 
 
 @pytest.mark.parametrize("kind", ["local", "remote"])

@@ -6,14 +6,21 @@ import re
 import shlex
 
 import pytest
-from commands import ROOT, config_of, parsed, shell_lines
+from commands import ROOT, config_of, parsed, read_command, shell_lines
 
 import simclr_tf
+from simclr_tf.data.pack import PackConfig
 from simclr_tf.experiment import checks, parts, protocols
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment.config import FinetuneConfig
-from simclr_tf.flag import to_dict
+from simclr_tf.features import FeaturesConfig
+from simclr_tf.flag import check_ranges, to_dict
 from simclr_tf.methods import DEFAULT_METHOD, METHODS
+from simclr_tf.predict import PredictConfig
+from simclr_tf.probe import ProbeConfig
+from simclr_tf.report import ReportConfig
+from simclr_tf.study import StudyConfig
+from simclr_tf.transfer.program import TransferConfig
 
 RECIPES = sorted((ROOT / "configs").glob("*.cfg"))
 
@@ -420,6 +427,32 @@ def test_commands_of_the_documents(monkeypatch):
     assert len(of_finetune) >= 6
     for words in of_finetune:
         checks.check_flags(config_of_finetuning(*words))
+
+
+PROGRAMS = {  # their flags, and how many other words each is given
+    "features": (FeaturesConfig, (1,)),
+    "predict": (PredictConfig, (1,)),
+    "probe": (ProbeConfig, (1,)),
+    "report": (ReportConfig, (1, 2, 3)),
+    "data.pack": (PackConfig, (2,)),
+    "study": (StudyConfig, (0, 1)),
+    "transfer": (TransferConfig, (0,)),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_commands_of_other_programs_in_the_documents(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config_class, numbers = PROGRAMS[name]
+    given = [words[3:] for words in COMMANDS if words[:3] == ["python", "-m", f"simclr_tf.{name}"]]
+    if name == "transfer":
+        of_finetune = (words for words in COMMANDS if words[:2] == ["python", "finetune.py"])
+        given += [words[2:] for words in of_finetune if "--protocol=transfer" in words]
+    assert given
+    for words in given:
+        config, others = read_command(words, config_class)
+        check_ranges(config)
+        assert len(others) in numbers, words
 
 
 def test_programs_and_make_targets_of_the_documents_exist():

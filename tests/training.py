@@ -17,6 +17,8 @@ from simclr_tf.flag import to_dict
 
 ROOT = pathlib.Path(__file__).parent.parent
 
+STARTED: list[subprocess.Popen] = []  # conftest.py kills what a failed test leaves behind
+
 # The smallest run there is: ResNet-18 on 8-pixel digits.
 SMALL = {
     "dataset": "digits",
@@ -77,7 +79,7 @@ def start(model_dir, *, environment=None, **flags) -> subprocess.Popen:
     """
     values = SMALL | {"model_dir": str(model_dir)} | flags
     arguments = [f"--{name}={value}" for name, value in values.items() if value is not None]
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [*toy.command("run.py"), *arguments],
         cwd=ROOT,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | (environment or {}),
@@ -85,6 +87,8 @@ def start(model_dir, *, environment=None, **flags) -> subprocess.Popen:
         stderr=subprocess.STDOUT,
         text=True,
     )
+    STARTED.append(process)
+    return process
 
 
 def rows(model_dir) -> list[dict]:

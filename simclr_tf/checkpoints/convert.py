@@ -31,6 +31,7 @@ ENCODER_FILE = "encoder.keras"
 # What a directory holds besides model.json, its marker.
 _OTHERS = r"checkpoint|converted\.json|encoder\.keras|ckpt-\d+\..*"
 _H5_ENTRY = 4096  # bytes of an HDF5 file for each variable, besides its values
+_BLOCK = 2**20  # bytes
 _ANOTHER = "Give another destination."
 
 
@@ -137,7 +138,12 @@ def _write_keras(network: Network, path: str, description: Description) -> None:
     # h5py tells of a full disk, and then once more, past everybody, when it lets go of the file.
     size = sum(variable.numpy().nbytes + _H5_ENTRY for variable in network.variables)
     with tempfile.TemporaryFile(dir=os.path.dirname(path)) as room:
-        os.posix_fallocate(room.fileno(), 0, size)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(room.fileno(), 0, size)
+        else:  # macOS
+            for _ in range(-(-size // _BLOCK)):
+                room.write(bytes(_BLOCK))
+            room.flush()
     network.save_weights(path)
 
 

@@ -1,4 +1,6 @@
-"""Two steps of methods on logical devices, on other images each: writes losses and weights.
+"""Two steps of methods on logical devices, on other images each: losses, weights, and their moves.
+
+The optimizer is plain SGD: LARS would hide a gradient that is wrong by a factor.
 
 python every_method_replicas.py FOLDER REPLICAS KIND METHOD...
 
@@ -45,7 +47,7 @@ def arrays(name, strategy, global_bn):
     if count == 1 and not global_bn:
         groups, order = 2, order.reshape(2, -1).T.reshape(-1)  # image i is of group i mod 2
     with strategy.scope():
-        method = every_method.build(name, global_bn=global_bn)
+        method = every_method.build(name, global_bn=global_bn, optimizer="sgd")
     if groups and hasattr(method, "order_of_keys"):
         of_replicas, back = method.order_of_keys, np.argsort(order)
 
@@ -75,14 +77,16 @@ def arrays(name, strategy, global_bn):
             return method.train_step(batch)
 
     step = tf.function(lambda batch: strategy.run(train_step, args=(batch,)))
-    found = {}
+    found, before = {}, [v.numpy() for v in method.trained_variables]
     for i in range(2):
         method.reset_means()
         step(batch_of(i))
         found |= {f"metric{i}/{n}": mean.result().numpy() for n, mean in method.means.items()}
     metrics = {id(v) for mean in method.means.values() for v in mean.variables}
     variables = [v for v in method.variables if id(v) not in metrics]
-    return found | {f"variable{i} {v.name}": v.numpy() for i, v in enumerate(variables)}
+    found |= {f"variable{i} {v.name}": v.numpy() for i, v in enumerate(variables)}
+    moves = zip(method.trained_variables, before, strict=True)
+    return found | {f"moved{i} {v.name}": v.numpy() - old for i, (v, old) in enumerate(moves)}
 
 
 if __name__ == "__main__":

@@ -233,6 +233,7 @@ def test_options_of_the_step_change_no_loss(name, option, tolerance):
 
 # One for each kind of what replicas exchange: all embeddings, shuffled ones, correlations, scores,
 # rows of a bank, and what an example does.
+MOVED_BY_ROUNDING = 1e-6  # a weight, in two steps
 ON_REPLICAS = ("simclr", "moco", "barlow_twins", "swav", "instdisc", "example")
 
 
@@ -270,9 +271,16 @@ def test_two_replicas_equal_one(name, kind, of_replicas):
     one, two = (np.load(of_replicas(name, kind) / f"{name}-{count}.npz") for count in (1, 2))
     assert set(one) == set(two) and len(one) > 10
     ordered = () if every_method.is_global(name, kind) else ("rows", "next_row")  # by the images
+    moved = {}
     for key in [key for key in one if not key.partition(" ")[2].startswith(ordered or "-")]:
-        scale = max(np.abs(one[key]).max(), 1e-2)  # small ones are sums of larger ones
-        np.testing.assert_allclose(two[key], one[key], rtol=0, atol=5e-4 * scale, err_msg=key)
+        largest = np.abs(one[key]).max()
+        tolerance = 5e-4 * max(largest, 1e-2)  # small ones are sums of larger ones
+        if key.startswith("moved"):  # by rounding alone where batch norm takes an offset away
+            moved[key] = largest
+            tolerance = 2e-2 * largest + MOVED_BY_ROUNDING
+        np.testing.assert_allclose(two[key], one[key], rtol=0, atol=tolerance, err_msg=key)
+    kernels = [largest for key, largest in moved.items() if key.endswith("kernel:0")]
+    assert len(kernels) > 3 and min(kernels) > 10 * MOVED_BY_ROUNDING
 
 
 RUN = {name: every_method.SMALL[name] for name in every_method.SMALL.keys() - {"warmup_epochs"}}
