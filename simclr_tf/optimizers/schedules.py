@@ -160,7 +160,8 @@ class WarmupCosine(Warmup):
     def share_after(self, step: tf.Tensor) -> tf.Tensor:
         end = self.train_steps
         if self.epoch_steps:
-            end = max(1, -(-(end - 1) // self.epoch_steps)) * self.epoch_steps
+            whole = end - 1 if self.epoch_steps > 1 else end  # without a single last step
+            end = max(1, -(-whole // self.epoch_steps)) * self.epoch_steps
             step = tf.maximum(step // self.epoch_steps * self.epoch_steps, self.warmup_steps)
         left = tf.cast(tf.maximum(end - step, 0), tf.float32)
         # (1 + cos(pi * progress)) / 2 without its cancellation near the end.

@@ -144,8 +144,9 @@ class Runner:
         Returns:
           The splits `train+validation` and `test` by the name of their data set.
         """
-        # An encoder of the user's own may take images of one size alone.
-        if any(fit.protocol == LINEAR for fit in left) or self.architecture.encoder == "keras":
+        if any(fit.protocol == LINEAR for fit in left):
+            self._encoder()
+        if left and self.architecture.encoder == "keras":  # which may take one size alone
             self._encoder().require_size(self.settings.image_size)
         trained = {fit.dataset for fit in left if fit.protocol != LINEAR}
         opened = {}
