@@ -19,7 +19,18 @@ from tensorflow.python.framework import ops  # noqa: E402
 
 from simclr_tf.models.blocks import BasicBlock  # noqa: E402
 
+# Files whose tests take longest, which begin first: no worker waits for another at the end.
+LONGEST = (
+    *("test_every_method", "test_pipeline", "test_hosts", "test_recorded_steps", "test_experiment"),
+    *("test_originals", "test_study", "test_formats", "test_inputs", "test_library_on_replicas"),
+)
 REGISTERED = set(ops.gradient_registry.list())
+
+
+def pytest_collection_modifyitems(items):
+    """Put the tests of LONGEST in front; all others stay in their order."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
 
 
 def pytest_collection_finish():
