@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf import flag
+from simclr_tf.backend import keras
 from simclr_tf.checkpoints import run_files
 from simclr_tf.checkpoints.plain_path import without_patterns
 from simclr_tf.checkpoints.run_directory import RunDirectory
@@ -289,7 +290,7 @@ class Counter(tf.Module):
 
     def __init__(self):
         super().__init__()
-        self.network = tf.keras.Sequential([tf.keras.layers.Dense(1)])
+        self.network = keras.Sequential([keras.layers.Dense(1)])
         self.network.build((None, 2))
 
 
