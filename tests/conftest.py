@@ -12,9 +12,9 @@ start.take_onednn()  # as programs do, before TensorFlow is imported
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()  # what is remembered of folders, of programs too
 
 import graphs  # noqa: E402
+import programs  # noqa: E402
 import pytest  # noqa: E402
 import toy  # noqa: E402
-import training  # noqa: E402
 from tensorflow.python.framework import ops  # noqa: E402
 
 from simclr_tf.models.blocks import BasicBlock  # noqa: E402
@@ -81,11 +81,7 @@ def memory_is_released(last_collection):
 def no_program_is_left():
     """Kill the runs that a test has started and not waited for."""
     yield
-    while training.STARTED:
-        process = training.STARTED.pop()
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
+    programs.kill_what_is_left()
 
 
 @pytest.fixture(scope="module")

@@ -50,13 +50,12 @@ def test_help_ends_a_program_well(word, capsys):
 @pytest.mark.parametrize(
     ("module", "called"),
     [
-        *(
-            ("features", "SOURCE"),
-            ("predict", "SOURCE"),
-            ("probe", "RUN_DIR"),
-            ("report", "RUN_DIR"),
-        ),
-        *(("study", "NAME --study_dir"), ("data.pack", "FOLDER OUT")),
+        ("features", "SOURCE"),
+        ("predict", "SOURCE"),
+        ("probe", "RUN_DIR"),
+        ("report", "RUN_DIR"),
+        ("study", "NAME --study_dir"),
+        ("data.pack", "FOLDER OUT"),
     ],
 )
 def test_help_says_how_a_program_is_called(module, called):

@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import unittest.mock
 
+import programs
 import tensorflow as tf
 import toy
 
@@ -16,8 +17,6 @@ from simclr_tf.experiment import logistic, protocols, train
 from simclr_tf.flag import to_dict
 
 ROOT = pathlib.Path(__file__).parent.parent
-
-STARTED: list[subprocess.Popen] = []  # conftest.py kills what a failed test leaves behind
 
 # The smallest run there is: ResNet-18 on 8-pixel digits.
 SMALL = {
@@ -87,7 +86,7 @@ def start(model_dir, *, environment=None, **flags) -> subprocess.Popen:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    STARTED.append(process)
+    programs.STARTED.append(process)
     return process
 
 

@@ -11,6 +11,11 @@ from simclr_tf.errors import UserError
 from simclr_tf.paths import as_path
 
 
+def prefix_of(path: str) -> str:
+    """What the files of a checkpoint have in common: a path without the ending of one of them."""
+    return re.sub(r"\.index$|\.data-\d{5}-of-\d{5}$", "", path)
+
+
 def find_prefix(path: str) -> str:
     """The prefix of the checkpoint that `path` means.
 
@@ -22,7 +27,7 @@ def find_prefix(path: str) -> str:
       UserError: there is no checkpoint, or several and none is said to be the latest.
     """
     path = os.fspath(path)
-    prefix = re.sub(r"\.index$|\.data-\d{5}-of-\d{5}$", "", path)
+    prefix = prefix_of(path)
     if _is_file(prefix + ".index"):
         return prefix
     names = _names(path)

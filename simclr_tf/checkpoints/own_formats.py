@@ -14,7 +14,7 @@ from simclr_tf.checkpoints.description import (
     parse_description,
     read_description,
 )
-from simclr_tf.checkpoints.files import find_prefix, reading
+from simclr_tf.checkpoints.files import find_prefix, prefix_of, reading
 from simclr_tf.checkpoints.layout import network_variables
 from simclr_tf.checkpoints.originals import VALUE
 from simclr_tf.checkpoints.plain_path import without_patterns
@@ -44,7 +44,7 @@ def find_run(path: str) -> tuple[RunDirectory, str | None] | None:
     directory = RunDirectory(path)
     if directory.holds_model():
         return directory, directory.latest_checkpoint
-    prefix = re.sub(r"\.index$|\.data-\d{5}-of-\d{5}$", "", path)
+    prefix = prefix_of(path)
     directory = RunDirectory(as_path(prefix).parent)
     if directory.holds_model() and as_path(prefix).name in directory.checkpoints():
         return directory, prefix

@@ -8,7 +8,7 @@ directory, or whether any host was told to stop. Of a TPU slice one host runs th
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
@@ -67,17 +67,17 @@ class Hosts:
         """Whether the flag is set on some host, when all hosts have come here."""
         return flag if self.number == 1 else bool(self._gathered(int(flag)).any())
 
-    def require_same(self, value: int, message: str) -> None:
+    def require_same(self, look: Callable[[], int], message: str) -> None:
         """Refuse what the hosts see differently, when all hosts have come here.
 
         Args:
-          value: what this host sees, in 63 bits.
+          look: gives what this host sees, in 63 bits; a single host does not look.
           message: of the error, which all hosts raise.
 
         Raises:
           UserError: another host has another value.
         """
-        if self.number > 1 and len(set(self._gathered(value).tolist())) > 1:
+        if self.number > 1 and len(set(self._gathered(look()).tolist())) > 1:
             raise UserError(message)
 
     def _gathered(self, value: int):

@@ -20,10 +20,9 @@ from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.checkpoints.saver import Saver
 from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.classes import with_classes_of
-from simclr_tf.data.folder_splits import FOLDERS
 from simclr_tf.data.holdout import held_out
 from simclr_tf.data.sources import ImageDataset
-from simclr_tf.data.subsets import fingerprint, labels_of
+from simclr_tf.data.subsets import fingerprint
 from simclr_tf.devices.hosts import Hosts
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.classification import top_k_accuracies
@@ -175,8 +174,6 @@ def _key(config: FinetuneConfig, network: Network, dataset: ImageDataset) -> str
     decisive = [dataset.split, fingerprint(dataset), *dataset.skipped_files]
     decisive += [data[name] for name in names]
     digest.update(json.dumps(decisive).encode())
-    if config.data.labels != FOLDERS:
-        digest.update(labels_of(dataset).tobytes())
     if dataset.labelled is not None:
         digest.update(dataset.labelled.tobytes())
     return digest.hexdigest()

@@ -233,10 +233,14 @@ def plan_of(
     )
 
 
+def _larc_has_the_head(config: ExperimentConfig) -> bool:
+    """LARC adapts and decays all that it trains, so a head too, unless that is a probe beside."""
+    return config.train.train_mode == "finetune" and config.optimizer.optimizer == "larc"
+
+
 def weight_decay_of_loss(config: ExperimentConfig) -> float:
-    """The factor of the l2 term of the loss: LARC decays the head of a fine-tuning by itself."""
-    larc = config.train.train_mode == "finetune" and config.optimizer.optimizer == "larc"
-    return 0.0 if larc else config.optimizer.weight_decay
+    """The factor of the l2 term of the loss; 0 where LARC decays all by itself."""
+    return 0.0 if _larc_has_the_head(config) else config.optimizer.weight_decay
 
 
 def make_optimizer(
@@ -244,8 +248,7 @@ def make_optimizer(
 ) -> keras.optimizers.Optimizer:
     """The optimizer; the supervised head is kept from its weight decay and adaptation.
 
-    LARC adapts all that it trains, so it keeps away from a probe alone: SimSiam's linear
-    evaluation adapts the head.
+    Only LARC has the head of a fine-tuning too, as in SimSiam's linear evaluation.
 
     Args:
       config: the flags.
@@ -253,7 +256,7 @@ def make_optimizer(
       method: what it will train.
     """
     head = method.network.supervised_head
-    apart = head is not None and (method.has_probe or config.optimizer.optimizer != "larc")
+    apart = head is not None and not _larc_has_the_head(config)
     return optimizers.build(
         config.optimizer.optimizer,
         plan.schedule,

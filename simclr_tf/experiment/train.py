@@ -17,11 +17,7 @@ from simclr_tf.backend import keras
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.checkpoints.saver import Saver
 from simclr_tf.data.broken import naming_bad_images
-from simclr_tf.data.pipeline import (
-    default_shuffle_buffer,
-    images_at_once,
-    threads_of_this_host,
-)
+from simclr_tf.data.pipeline import default_shuffle_buffer, images_at_once, threads_of_this_host
 from simclr_tf.data.recipe import Recipe, scaled, unchanged
 from simclr_tf.data.service import require_division, served_batches
 from simclr_tf.data.sources import ImageDataset
@@ -93,7 +89,7 @@ def train(config: ExperimentConfig, strategy: tf.distribute.Strategy, given: fro
     inputs = open_inputs(config, given)
     config, directory, dataset = inputs.config, inputs.directory, inputs.dataset
     hosts.require_same(
-        int(fingerprint(dataset)[:15], 16),
+        lambda: int(fingerprint(dataset)[:15], 16),
         "The hosts do not see the same training images: their folders differ, or some could not "
         "read what others could. Give all of them the same files.",
     )

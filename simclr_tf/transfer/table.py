@@ -39,14 +39,15 @@ def results(sweep: Sweep, fits: Sequence[Fit], architecture: Architecture) -> Ro
 
 
 def _of_whole_grids(sweep: Sweep) -> dict[tuple[str, str], str]:
-    """The ids of finished last fits, by data set and protocol."""
+    """The ids of last fits that are finished, by data set and protocol."""
     found = {}
     for protocol in PROTOCOLS:
         for file in sorted(sweep.path.rglob(f"{protocol}/{FINAL}.json")):
-            dataset = file.parent.parent.relative_to(sweep.path)
-            of_another = [p for p in (dataset, *dataset.parents) if p != p.parent]
-            if dataset.parts and not any((sweep.path / p / SETTINGS).exists() for p in of_another):
-                found[dataset.as_posix(), protocol] = f"{dataset.as_posix()}/{protocol}/{FINAL}"
+            folder = file.parent.parent
+            near = (p for p in file.parents if p == sweep.path or (p / SETTINGS).exists())
+            if folder != sweep.path == next(near):  # and not of a sweep below this one
+                dataset = folder.relative_to(sweep.path).as_posix()
+                found[dataset, protocol] = Fit(dataset, protocol, FINAL, None).id
     return found
 
 

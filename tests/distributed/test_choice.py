@@ -174,12 +174,12 @@ def test_a_tpu_that_is_not_there_is_one_line(monkeypatch, kind):
 
 def test_hosts_with_other_images_are_refused(monkeypatch):
     several = hosts.Hosts(tf.distribute.get_strategy())
-    several.require_same(3, "alone")
+    several.require_same(lambda: 3, "alone")
     several.number = 2
     monkeypatch.setattr(several, "_gathered", lambda value: np.array([3, value]))
-    several.require_same(3, "the same")
+    several.require_same(lambda: 3, "the same")
     with pytest.raises(UserError, match="other images"):
-        several.require_same(4, "other images")
+        several.require_same(lambda: 4, "other images")
 
 
 def test_a_lost_host_is_named_where_there_are_several(monkeypatch):
