@@ -10,6 +10,7 @@ from commands import ROOT, config_of, parsed, read_command, shell_lines
 
 import simclr_tf
 from simclr_tf.data.pack import PackConfig
+from simclr_tf.errors import UserError
 from simclr_tf.experiment import checks, parts, protocols
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment.config import FinetuneConfig
@@ -391,6 +392,14 @@ def test_header_of_a_recipe(path):
     steps = of_digits if path.stem in ON_DIGITS else PLANS[path.stem][1]
     batch = config_of_recipe(path).train.train_batch_size
     assert f"{steps:,} steps of {batch:,} images" in header
+
+
+@pytest.mark.parametrize("flag", ["--brightness=add", "--blur_sigma=batch"])
+def test_flags_of_simclrs_views_are_refused_where_they_change_none(flag):
+    checks.check_settings(config_of(flag))
+    for method in ("moco", "byol", "swav"):
+        with pytest.raises(UserError, match=f"{flag} changes nothing .* --method={method}"):
+            checks.check_settings(config_of(f"--method={method}", flag))
 
 
 def test_flags_after_a_recipe_override_it():

@@ -189,6 +189,14 @@ def test_hub_module_with_flat_names(tmp_path, tiny):
     [
         ("?!global_step", {"encoder", "projection_head", "supervised_head"}),
         ("(?!global_step|(?:.*/|^)Momentum|head_supervised)", {"encoder", "projection_head"}),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                (None, {"encoder", "projection_head", "supervised_head"}),
+                ("(?!global_step|(?:.*/|^)Momentum|head)", {"encoder"}),
+                ("head", {"projection_head", "supervised_head"}),
+            )
+        ),
     ],
 )
 def test_variable_schema(tmp_path, tiny, schema, parts):
@@ -240,7 +248,7 @@ def test_nothing_there(tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".index", ".data-00000-of-00001"])
-@pytest.mark.parametrize("kept", [0, 0.99])
+@pytest.mark.parametrize("kept", [0, pytest.param(0.5, marks=pytest.mark.slow), 0.99])
 def test_truncated_files(tmp_path, tiny, ending, kept):
     prefix = write_tf1(tmp_path / "model.ckpt", tiny)
     file = tmp_path / f"model.ckpt{ending}"

@@ -76,7 +76,9 @@ def test_order_follows_the_seed_and_nothing_else(dataset):
     assert tf.random.uniform(()).numpy() == after  # the stream left the global seed alone
 
 
-@pytest.mark.parametrize("start", [1, 23, 60])
+@pytest.mark.parametrize(
+    "start", [1, 23, 60, *(pytest.param(n, marks=pytest.mark.slow) for n in (22, 40))]
+)
 def test_stream_resumes_at_any_position(dataset, start):
     assert numbers(dataset, 70 - start, Positions(start)) == numbers(dataset, 70)[start:]
 

@@ -153,7 +153,7 @@ def test_png_and_bmp_stay_as_they_are():
 BOXES = tf.constant([[1, 2, 5, 6], [10, 3, 7, 9]])
 
 
-@pytest.mark.parametrize("value", [1, 2, 6])
+@pytest.mark.parametrize("value", [1, 2, 6, pytest.param(8, marks=pytest.mark.slow)])
 def test_crops_of_turned_images(value):
     encoded = tf.constant(with_exif(tiff(value)))
     whole = decode_image(encoded, upright=True).numpy()

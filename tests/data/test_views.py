@@ -36,7 +36,7 @@ def test_evaluation_view_crops_only_above_32_pixels():
         assert np.abs(cropped - view).max() > 0.1
 
 
-@pytest.mark.parametrize("image_size", [8, 40])
+@pytest.mark.parametrize("image_size", [8, pytest.param(32, marks=pytest.mark.slow), 40])
 @pytest.mark.parametrize("shape", [(20, 50, 3), (20, 50, 1), (8, 8, 3), (1, 1, 3)])
 def test_views_of_odd_images_have_the_right_shape(shape, image_size):
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)

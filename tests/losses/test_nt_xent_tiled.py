@@ -60,7 +60,9 @@ def assert_equal(found, expected, temperature):
 
 
 @pytest.mark.parametrize("hidden_norm", [True, False])
-@pytest.mark.parametrize("temperature", [0.05, 1.0])
+@pytest.mark.parametrize(
+    "temperature", [0.05, 1.0, *(pytest.param(t, marks=pytest.mark.slow) for t in (0.1, 0.5))]
+)
 @pytest.mark.parametrize("n, block_rows", [(37, 8), (5, 8), (4, 1)])
 def test_equals_dense(n, block_rows, temperature, hidden_norm):
     """Eagerly: tracing takes longer than so small a loss."""

@@ -70,6 +70,20 @@ def test_optimizers(name):
     assert (optimizer.momentum, optimizer.weight_decay) == (0.7, 1e-3)
 
 
+@pytest.mark.parametrize(("mode", "adapted"), [("pretrain", False), ("finetune", True)])
+def test_larc_has_the_head_of_a_fine_tuning_and_no_probe(mode, adapted):
+    flags = {"train_mode": mode, "optimizer": "larc", "weight_decay": 0.1}
+    config, kernel = configuration.from_dict(flags), tf.Variable([3.0, 4.0])
+    head = types.SimpleNamespace(trainable_weights=[kernel])
+    network = types.SimpleNamespace(supervised_head=head)
+    method = types.SimpleNamespace(network=network, rate_factor=None)
+    plan = parts.plan_of(config, num_examples=1000, num_replicas=1)
+    optimizer = parts.make_optimizer(config, plan, method)
+    optimizer.build([kernel])
+    assert optimizer.adapts(kernel) == adapted
+    assert parts.weight_decay_of_loss(config) == (0.0 if adapted else 0.1)
+
+
 def test_lars_with_the_rate_outside():
     assert optimizer_of(lars_rate_outside=True)[0].rate_outside
 
