@@ -1,5 +1,6 @@
 """Learning-rate schedules, and the only place where epochs become steps."""
 
+import fractions
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +9,9 @@ import tensorflow as tf
 
 from simclr_tf.backend import keras
 from simclr_tf.errors import UserError
+
+
+LARGEST_BATCH = 2**24
 
 
 def epoch_steps(num_examples: int, batch_size: int) -> int:
@@ -125,10 +129,10 @@ class WarmupCosine(Warmup):
 
         rate = peak * (final_rate + (1 - final_rate) * (1 + cos(pi * progress)) / 2)
 
-    With `epoch_steps` all steps of an epoch have the progress of its first one. An epoch that has
-    begun counts as a whole one, unless a single step of it is left: SimCLR's number of steps is
-    one more than the epochs have, and that one has the rate of the end. The warm-up rises in every
-    step nevertheless.
+    With `epoch_steps` all steps of an epoch have the progress with which it begins. An epoch that
+    has begun counts as a whole one, unless a single step of it is left: SimCLR's number of steps
+    is one more than the epochs have, and that one has the rate of the end. The warm-up rises in
+    every step nevertheless.
 
     Args:
       peak: Learning rate at the end of the warm-up.
@@ -136,7 +140,9 @@ class WarmupCosine(Warmup):
       warmup_steps: How many of them are warm-up.
       warmup_start: Where the warm-up starts, as a share of the peak, in [0, 1].
       final_rate: Where the cosine ends, as a share of the peak, in [0, 1].
-      epoch_steps: Steps of an epoch, if the cosine falls once per epoch; 0 if in every step.
+      epoch_steps: Steps of an epoch, if the cosine falls once per epoch; 0 if in every step. It
+        need not be whole: 50,000 images in batches of 512 are 97.65625, and a step belongs to the
+        epoch in which it begins.
 
     Raises:
       UserError: If the warm-up is negative or longer than the training, or a share is outside of
@@ -150,7 +156,7 @@ class WarmupCosine(Warmup):
         warmup_steps: int = 0,
         warmup_start: float = 0.0,
         final_rate: float = 0.0,
-        epoch_steps: int = 0,
+        epoch_steps: float = 0,
     ):
         super().__init__(peak, train_steps, warmup_steps, warmup_start)
         _require_share("final_rate", final_rate)
@@ -160,10 +166,14 @@ class WarmupCosine(Warmup):
     def share_after(self, step: tf.Tensor) -> tf.Tensor:
         end = self.train_steps
         if self.epoch_steps:
-            whole = end - 1 if self.epoch_steps > 1 else end  # without a single last step
-            end = max(1, -(-whole // self.epoch_steps)) * self.epoch_steps
-            step = tf.maximum(step // self.epoch_steps * self.epoch_steps, self.warmup_steps)
-        left = tf.cast(tf.maximum(end - step, 0), tf.float32)
+            of_epoch = fractions.Fraction(self.epoch_steps).limit_denominator(LARGEST_BATCH)
+            whole = end - 1 if of_epoch > 1 else end  # without a single last step
+            epochs = max(1, math.ceil(whole / of_epoch))
+            epoch = tf.minimum(step * of_epoch.denominator // of_epoch.numerator, epochs)
+            end = epochs * self.epoch_steps
+            began = tf.cast(epoch, tf.float64) * self.epoch_steps
+            step = tf.cast(tf.maximum(began, self.warmup_steps), tf.float32)
+        left = tf.maximum(tf.cast(end - step, tf.float32), 0)
         # (1 + cos(pi * progress)) / 2 without its cancellation near the end.
         angle = (math.pi / 2) * left / max(end - self.warmup_steps, 1)
         return self.final_rate + (1 - self.final_rate) * tf.sin(angle) ** 2

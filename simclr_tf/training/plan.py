@@ -56,7 +56,7 @@ class Plan:
         """The learning rate of every step."""
         warmup = self.peak_learning_rate, self.train_steps, self.warmup_steps, self.warmup_start
         if self.schedule_name == "cosine":
-            epoch_steps = self.epoch_steps if self.by_epoch else 0
+            epoch_steps = self.num_examples / self.batch_size if self.by_epoch else 0
             return optimizers.WarmupCosine(*warmup, self.final_rate, epoch_steps)
         milestones = self.milestones if self.schedule_name == "steps" else ()
         return optimizers.WarmupSteps(*warmup, milestones, self.gamma)

@@ -102,13 +102,18 @@ def test_simsiam_has_one_rate_in_an_epoch():
     np.testing.assert_allclose(factors * rates, np.repeat(predictor, of_epoch), rtol=1e-6)
 
 
-def test_by_epoch_with_epochs_that_no_steps_divide():
-    """CIFAR-10: 97.66 steps of an epoch count as 98, the 9,766 steps as 100 epochs."""
-    schedule = optimizers.WarmupCosine(1.0, 9766, epoch_steps=98)
-    rates = schedule(np.array([0, 97, 98, 195, 196, 9701, 9702, 9765]))
-    epochs = np.array([0, 0, 1, 1, 2, 98, 99, 99])
-    np.testing.assert_allclose(rates, (1 + np.cos(np.pi * epochs / 100)) / 2, rtol=1e-5)
-    # A step after the last epoch, which a data set that the batch divides has, is at the end.
+@pytest.mark.parametrize(
+    ("images", "batch", "epochs"), [(50_000, 512, 100), (50_000, 512, 800), (1_281_167, 512, 100)]
+)
+def test_by_epoch_with_epochs_that_no_steps_divide(images, batch, epochs):
+    """Of so many epochs, each with the rate of its own; of a step that is left, that of the end."""
+    steps = optimizers.train_steps(images, epochs, batch)
+    schedule = optimizers.WarmupCosine(1.0, steps, epoch_steps=images / batch)
+    first = [-(-epoch * images // batch) for epoch in (1, 2, 50, epochs - 1)]  # of these epochs
+    rates = schedule(np.array([0, *(step for f in first for step in (f - 1, f)), steps - 1]))
+    last = epochs if images * epochs % batch == 0 else epochs - 1
+    shown = np.array([0, 0, 1, 1, 2, 49, 50, epochs - 2, epochs - 1, last])
+    np.testing.assert_allclose(rates, (1 + np.cos(np.pi * shown / epochs)) / 2, rtol=1e-5)
     assert float(optimizers.WarmupCosine(1.0, 51, epoch_steps=10)(50)) == 0
 
 
