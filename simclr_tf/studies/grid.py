@@ -151,6 +151,25 @@ def cells_of(study: Study, axes: str, chosen: str | None = None) -> list[Cell]:
     return found
 
 
+def points_of(study: Study, axes: str) -> dict[str, list[str]]:
+    """The labels of the points of each axis.
+
+    Args:
+      study: see `Study`.
+      axes: PAPER or REDUCED.
+    """
+    return _labels(study.grids[axes])
+
+
+def _labels(grids: Sequence[Sequence[Axis]]) -> dict[str, list[str]]:
+    labels: dict[str, list[str]] = {}
+    for grid in grids:
+        for axis in grid:
+            known = labels.setdefault(axis.name, [])
+            known += [label for label in axis.points if label not in known]
+    return labels
+
+
 def _points(grid: Sequence[Axis]):
     """Every combination of points: for each axis its name, a label and flags."""
     axes = [[(axis.name, *point) for point in axis.points.items()] for axis in grid]
@@ -167,11 +186,7 @@ def _cell(*points: tuple[str, str, Mapping[str, Any]]) -> Cell:
 
 def _known(word: str, grids: Sequence[Sequence[Axis]]) -> tuple[str, str]:
     """The axis and the label that a word of --cells names."""
-    labels: dict[str, list[str]] = {}
-    for grid in grids:
-        for axis in grid:
-            known = labels.setdefault(axis.name, [])
-            known += [label for label in axis.points if label not in known]
+    labels = _labels(grids)
     name, _, label = word.partition("=")
     if name not in labels:
         raise UserError(

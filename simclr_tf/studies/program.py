@@ -10,7 +10,7 @@ from simclr_tf.experiment.probing import ProbeFlags
 from simclr_tf.experiment.train import TERMINATED
 from simclr_tf.flag import flag
 from simclr_tf.studies import table
-from simclr_tf.studies.grid import PAPER, REDUCED, Study, cells_of
+from simclr_tf.studies.grid import PAPER, REDUCED, Study, cells_of, points_of
 from simclr_tf.studies.paper import STUDIES
 from simclr_tf.studies.runner import Runner, Stopped
 from simclr_tf.studies.sweep import Sweep
@@ -91,26 +91,34 @@ def study(
 
 
 def listing(name: str | None = None) -> str:
-    """All studies in a line or two each; or one with its cells and the paper's values.
+    """All studies, or one of them with the flags of each cell; with the points and paper's values.
 
     Raises:
       UserError: there is no such study.
     """
     if name is None:
-        lines = []
-        for word, found in STUDIES.items():
-            counts = " and ".join(f"{len(cells_of(found, a))} ({a})" for a in (PAPER, REDUCED))
-            lines += [f"{word} ({found.source}): {found.about}.", f"    cells: {counts}"]
-        return "\n".join(lines)
+        return "\n\n".join(_outline(*study) for study in STUDIES.items())
     found = _study(name)
-    lines = [f"{name} ({found.source}): {found.about}.", found.finding]
+    lines = [_outline(name, found)]
     for axes in (PAPER, REDUCED):
-        cells = cells_of(found, axes)
-        lines += ["", f"--axes={axes}: {len(cells)} cells"]
-        for cell in cells:
+        lines += ["", f"--axes={axes}"]
+        for cell in cells_of(found, axes):
             flags = " ".join(f"--{flag}={value}" for flag, value in cell.flags.items())
             lines.append(f"    {cell.name}: {flags}")
-    lines += ["", "in the paper:", "", table.markdown(found, cells_of(found, PAPER), {})]
+    return "\n".join(lines)
+
+
+def _outline(name: str, found: Study) -> str:
+    """What a study varies, the points of its axes, what the paper found, and its values."""
+    lines = [f"{name} ({found.source}): {found.about}. {found.finding}"]
+    for axes in (PAPER, REDUCED):
+        lines.append(f"    {len(cells_of(found, axes))} cells with --axes={axes}")
+        for axis, points in points_of(found, axes).items():
+            lines.append(f"        {axis}: {', '.join(points)}")
+    known = tuple(measure for measure in found.measures if measure.key in found.published)
+    if known:
+        shown = dataclasses.replace(found, measures=known)
+        lines += ["in the paper:", "", table.markdown(shown, cells_of(found, PAPER), {}).rstrip()]
     return "\n".join(lines)
 
 

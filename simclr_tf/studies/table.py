@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from simclr_tf.outputs import complete_file, write_complete
-from simclr_tf.studies.grid import LINEAR_PROBE, MEASURES, Cell, Measure, Study
+from simclr_tf.studies.grid import LINEAR_PROBE, Cell, Measure, Study
 
 Results = Mapping[str, Mapping[str, Any]]  # by the id of a cell, of those that are finished
 _DIVERGED = "diverged"
@@ -169,17 +169,15 @@ def _draw(file: pathlib.Path, study: Study, cells: Sequence[Cell], results: Resu
 
 
 def _draw_points(figure: Any, study: Study, cells: Sequence[Cell], results: Results) -> None:
-    """A panel for each measure, with a scale of its own: orders count, and how far things lie."""
+    """A panel for each measure, the paper's below: each with a scale of its own, as orders count."""
     best = best_cells(study, cells, results)
     rows, _ = _points(study, cells)
     found = [results[best[row,].id] if (row,) in best else {} for row in rows]
-    panels = {f"{m.title}, here": [value_of(m, result) for result in found] for m in MEASURES}
-    if published := study.published.get(LINEAR_PROBE.key):
-        values = [published.get((row,), math.nan) for row in rows]
-        panels[f"{LINEAR_PROBE.title}, in the paper"] = values
-    figure.set_size_inches((1 + 0.5 * len(rows)) * len(panels), 3.5)
-    for axes, (title, values) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        places = range(len(rows))
+    grid = figure.subplots(2 if study.published else 1, len(study.measures), squeeze=False)
+    figure.set_size_inches((1 + 0.5 * len(rows)) * grid.shape[1], 3.5 * grid.shape[0])
+    places = range(len(rows))
+
+    def draw(axes: Any, title: str, values: Sequence[float]) -> None:
         axes.plot(places, values, "o")
         for place, value in zip(places, values, strict=True):
             if not math.isnan(value):
@@ -189,6 +187,15 @@ def _draw_points(figure: Any, study: Study, cells: Sequence[Cell], results: Resu
         axes.margins(x=0.5 / len(rows), y=0.2)
         axes.set_title(title, fontsize="small")
         axes.grid(axis="y", alpha=0.3)
+
+    for column, measure in enumerate(study.measures):
+        ours = [value_of(measure, result) for result in found]
+        draw(grid[0, column], f"{measure.title}, here", ours)
+        if published := study.published.get(measure.key):
+            papers = [published.get((row,), math.nan) for row in rows]
+            draw(grid[1, column], f"{measure.title}, in the paper", papers)
+        elif study.published:
+            grid[1, column].set_axis_off()
 
 
 def _draw_map(figure: Any, study: Study, cells: Sequence[Cell], results: Results) -> None:

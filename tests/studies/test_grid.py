@@ -219,14 +219,27 @@ def test_the_picture_of_one_axis_has_a_scale_for_each_measure():
     """Differences of a point are seen beside the paper's, which lie elsewhere."""
     study = STUDIES["temperature"]
     cells = cells_of(study, REDUCED, "temperature=0.1,temperature=0.5,temperature=1")
-    results = {cells[0].id: result(0.975, 0.5), cells[2].id: result(0.985, 0.25)}
+    task = {"contrast_entropy": 1.5, "contrast_acc": 0.75}
+    results = {
+        cells[0].id: result(0.975, 0.5, metrics=task),
+        cells[2].id: result(0.985, 0.25),
+    }
     figure = Figure()
     table._draw_points(figure, study, cells, results)
-    shown = {axes.get_title(): axes.lines[0].get_ydata() for axes in figure.axes}
-    assert list(shown) == ["linear probe, %, here", "kNN, %, here", "linear probe, %, in the paper"]
-    np.testing.assert_allclose(
-        list(shown.values()), [[97.5, np.nan, 98.5], [50, np.nan, 25], [64.4, 60.7, 58.0]]
-    )
+    shown = {axes.get_title(): axes.lines[0].get_ydata() for axes in figure.axes if axes.lines}
+    nothing = np.nan
+    expected = {
+        "linear probe, %, here": [97.5, nothing, 98.5],
+        "kNN, %, here": [50, nothing, 25],
+        "entropy, here": [1.5, nothing, nothing],
+        "contrastive accuracy, %, here": [75, nothing, nothing],
+        "linear probe, %, in the paper": [64.4, 60.7, 58.0],
+        "entropy, in the paper": [4.5, 8.2, 8.3],
+        "contrastive accuracy, %, in the paper": [87.8, 68.2, 59.1],
+    }
+    assert shown.keys() == expected.keys()
+    for title, values in expected.items():
+        np.testing.assert_allclose(shown[title], values, err_msg=title)
     low, high = figure.axes[0].get_ylim()
     assert 97 < low < 97.5 and 98.5 < high < 99
 

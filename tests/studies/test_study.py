@@ -455,11 +455,12 @@ def test_a_study_needs_a_name_and_a_directory():
 def test_the_list():
     text = listing()
     assert "loss (table 4, appendix B.10): " in text
-    assert "    cells: 85 (paper) and 10 (reduced)" in text
-    assert "    temperature_10_raw: --temperature=10.0 --hidden_norm=False" in listing(
-        "temperature"
-    )
-    assert "| 0.1 | (64.4) |  | (4.5) | (87.8) |" in listing("temperature")
+    assert "    85 cells with --axes=paper\n        loss: margin, nt_logistic, margin_semi" in text
+    assert "    10 cells with --axes=reduced\n" in text and "        margin: 0.4, 0.8\n" in text
+    assert "| nt_xent | (63.9) |" in text and "kNN" not in text  # of which no paper has values
+    one = listing("temperature")
+    assert "| 0.1 | (64.4) | (4.5) | (87.8) |" in one and one.partition("\n\n--axes")[0] in text
+    assert "    temperature_10_raw: --temperature=10.0 --hidden_norm=False" in one
 
 
 def test_a_recipe_that_is_none_is_one_clear_line(tmp_path):
