@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import functools
 import os
+import select
 import sys
 import types
 import typing
@@ -20,6 +21,7 @@ from simclr_tf.flag_help import help_text
 from simclr_tf.training.callbacks import NonFiniteLossError
 
 INTERRUPTED = 128 + 2  # exit status of a program that SIGINT, Ctrl-C, ended
+BROKEN_PIPE = 128 + 13  # exit status of a program whose output nobody reads any more, as `| head`
 LOST_HOST = 75  # exit status; the customary one for "try again"
 # Of reading and writing files: the disk is full or gone, the quota is used up, no permission, ...
 STORAGE_ERRORS = (
@@ -225,7 +227,9 @@ def given_flags(config_class: type, flag_values: flags.FlagValues = flags.FLAGS)
 def exit_status(program: Callable[[], int]) -> int:
     """Run a program; what the user can mend is said in one line, with exit status 2."""
     try:
-        return program()
+        status = program()
+        sys.stdout.flush()
+        return status
     except UserError as error:
         message = " ".join(str(error).split())
         print(f"error: {message}", file=sys.stderr)
@@ -243,6 +247,11 @@ def exit_status(program: Callable[[], int]) -> int:
     except LostHostError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         os._exit(LOST_HOST)  # the usual way out waits for the host that is gone
+    except BrokenPipeError:
+        if not _output_is_closed():  # a connection to somewhere else is
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is printed yet
+        return BROKEN_PIPE
     except (OSError, tf.errors.OpError, RuntimeError) as error:
         reason = _reason_of_storage(error)
         if reason is None and isinstance(error, tf.errors.ResourceExhaustedError):
@@ -261,6 +270,16 @@ def exit_status(program: Callable[[], int]) -> int:
             file=sys.stderr,
         )
         return 2
+
+
+def _output_is_closed() -> bool:
+    """Whether nobody reads what is printed; a notebook always does."""
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout.fileno(), 0)  # errors alone
+    except OSError:
+        return False
+    return bool(poll.poll(0))
 
 
 def _command_that_goes_on() -> str:

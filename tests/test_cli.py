@@ -109,6 +109,21 @@ def test_right_flags_leave_what_is_no_flag(command_line):
     assert command_line("--seed=3", "runs/digits") == ["run.py", "runs/digits"]
 
 
+@pytest.mark.parametrize("size", (10, 10**6))  # what is printed last waits in a buffer
+def test_a_program_whose_output_nobody_reads_ends_silently(monkeypatch, capsys, size):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        assert cli.exit_status(lambda: print("x" * size)) == 141
+    assert capsys.readouterr().err == ""
+
+
+def test_a_broken_connection_is_not_the_output():
+    with pytest.raises(BrokenPipeError):
+        cli.exit_status(raising(BrokenPipeError()))
+
+
 def test_exit_status(capsys):
     def user_error():
         raise UserError("The batch is too large.\n  Give a smaller one.")
