@@ -51,7 +51,7 @@ def extract(source: str, flags: Features) -> str:
     trained = open_trained(source)
     network = trained.network
     print(trained.stored.found(source), flush=True)
-    image_size = flags.image_size or trained.stored.shown_size
+    image_size = flags.image_size or trained.image_size
     network.require_size(image_size)
     dataset = open_images(trained, flags, known_bad=earlier.get("skipped_files"))
     with naming_bad_images(dataset):

@@ -65,7 +65,7 @@ def predict(source: str, flags: Predictions) -> int:
     network = trained.network
     if network.supervised_head is None:
         raise UserError(f"{source} has no supervised head, so it tells no classes.")
-    image_size = flags.image_size or trained.stored.shown_size
+    image_size = flags.image_size or trained.image_size
     network.require_size(image_size)
     dataset = open_images(trained, flags)
     rows = predictions(

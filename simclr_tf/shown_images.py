@@ -69,9 +69,9 @@ def open_images(
       UserError: the flags contradict the run, or the data cannot be opened.
     """
     return trained.dataset(
-        flags.dataset,
         flags.split,
-        data_dir=flags.data_dir,
+        flags.dataset,
+        flags.data_dir,
         holdout_fraction=flags.holdout_fraction,
         split_seed=flags.split_seed,
         labels=flags.labels,

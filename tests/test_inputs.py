@@ -174,9 +174,14 @@ class TestLabels:
         shutil.copy(folder / "ant" / "0.png", tmp_path / "deep" / "x.png")
         data = TrainingData("image_folder", str(tmp_path / "deep"), labels="none")
         trained = Trained("run", stored_with(data), None)
-        assert trained.dataset("image_folder", "train", data_dir=data.data_dir).num_examples == 31
-        other = trained.dataset("image_folder", "all", data_dir=str(folder))
+        assert trained.dataset("train").num_examples == 31
+        other = trained.dataset("all", "image_folder", str(folder))
         assert other.class_names == CLASSES
+
+    def test_a_network_of_no_known_run_asks_for_the_data(self):
+        trained = Trained("model.safetensors", stored_with(None), None)
+        with pytest.raises(UserError, match="model.safetensors does not say which data it saw"):
+            trained.dataset("train")
 
     def test_descriptions_of_earlier_versions_have_labels_of_folders(self):
         values = {"architecture": Architecture(resnet_depth=18).to_json()}

@@ -123,12 +123,17 @@ class Trained:
         names = self.stored.class_names
         return names if names and len(names) == count else tuple(map(str, range(count)))
 
+    @property
+    def image_size(self) -> int:
+        """Height and width of the images that it is shown, where nothing else is asked for."""
+        return self.stored.shown_size
+
     def dataset(
         self,
-        name: str,
         split: str,
+        name: str | None = None,
+        data_dir: str | None = None,
         *,
-        data_dir: str | None,
         holdout_fraction: float | None = None,
         split_seed: int | None = None,
         labels: str | None = None,
@@ -137,14 +142,20 @@ class Trained:
         """Open a split as the network's run would have opened it.
 
         Args:
-          name, split, data_dir: see `datasets.load`.
+          split: see `datasets.load`.
+          name, data_dir: see `datasets.load`; without a name, the data of the run.
           holdout_fraction, split_seed: None takes those of the run.
           labels: None takes those of the run where the data are its own, else `folders`.
           **options: further arguments of `datasets.load`.
 
         Raises:
-          UserError: the arguments contradict the run, or the data cannot be opened.
+          UserError: the arguments contradict the run, the data cannot be opened, or nothing is
+            known of a run.
         """
+        if name is None:
+            if self.stored.data is None:
+                raise UserError(f"{self.source} does not say which data it saw. Give their name.")
+            name, data_dir = self.stored.data.dataset, self.stored.data.data_dir
         given = {
             "holdout_fraction": holdout_fraction,
             "split_seed": split_seed,

@@ -112,9 +112,9 @@ def open_splits(record: Record, trained: Trained) -> Splits:
 
     def opened(split: str, known_bad: Sequence[str] | None = None) -> ImageDataset:
         return trained.dataset(
-            flags["dataset"],
             split,
-            data_dir=flags["data_dir"],
+            flags["dataset"],
+            flags["data_dir"],
             max_bad_images=flags.get("max_bad_images", 100),
             known_bad=known_bad,
         )
