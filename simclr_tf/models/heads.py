@@ -23,9 +23,9 @@ class Dense:
       units: width of the output; None is the width of what goes into the whole head.
       bias: whether the dense layer has a bias.
       norm: whether batch norm follows it.
-      center: whether that has an offset.
-      scale: whether that has a scale.
       relu: whether the layer ends in a ReLU.
+      center: whether batch norm has an offset.
+      scale: whether batch norm has a scale.
       start: what the weights are at first. "normal": the kernel has deviation 0.01, the bias is
         0, as in SimCLR. "uniform": both within 1 / sqrt(inputs) of 0, as PyTorch's Linear.
         "truncated": the kernel has deviation 1 / sqrt(inputs) before it is cut at two of them,
@@ -38,9 +38,9 @@ class Dense:
     units: int | None = None
     bias: bool = False
     norm: bool = True
+    relu: bool = True
     center: bool = True
     scale: bool = True
-    relu: bool = True
     start: str = "normal"
 
     def __post_init__(self):
