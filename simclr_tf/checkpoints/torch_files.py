@@ -1,7 +1,7 @@
 """Files with PyTorch state dicts: .safetensors, and others where PyTorch is installed."""
 
 import dataclasses
-import pathlib
+import os
 import re
 import warnings
 from collections.abc import Collection, Mapping
@@ -132,11 +132,23 @@ def write(path: str, state: Mapping[str, np.ndarray]) -> None:
       OSError: it cannot be written.
     """
     if path.endswith(SAFETENSORS):
-        pathlib.Path(path).write_bytes(_numpy_of_safetensors(path).save(dict(state)))
+        _write_safetensors(path, state)
         return
     torch = _torch(path)
     with open(path, "wb") as file:
         torch.save({name: torch.from_numpy(array.copy()) for name, array in state.items()}, file)
+
+
+def _write_safetensors(path: str, state: Mapping[str, np.ndarray]) -> None:
+    """Write tensor by tensor: no second copy of all is made in memory."""
+    library = _numpy_of_safetensors(path)
+    try:
+        library.save_file(dict(state), path)
+    except Exception as error:  # of the library's own, with the system's number in its words
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
 
 
 def _read_safetensors(path: str) -> dict[str, np.ndarray]:
