@@ -42,7 +42,8 @@ class Saver:
         """
         if step == self._step:
             return
-        require_finite(self._method.network.weights, step)
+        kept = (*self._method.network.weights, *self._method.trained_variables)
+        require_finite(list({id(v): v for v in kept}.values()), step)
         self._directory.keep_checkpoints(self._keep)  # makes room: what was left unfinished goes
         self._write(step)
         self._directory.keep_checkpoints(self._keep)

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -20,6 +21,7 @@ from simclr_tf.experiment import config as configuration
 from simclr_tf.flag import to_dict
 from simclr_tf.models import Architecture
 from simclr_tf.paths import as_path
+from simclr_tf.training.callbacks import NonFiniteLossError
 
 VALUE = "a/.ATTRIBUTES/VARIABLE_VALUE"
 FACTS = {
@@ -292,6 +294,16 @@ class Counter(tf.Module):
         super().__init__()
         self.network = keras.Sequential([keras.layers.Dense(1)])
         self.network.build((None, 2))
+        self.predictor = tf.Variable([1.0, 2.0])  # trained, but no part of the network
+        self.trained_variables = [*self.network.weights, self.predictor]
+
+
+def test_nothing_is_saved_of_a_method_that_is_not_finite(tmp_path):
+    method = Counter()
+    method.predictor.assign([1.0, np.nan])
+    with pytest.raises(NonFiniteLossError, match="by step 3"):
+        Saver(method, tmp_path, keep=2).save(3)
+    assert names(tmp_path) == set()
 
 
 def test_a_checkpoint_is_there_when_all_of_it_is(tmp_path, monkeypatch):
