@@ -47,6 +47,7 @@ class ExpanderMethod(Method):
             view.image_size,
             area=(0.08, 1.0),
             interpolation="bicubic",
+            clip_crop=True,
             jitter=(0.4, 0.4, 0.2, 0.1),
         )
         return blurred_and_solarized(shown)

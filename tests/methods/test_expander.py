@@ -37,6 +37,7 @@ def test_one_view_is_always_blurred_and_the_other_solarised(method):
     for view in (first, second):
         assert (view.area, view.interpolation, view.antialias) == ((0.08, 1.0), "bicubic", True)
         assert view.jitter == (0.4, 0.4, 0.2, 0.1)
+        assert view.clip_crop  # as PIL, whose pixels are bytes
 
 
 def test_biases_and_batch_norm_have_a_rate_of_their_own():
