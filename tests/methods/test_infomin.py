@@ -4,11 +4,13 @@ import every_method
 import numpy as np
 import pytest
 import tensorflow as tf
+from recorded_steps import GOLDEN
 
 from simclr_tf.data.recipe import ViewFlags
 from simclr_tf.devices import replicas
 from simclr_tf.methods import InfoMin, MoCo, infomin
 from simclr_tf.methods.infomin import jigsaw_view, patches
+from simclr_tf.methods.twin import Queue
 from simclr_tf.models.batch_norm import statistics
 
 pytestmark = pytest.mark.usefixtures("toy_encoder")
@@ -164,6 +166,37 @@ def test_loss_and_gradients_equal_numpy(embedded, number, monkeypatch):
     for name, array in expected.items():
         np.testing.assert_allclose(gradients[name], array, rtol=1e-4, atol=1e-6, err_msg=name)
     assert values.keys() == method.metrics_of.keys()
+
+
+def test_four_steps_of_the_official_code(embedded, monkeypatch):
+    """PyContrast's losses, their gradients, and its queue, which wraps inside a batch."""
+    method, _ = embedded
+    recorded = dict(np.load(GOLDEN / "infomin_memory.npz"))
+    temperature, beta = map(float, recorded["settings"])
+    queue = Queue(*recorded["queue_before"].shape)
+    queue.rows.assign(recorded["queue_before"])
+    flags = InfoMin.Flags(temperature=temperature, jigsaw_weight=beta, target_decay=1.0)
+    monkeypatch.setattr(method, "flags", flags)
+    monkeypatch.setattr(method, "queue", queue)
+    of_code = {"queries": "q", "jigsaw": "q_jig", "keys": "k"}
+    for step, pointer in enumerate(recorded["pointer_after"]):
+        rows = {name: tf.constant(recorded[other][step]) for name, other in of_code.items()}
+        rows |= {name: rows[name][:, tf.newaxis] for name in ("queries", "keys")}
+        with tf.GradientTape() as tape:
+            tape.watch(rows)
+            loss, values = method.objective(rows)
+        gradients = tape.gradient(loss, rows)
+        plain, jigsaw = recorded["loss"][step], recorded["loss_jig"][step]
+        np.testing.assert_allclose(values["contrast_loss"], plain, rtol=1e-6)
+        np.testing.assert_allclose(values["jigsaw_loss"], jigsaw, rtol=1e-6)
+        np.testing.assert_allclose(loss, (1 - beta) * plain + beta * jigsaw, rtol=1e-6)
+        for name, other in (("queries", "grad_q"), ("jigsaw", "grad_jig")):
+            expected = recorded[other][step]
+            found = tf.reshape(gradients[name], expected.shape)
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+        method.after_update(rows)
+        np.testing.assert_allclose(queue.rows, recorded["queue_after"][step], rtol=0, atol=1e-6)
+        assert queue.next_row == pointer
 
 
 def test_without_weight_the_step_is_moco_s():
