@@ -11,6 +11,8 @@ import training
 
 from simclr_tf.data.recipe import View, scaled
 from simclr_tf.errors import UserError
+from simclr_tf.experiment import config as configuration
+from simclr_tf.experiment.inputs import open_inputs
 from simclr_tf.methods import SimCLR
 from simclr_tf.training.growing import Phase, in_words, phases, require_views
 from simclr_tf.training.plan import make_plan
@@ -45,6 +47,10 @@ def test_epochs_of_few_steps_are_those_of_the_training():
         ("8193:4", "8 to 8192 pixels. Received: 8193"),
         ("16:" + "9" * 400, "such as 16:60,24:80"),
         ("16:10", "leaves nothing"),  # but the step beyond the epochs
+        ("24:4,16:8", "sizes .* grow up to --image_size=32"),
+        ("16:4,16:8", "sizes .* grow"),
+        ("160:6", "sizes .* grow"),
+        ("32:6", "sizes .* grow"),
         ("16:4,24:4", "epochs .* grow"),
         ("16:4,24:2", "epochs .* grow"),
         ("16:0", "epochs .* grow"),
@@ -66,10 +72,25 @@ def test_views_of_other_sizes_shrink_in_proportion():
 
 def test_small_views_do_not_shrink_too_far():
     recipe = View(32), View(16)
-    require_views(recipe, (Phase(16, 5), Phase(32, 9)))
-    require_views((View(32), View(4)), (Phase(32, 9),))  # its method has to say what is too small
-    with pytest.raises(UserError, match="would show views of 7 pixels up to step 5, and 8 is"):
-        require_views(recipe, (Phase(14, 5), Phase(32, 9)))
+    require_views(recipe, "16:5", 32)
+    require_views((View(32), View(4)), "", 32)  # its method has to say what is too small
+    with pytest.raises(UserError, match="would show views of 7 pixels up to epoch 5, and 8 is"):
+        require_views(recipe, "14:5", 32)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"image_size_schedule": "16"}, "such as 16:60,24:80"),
+        ({"method": "swav", "small_crops": 4}, "--small_crop_size=96"),
+        ({"method": "clsa", "crop_sizes": "32,a"}, "--crop_sizes"),
+    ],
+)
+def test_views_are_refused_before_all_images_are_looked_at(tmp_path, flags, said):
+    folder = {"dataset": "image_folder", "data_dir": str(tmp_path / "nowhere"), "image_size": 32}
+    config = configuration.from_dict(folder | {"model_dir": str(tmp_path / "run")} | flags)
+    with pytest.raises(UserError, match=said):
+        open_inputs(config, frozenset())
 
 
 def test_fine_tuning_has_one_size(tmp_path):

@@ -11,6 +11,7 @@ from simclr_tf.errors import UserError
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.methods import METHODS, Method
 from simclr_tf.models import Architecture, Network
+from simclr_tf.training import growing
 from simclr_tf.training.plan import Plan
 
 RECOMMENDED_SLICE = 64  # images; docs/large_batches.md has what was measured
@@ -67,8 +68,10 @@ def recipe_of(config: ExperimentConfig) -> Recipe:
     Raises:
       UserError: the flags do not fit together.
     """
-    method = METHODS[config.train.method]
-    return adjusted(method.recipe(config.method, config.view), config.view)
+    method, view = METHODS[config.train.method], config.view
+    recipe = adjusted(method.recipe(config.method, view), view)
+    growing.require_views(recipe, view.image_size_schedule, view.image_size)
+    return recipe
 
 
 def build(
@@ -138,5 +141,13 @@ def _micro_batch_size(config: ExperimentConfig) -> int:
             f"{given} does not divide the {images} images that each of "
             f"{replicas} replica(s) has of --train_batch_size={config.train.train_batch_size}. "
             "Give a divisor."
+        )
+    alone = size or (0 if config.model.global_bn else images)
+    method = METHODS[config.train.method]
+    if alone == 1 and not method.together and any(d.norm for d in method.projector(config.method)):
+        raise UserError(
+            f"--method={config.train.method} embeds one view of all images at a time, and its head "
+            "has batch norm, which would be of a single image here. Give --micro_batch_size or "
+            "--train_batch_size so that 2 images or more come together, or --global_bn."
         )
     return size

@@ -115,7 +115,6 @@ def train(config: ExperimentConfig, strategy: tf.distribute.Strategy, given: fro
         if hosts.is_chief and inputs.earlier:
             until_the_end.enter_context(directory.locked())
         recipe = BUILDERS[config.train.train_mode].recipe_of(config)
-        growing.require_views(recipe, sizes)
         method = _method(inputs, plan, strategy, given)
         inputs = dataclasses.replace(inputs, source=None, teacher=None)  # the weights are in place
         with naming_bad_images(dataset):

@@ -34,27 +34,15 @@ def phases(schedule: str, image_size: int, plan: Plan) -> tuple[Phase, ...]:
       plan: the numbers of the run.
 
     Raises:
-      UserError: `schedule` has another form, its epochs do not grow, or the last of them is not
-        within the training.
+      UserError: `schedule` has another form, its sizes or epochs do not grow, or the last of
+        them is not within the training.
     """
     last = Phase(image_size, plan.train_steps)
-    if not schedule:
-        return (last,)
-    words = [word.strip() for word in schedule.split(",")]
-    parts = [re.fullmatch(r"(\d{1,5}):(\d{1,6}(?:\.\d+)?)", word, re.ASCII) for word in words]
-    if not all(parts):
-        raise UserError(
-            "--image_size_schedule has sizes and the epochs up to which views have them, such as "
-            f"16:60,24:80. Received: {schedule}."
-        )
     of_epoch = plan.num_examples / plan.batch_size
-    early = [Phase(int(part[1]), round(float(part[2]) * of_epoch)) for part in parts]
-    sizes = [phase.image_size for phase in early]
-    if wrong := [size for size in sizes if not SMALLEST <= size <= LARGEST]:
-        raise UserError(
-            f"--image_size_schedule has views of {SMALLEST} to {LARGEST} pixels. "
-            f"Received: {wrong[0]}."
-        )
+    parts = sizes_and_epochs(schedule, image_size)
+    early = [Phase(size, round(epochs * of_epoch)) for size, epochs in parts]
+    if not early:
+        return (last,)
     ends = [0, *(phase.end for phase in early)]
     if ends != sorted(set(ends)):
         raise UserError(
@@ -71,23 +59,55 @@ def phases(schedule: str, image_size: int, plan: Plan) -> tuple[Phase, ...]:
     return *early, last
 
 
-def require_views(recipe: Recipe, plan: tuple[Phase, ...]) -> None:
+def sizes_and_epochs(schedule: str, image_size: int) -> list[tuple[int, float]]:
+    """What a schedule says: sizes, and the epochs up to which views have them.
+
+    Args:
+      schedule: see `phases`.
+      image_size: at the end of the training, in pixels.
+
+    Raises:
+      UserError: it has another form, or its sizes do not grow up to `image_size`.
+    """
+    words = [word.strip() for word in schedule.split(",")] if schedule else []
+    parts = [re.fullmatch(r"(\d{1,5}):(\d{1,6}(?:\.\d+)?)", word, re.ASCII) for word in words]
+    if not all(parts):
+        raise UserError(
+            "--image_size_schedule has sizes and the epochs up to which views have them, such as "
+            f"16:60,24:80. Received: {schedule}."
+        )
+    found = [(int(part[1]), float(part[2])) for part in parts]
+    sizes = [size for size, _ in found]
+    if wrong := [size for size in sizes if not SMALLEST <= size <= LARGEST]:
+        raise UserError(
+            f"--image_size_schedule has views of {SMALLEST} to {LARGEST} pixels. "
+            f"Received: {wrong[0]}."
+        )
+    if [*sizes, image_size] != sorted({*sizes, image_size}):
+        raise UserError(
+            f"The sizes of --image_size_schedule grow up to --image_size={image_size}. "
+            f"Received: {schedule}."
+        )
+    return found
+
+
+def require_views(recipe: Recipe, schedule: str, image_size: int) -> None:
     """Refuse views that would be too small in a phase, such as small crops of small views.
 
     Args:
-      recipe: the views of the last phase.
-      plan: the phases.
+      recipe: the views at the end of the training.
+      schedule: see `phases`.
+      image_size: at the end of the training, in pixels.
 
     Raises:
-      UserError: some would have less than SMALLEST pixels.
+      UserError: some would have less than SMALLEST pixels, or see `sizes_and_epochs`.
     """
-    full = plan[-1].image_size
-    for phase in plan[:-1]:
-        smallest = min(view.size for view in scaled(recipe, phase.image_size, full))
+    for size, epochs in sizes_and_epochs(schedule, image_size):
+        smallest = min(view.size for view in scaled(recipe, size, image_size))
         if smallest < SMALLEST:
             raise UserError(
-                f"--image_size_schedule would show views of {smallest} pixels up to step "
-                f"{phase.end:,}, and {SMALLEST} is the least. Give larger sizes, or larger small "
+                f"--image_size_schedule would show views of {smallest} pixels up to epoch "
+                f"{epochs:g}, and {SMALLEST} is the least. Give larger sizes, or larger small "
                 "views."
             )
 

@@ -116,6 +116,10 @@ def test_the_flags_are_checked_and_reach_the_method():
     assert build(micro_batch_size=-1).micro_batch_size == 0  # 16 images are one slice
     with pytest.raises(UserError, match="--micro_batch_size=-1, which takes 64, does not divide"):
         build(micro_batch_size=-1, train_batch_size=100)
+    assert build(micro_batch_size=1).micro_batch_size == 1  # of which both views are normalised
+    for method in ("byol", "simsiam", "barlow_twins", "vicreg"):
+        with pytest.raises(UserError, match=f"{method} embeds one view .* 2 images or more"):
+            build(method=method, micro_batch_size=1)
     for flag in ({"micro_batch_size": 4}, {"recompute": True}):
         with pytest.raises(UserError, match="for pretraining only"):
             build(train_mode="finetune", **flag)
