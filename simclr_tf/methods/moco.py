@@ -1,9 +1,11 @@
 """MoCo v2: a query finds its key, which a slow copy of the network makes, in a queue of keys."""
 
 import dataclasses
+import logging
 
 import tensorflow as tf
 
+from simclr_tf.backend import keras
 from simclr_tf.data.rand_augment import infomin_operations
 from simclr_tf.data.recipe import View, ViewFlags, torchvision_view
 from simclr_tf.devices import replicas
@@ -17,7 +19,7 @@ from simclr_tf.methods.measures import spread
 from simclr_tf.methods.small_crops import SmallCropFlags, small_views
 from simclr_tf.methods.twin import follow, queue_of, twin
 from simclr_tf.models import Dense
-from simclr_tf.models.batch_norm import statistics
+from simclr_tf.models.batch_norm import BatchNormalization, statistics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +37,8 @@ class MomentumFlags:
     bn_groups: int = flag(
         8,
         "Where batch norm is not global: parts of a batch with statistics of their own, which "
-        "replicas share; on 8 replicas each has one, on one device image i is in part i mod 8.",
+        "replicas share; on 8 replicas each has one, on one device image i is in part i mod 8. "
+        "Where the replicas do not divide them, each has fewer, but one at least.",
         at_least=1,
         at_most=2**16,
     )
@@ -104,21 +107,32 @@ class MoCo(Method):
         size, width = self.flags.queue_size, self.flags.proj_out_dim
         self.queue = queue_of(size, width, plan, self.keys_of_image)
         number = tf.distribute.get_strategy().num_replicas_in_sync
-        if plan is not None:
-            images, groups = plan.batch_size // number, self._groups(number) or 1
-            if images % groups:
-                raise UserError(
-                    f"--bn_groups={self.flags.bn_groups} are {groups} on each of {number} "
-                    f"replica(s), which does not divide its {images} images of a batch. Give "
-                    "another, or another --train_batch_size."
-                )
-            if images == groups and not network.projection_head.global_bn:
-                raise UserError(
-                    f"--bn_groups={self.flags.bn_groups} are {groups} on each of {number} "
-                    f"replica(s): as many as its {images} image(s) of a batch, so that batch norm "
-                    "would be of single images. Give fewer, a larger --train_batch_size, or "
-                    "--global_bn."
-                )
+        layers = network.submodules
+        if plan is not None and any(isinstance(layer, BatchNormalization) for layer in layers):
+            self._require_groups(plan.batch_size // number, number)
+        if number == 1 and any(
+            isinstance(layer, keras.layers.BatchNormalization) for layer in layers
+        ):
+            logging.warning(
+                "The encoder has batch norm of Keras, which --bn_groups do not reach: a query and "
+                "its key share the statistics of a batch, and can find each other by them. Build "
+                "it with layer normalization, or train on several devices."
+            )
+
+    def _require_groups(self, images, number):
+        """Refuse groups that do not divide the images of a replica, or that have one each."""
+        groups = self._groups(number) or 1
+        given = f"--bn_groups={self.flags.bn_groups} are {groups} on each of {number} replica(s)"
+        if images % groups:
+            raise UserError(
+                f"{given}, which does not divide its {images} images of a batch. Give another, or "
+                "another --train_batch_size."
+            )
+        if images == groups and not self.network.projection_head.global_bn:
+            raise UserError(
+                f"{given}: as many as its {images} image(s) of a batch, so that batch norm would "
+                "be of single images. Give fewer, a larger --train_batch_size, or --global_bn."
+            )
 
     @property
     def untrained(self):

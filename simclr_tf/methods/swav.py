@@ -112,6 +112,15 @@ class SwAV(Method):
         if flags.queue_length:
             length = self._whole_batches(flags.queue_length)
             self.queues = [Queue(length, flags.proj_out_dim) for _ in range(ASSIGNED)]
+            if (
+                plan is not None
+                and (begin := self._queue_begins(plan.batch_size)) >= plan.train_steps
+            ):
+                logging.warning(
+                    "The queue would be used from step %d on, and the run has %d: it is not. Give "
+                    "an earlier --queue_start_epoch, or --queue_length=0.",
+                    *(begin, plan.train_steps),
+                )
 
     def _whole_batches(self, length):
         """The length of a queue, which holds as many batches as fit."""
@@ -155,8 +164,12 @@ class SwAV(Method):
 
     def _queue_is_full(self, batch):
         """Whether the queue has only seen embeddings of --queue_start_epoch and later."""
+        return self.step >= self._queue_begins(batch)
+
+    def _queue_begins(self, batch):
+        """The first step whose batch is assigned with the queue."""
         start = self.plan.steps_of(self.flags.queue_start_epoch) if self.plan else 0
-        return self.step >= start + self.queues[0].rows.shape[0] // batch
+        return start + self.queues[0].rows.shape[0] // batch
 
     def rate_factor(self, variable):
         if variable is not self.prototypes:

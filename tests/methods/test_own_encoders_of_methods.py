@@ -17,7 +17,7 @@ OF_PLANES = {"cmc", "predictive"}
 OF_RESNETS = {"resnet_depth"}
 
 
-def pretraining(name):
+def pretraining(name, **flags):
     known = {field.name for _, field in flag_fields(config_class(name))} - OF_RESNETS
     settings = {n: value for n, value in (SMALL | SMALL_OF.get(name, {})).items() if n in known}
     encoder = keras.Sequential(
@@ -28,7 +28,8 @@ def pretraining(name):
             keras.layers.GlobalAveragePooling2D(),
         ]
     )
-    return Pretraining((PIXELS, np.arange(64) % 3), name, encoder=encoder, **settings)
+    images = (PIXELS, np.arange(64) % 3)
+    return Pretraining(images, name, encoder=encoder, **settings | flags)
 
 
 @pytest.mark.parametrize("name", sorted(METHODS.keys() - OF_PLANES))
@@ -49,6 +50,13 @@ def test_gradients_reach_all_of_the_encoder(name):
     for variable in training.network.encoder.trainable_variables[:2]:
         assert np.abs(found[id(variable)].numpy()).max() > 0, variable.name
     assert not any(v.name.startswith("batch_norm") for v in method.decayed_variables)
+
+
+@pytest.mark.parametrize(("name", "warns"), [("moco", True), ("simclr", False)])
+def test_moco_says_that_batch_norm_of_keras_has_no_groups(name, warns, caplog):
+    """Nor does it refuse a batch that groups do not divide."""
+    pretraining(name, train_batch_size=9)
+    assert ("which --bn_groups do not reach" in caplog.text) == warns
 
 
 @pytest.mark.parametrize("name", sorted(OF_PLANES))

@@ -116,3 +116,11 @@ def test_prototypes_that_are_frozen_for_long_are_told(frozen, told, caplog):
     every_method.build("swav", freeze_prototypes_steps=frozen)
     said = f"={frozen} of 60 steps. SwAV freezes them for an epoch of a long training: give 10."
     assert (said in caplog.text) == told
+
+
+@pytest.mark.parametrize(("epoch", "told"), [(5, False), (6, True), (15, True)])
+def test_a_queue_that_begins_too_late_is_told(epoch, told, caplog):
+    """Of 60 steps, 10 an epoch; the queue is two batches long."""
+    every_method.build("swav", queue_length=32, queue_start_epoch=epoch)
+    said = f"The queue would be used from step {10 * epoch + 2} on, and the run has 60"
+    assert (said in caplog.text) == told and ("The queue would" in caplog.text) == told
