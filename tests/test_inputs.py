@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 import shutil
 
 import numpy as np
@@ -17,11 +18,12 @@ from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.checkpoints.stored_network import StoredNetwork
 from simclr_tf.data import datasets
+from simclr_tf.data.sources import ImageDataset
 from simclr_tf.devices.machine import machine
 from simclr_tf.errors import UserError
-from simclr_tf.evaluation.trained import Trained, require_unseen
+from simclr_tf.evaluation.trained import Trained, require_apart, require_unseen
 from simclr_tf.experiment import config as configuration
-from simclr_tf.experiment import evaluate, inputs, parts, train
+from simclr_tf.experiment import evaluate, inputs, parts, probing, train
 from simclr_tf.experiment.evaluate import completed
 from simclr_tf.features import Features, extract
 from simclr_tf.flag import to_dict
@@ -242,6 +244,65 @@ class TestSplitSeed:
             config = configuration.from_dict({"model_dir": str(copy), "mode": "eval"})
             strategy = tf.distribute.get_strategy()
             evaluate.evaluate_run(config, strategy, frozenset({"model_dir", "mode"}))
+
+    @pytest.mark.parametrize(
+        ("split", "queries", "part"),
+        [
+            ("all", "validation", True),
+            ("all", "all", False),
+            ("train", "validation", False),
+        ],
+    )
+    def test_no_part_of_the_training_images_is_a_test(self, folder, tmp_path, split, queries, part):
+        flags = {"dataset": "image_folder", "data_dir": str(folder), "train_split": split}
+        flags |= {"eval_split": queries, "model_dir": str(tmp_path / "run"), "mode": "eval"}
+        config = configuration.from_dict(flags)
+        found = inputs.open_inputs(config, frozenset(flags))
+        for opened in (
+            lambda: probing.open_splits(config),
+            lambda: inputs.open_eval_dataset(found),
+        ):
+            if part:
+                with pytest.raises(UserError, match="'validation' of .* is a part of 'all', which"):
+                    opened()
+            else:
+                opened()
+
+    def test_a_classifier_is_not_tested_on_what_it_learned(self, run, folder, tmp_path):
+        """Its run had all images; a linear evaluation of a fine-tuned network is no better."""
+        copy = shutil.copytree(run, tmp_path / "run")
+        stored = json.loads((copy / "run.json").read_text()) | {"train_split": "all"}
+        (copy / "run.json").write_text(json.dumps(stored))
+        data = {"holdout_fraction": 0.3, "split_seed": 7, "data_dir": str(folder)}
+        everything = datasets.load("image_folder", "all", **data)
+        RunDirectory(copy).write_image_names(everything.file_names)
+        config = configuration.from_dict({"model_dir": str(copy), "mode": "eval"})
+        with pytest.raises(UserError, match="is a part of 'all', which is trained on"):
+            strategy = tf.distribute.get_strategy()
+            evaluate.evaluate_run(config, strategy, frozenset({"model_dir", "mode"}))
+        held = datasets.load("image_folder", "validation", **data)
+        flags = {"dataset": "image_folder", "data_dir": str(folder)}
+        require_unseen(copy, held, flags)  # an encoder that saw them without their labels
+        (copy / "run.json").write_text(json.dumps(stored | {"train_mode": "finetune"}))
+        with pytest.raises(UserError, match="a part of its --train_split=all. Give another split"):
+            require_unseen(copy, held, flags)
+
+    @pytest.mark.parametrize(
+        ("split", "other", "part"),
+        [
+            ("train+validation", "validation", True),
+            ("train", "train[:10%]", True),
+            ("train[10%:]", "train[:10%]", False),
+            ("train", "train2", False),
+        ],
+    )
+    def test_parts_by_their_names(self, split, other, part):
+        queries = ImageDataset("stl10", other, 3, None, None, None)
+        if part:
+            with pytest.raises(UserError, match=f"'{re.escape(other)}' of stl10 is a part of"):
+                require_apart(split, None, queries)
+        else:
+            require_apart(split, None, queries)
 
     def test_a_run_without_labels_has_trained_on_all_images(self, folder, tmp_path):
         """Its encoder is fine-tuned and tested with labels, which divide the images anew."""

@@ -80,16 +80,46 @@ def require_unseen(
         return
     stored = runs[0].config()
     data = TrainingData.of_run(stored)
-    held_some_out = data.labels != NONE and stored.get("train_split") == "train"
-    if not held_some_out or not of_same_data(flags, data):
+    split = stored.get("train_split")
+    told = split == "train" or stored.get("train_mode") == "finetune"  # of others labels are news
+    if data.labels == NONE or not told or not of_same_data(flags, data):
         return
     seen = set(runs[0].image_names())
     if both := [name for name in dataset.file_names or () if name in seen]:
         raise UserError(
             f"The run in {runs[0].path} was trained on {len(both)} of the {dataset.num_examples} "
-            f"images of split {dataset.split}, such as {printable(both[0])}: the folder has "
-            "changed since, so that others are held out. Bring its files back, or test on images "
-            "in a folder of their own."
+            f"images of split {dataset.split}, such as {printable(both[0])}: "
+            + (
+                "the folder has changed since, so that others are held out. Bring its files back, "
+                if split == "train"
+                else f"they are a part of its --train_split={split}. Give another split, "
+            )
+            + "or test on images in a folder of their own."
+        )
+
+
+def require_apart(split: str, names: Collection[str] | None, queries: ImageDataset) -> None:
+    """Refuse to test on a part of the images that something was trained on.
+
+    The same split under the same name is what somebody asked for.
+
+    Args:
+      split: what was trained on.
+      names: of its files; empty or None where images are no files.
+      queries: the images to test on, of the same data.
+
+    Raises:
+      UserError: they are a part of the split, such as `validation` of `all`.
+    """
+    if queries.split == split:
+        return
+    parts = split.split("+")
+    named = any(queries.split == part or queries.split.startswith(f"{part}[") for part in parts)
+    if named or not set(names or ()).isdisjoint(queries.file_names or ()):
+        raise UserError(
+            f"Split {queries.split!r} of {queries.name} is a part of {split!r}, which is trained "
+            "on: its accuracy would be that of training images. Give another --eval_split or "
+            "--train_split, or the same one for both to measure on training images."
         )
 
 

@@ -19,7 +19,12 @@ from simclr_tf.evaluation.classification import evaluate_classifier
 from simclr_tf.evaluation.features import extract_features
 from simclr_tf.evaluation.knn import knn_accuracy
 from simclr_tf.evaluation.results import record_result, result_file, watch_checkpoints
-from simclr_tf.evaluation.trained import contradiction, require_unseen
+from simclr_tf.evaluation.trained import (
+    contradiction,
+    of_same_data,
+    require_apart,
+    require_unseen,
+)
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import parts
 from simclr_tf.experiment.config import ExperimentConfig
@@ -58,6 +63,9 @@ def evaluate_run(
     dataset = parts.open_dataset(config, config.data.eval_split)
     for source in (directory.path, config.train.checkpoint):
         require_unseen(source, dataset, flags.to_dict(config))
+    same = of_same_data(flags.to_dict(config), TrainingData.of_run(stored))
+    if same and stored["num_classes"] is not None:
+        require_apart(stored["train_split"], directory.image_names(), dataset)
     dataset = _with_classes_of_run(dataset, stored, str(directory.path))
     with strategy.scope():
         network = Network(directory.architecture())

@@ -14,8 +14,8 @@ from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.devices.machine import machine
 from simclr_tf.errors import UserError, printable
-from simclr_tf.evaluation.trained import require_unseen
-from simclr_tf.experiment import finetuning, parts
+from simclr_tf.evaluation.trained import require_apart, require_unseen
+from simclr_tf.experiment import finetuning, parts, pretraining
 from simclr_tf.experiment.config import ExperimentConfig
 
 _SHOWN = 3
@@ -72,6 +72,8 @@ def open_inputs(config: ExperimentConfig, given: frozenset[str]) -> Inputs:
         config = parts.with_method_of_checkpoint(config, source, given)
         found = [stored for stored in (source, teacher) if stored]
         config = parts.with_values_of_checkpoints(config, found, given)
+    if config.train.train_mode == "pretrain":
+        pretraining.recipe_of(config)  # before all images are looked at
     skipped = earlier["skipped_files"] if earlier else None
     dataset = parts.open_training_dataset(config, known_bad=skipped)
     num_classes, class_names = dataset.num_classes, dataset.class_names
@@ -111,6 +113,7 @@ def open_eval_dataset(inputs: Inputs) -> ImageDataset | None:
     if not knn and config.train.mode == "train":
         return None
     dataset = parts.open_dataset(config, config.data.eval_split)
+    require_apart(config.data.train_split, inputs.dataset.file_names, dataset)
     for source in (config.train.checkpoint, config.distillation.teacher):
         require_unseen(source, dataset, flags.to_dict(config))
     needing = [inputs.dataset, dataset] if knn or not inputs.teacher else []

@@ -29,7 +29,7 @@ from simclr_tf.evaluation.classification import top_k_accuracies
 from simclr_tf.evaluation.features import extract_features, labelled, require_finite
 from simclr_tf.evaluation.logistic_regression import fit_with_best_l2
 from simclr_tf.evaluation.results import record_result, result_file
-from simclr_tf.evaluation.trained import require_unseen
+from simclr_tf.evaluation.trained import require_apart, require_unseen
 from simclr_tf.experiment import checks, finetuning, parts
 from simclr_tf.experiment.config import FinetuneConfig
 from simclr_tf.experiment.evaluate import provenance
@@ -68,6 +68,7 @@ def run(config: FinetuneConfig, given: frozenset[str]) -> int:
     test = parts.open_dataset(config, config.data.eval_split)
     if test.num_classes is None:
         raise UserError(f"Split {test.split!r} of {test.name} has no labels that can be used.")
+    require_apart(config.data.train_split, inputs.dataset.file_names, test)
     require_unseen(config.train.checkpoint, test, flags.to_dict(config))
     test = with_classes_of(test, inputs.class_names, inputs.num_classes, "the training data")
     source = inputs.source or checkpoints.read(config.train.checkpoint)

@@ -12,6 +12,7 @@ from simclr_tf.errors import UserError
 from simclr_tf.evaluation.features import extract_features, labelled, require_finite
 from simclr_tf.evaluation.knn import knn_accuracy
 from simclr_tf.evaluation.linear_probe import fit_linear_probe
+from simclr_tf.evaluation.trained import require_apart
 from simclr_tf.experiment import parts
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.flag import flag
@@ -34,10 +35,11 @@ def open_splits(config: ExperimentConfig) -> tuple[ImageDataset, ImageDataset]:
     """--train_split and --eval_split, with the same classes; image files are checked once here.
 
     Raises:
-      UserError: the data have no labels, or the splits other classes.
+      UserError: the data have no labels, the splits other classes, or one is a part of the other.
     """
     bank = parts.open_dataset(config, config.data.train_split)
     queries = parts.open_dataset(config, config.data.eval_split)
+    require_apart(bank.split, bank.file_names, queries)
     for dataset in (bank, queries):
         if dataset.num_classes is None:
             raise UserError(

@@ -10,7 +10,6 @@ import tensorflow as tf
 from simclr_tf.backend import keras
 from simclr_tf.errors import UserError
 
-
 LARGEST_BATCH = 2**24
 
 

@@ -17,7 +17,7 @@ from simclr_tf.data.sources import ImageDataset, Positions
 from simclr_tf.data.views import evaluation_view, make_views
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.random_twin import random_twin
-from simclr_tf.evaluation.trained import Trained
+from simclr_tf.evaluation.trained import Trained, require_apart
 from simclr_tf.models import Network
 from simclr_tf.reports.record import PRETRAINED, RANDOM, Record
 
@@ -122,6 +122,7 @@ def open_splits(record: Record, trained: Trained) -> Splits:
     bank = opened(flags.get("train_split", "train"), flags["skipped_files"])
     try:
         queries = opened(flags.get("eval_split", "validation"))
+        require_apart(bank.split, bank.file_names, queries)
     except UserError as error:
         if bank.num_examples < 2:
             raise

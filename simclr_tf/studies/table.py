@@ -169,7 +169,7 @@ def _draw(file: pathlib.Path, study: Study, cells: Sequence[Cell], results: Resu
 
 
 def _draw_points(figure: Any, study: Study, cells: Sequence[Cell], results: Results) -> None:
-    """A panel for each measure, the paper's below: each with a scale of its own, as orders count."""
+    """A panel for each measure, with the paper's below; each has a scale of its own."""
     best = best_cells(study, cells, results)
     rows, _ = _points(study, cells)
     found = [results[best[row,].id] if (row,) in best else {} for row in rows]
