@@ -36,8 +36,7 @@ _SHARD_BYTES = 2**27  # of the images in one file, about
 _MOST_SMALL_SHARDS = 64  # of a split whose images are small
 _IMAGES_OF_SMALL_SHARD = 256
 _AT_ONCE = 16  # records
-# Why a file cannot be opened that is away, and not one that nobody may read.
-_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENOTCONN)
+_FORBIDDEN = (errno.EACCES, errno.EPERM)  # to open a file; whatever else may pass
 _STATE = {"digest": str, "records": int, "bytes": int, "unchanged": int, "left_out": dict}
 
 
@@ -203,36 +202,45 @@ def write(
             "bytes": shard.file.stat().st_size,
             "unchanged": unchanged,
             "left_out": {
-                str(split.files[number]): reason
+                str(split.files[number]): _warned(folder, split.files[number], reason)
                 for number in shard.numbers.tolist()
                 if number not in written
-                for reason in [_why_left_out(folder, split, states[shard.split], number)]
+                for reason in [
+                    states[shard.split].reasons.get(number)
+                    or _why_not_written(os.path.join(folder, str(split.files[number])), longest)
+                ]
             },
         }
         write_complete(shard.state_file, json.dumps(state).encode())
         yield state
 
 
-def _why_left_out(folder: str, split: Split, states: FileStates, number: int) -> str:
-    """Warn of a file that is left out, and return the reason.
+def _why_not_written(path: str, longest: tf.Tensor) -> str:
+    """Why a file that could be looked at before packing has no record.
 
     Raises:
-      UserError: it was there when packing began, and cannot be opened now.
+      UserError: it cannot be opened now, or can be packed now.
     """
-    path = os.path.join(folder, str(split.files[number]))
-    if number not in states.reasons:
-        try:
-            open(path, "rb").close()
-        except OSError as error:
-            if error.errno not in _GONE:  # such as one that nobody may read
-                return _warned(path, str(error.strerror))
-            raise UserError(
-                f"{printable(path)} was there when packing began and cannot be read now: "
-                f"{error.strerror}. Put it back; the same command goes on."
-            ) from None
-    return _warned(path, states.reasons.get(number) or why_undecodable(path))
+    try:
+        open(path, "rb").close()
+    except OSError as error:
+        if error.errno in _FORBIDDEN:
+            return str(error.strerror)
+        raise UserError(
+            f"{printable(path)} was there when packing began and cannot be read now: "
+            f"{error.strerror}. Put it back; the same command goes on."
+        ) from None
+    try:
+        packed_image(tf.io.read_file(path), longest)
+    except tf.errors.OpError:
+        return why_undecodable(path)
+    raise UserError(
+        f"{printable(path)} could not be read for a while, and can be now. Nothing is left out for "
+        "that; the same command goes on."
+    )
 
 
-def _warned(path: str, reason: str) -> str:
+def _warned(folder: str, file: str, reason: str) -> str:
+    path = os.path.join(folder, str(file))
     logging.warning("Cannot decode %s and leave it out: %s", printable(path), reason)
     return reason

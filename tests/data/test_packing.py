@@ -434,6 +434,39 @@ def test_a_file_that_nobody_may_read_is_left_out(tmp_path, monkeypatch):
     assert packed.left_out == ("a/bad.jpg", "b/color.png")
 
 
+def test_an_image_that_could_not_be_read_once_is_not_left_out(tmp_path, monkeypatch):
+    """Reading it failed, and looking for the reason finds none."""
+    folder, out = tmp_path / "images", tmp_path / "out"
+    fill(folder)
+    packed_image = packed_shards.packed_image
+
+    def failing_once(content, longest):
+        if tf.executing_eagerly():  # where the reason is looked for
+            return packed_image(content, longest)
+        failing = tf.equal(tf.strings.length(content), (folder / "b/color.png").stat().st_size)
+        with tf.control_dependencies([tf.debugging.assert_equal(failing, False)]):
+            return packed_image(tf.identity(content), longest)
+
+    monkeypatch.setattr(packed_shards, "packed_image", failing_once)
+    with pytest.raises(UserError, match="b/color.png could not be read for a while, and can be"):
+        packing.pack(str(folder), str(out), holdout_fraction=0.3)
+    monkeypatch.undo()
+    assert packing.pack(str(folder), str(out), holdout_fraction=0.3).left_out == ("a/bad.jpg",)
+
+
+def test_a_broken_disk_leaves_nothing_out(tmp_path, monkeypatch):
+    folder = tmp_path / "images"
+    fill(folder)
+
+    def broken(path, mode):
+        raise OSError(errno.EIO, "Input/output error", path)
+
+    monkeypatch.setattr(packed_shards, "open", broken, raising=False)
+    (folder / "b" / "color.png").write_bytes(b"")
+    with pytest.raises(UserError, match="cannot be read now: Input/output error"):
+        packing.pack(str(folder), str(tmp_path / "out"), holdout_fraction=0.3)
+
+
 def test_files_that_were_away_are_packed_when_they_are_back(tmp_path, monkeypatch):
     folder, out = tmp_path / "images", tmp_path / "out"
     fill(folder)
