@@ -15,6 +15,7 @@ from simclr_tf.models import Architecture
 from simclr_tf.paths import AnyPath, as_path
 
 KERAS_ENDING = ".weights.h5"
+KERAS_MODEL_ENDING = ".keras"  # which describes itself
 CONVERTED_DESCRIPTION = "converted.json"
 TORCH_ENDINGS = (".safetensors", ".pt", ".pth", ".pth.tar")
 

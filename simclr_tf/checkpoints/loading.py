@@ -6,7 +6,7 @@ import sys
 
 from simclr_tf.checkpoints import originals, own_formats, torch_files
 from simclr_tf.checkpoints.contradictions import ENCODER_FLAGS, PROJECTION_FLAGS, contradictions
-from simclr_tf.checkpoints.description import KERAS_ENDING, TORCH_ENDINGS
+from simclr_tf.checkpoints.description import KERAS_ENDING, KERAS_MODEL_ENDING, TORCH_ENDINGS
 from simclr_tf.checkpoints.layout import network_variables
 from simclr_tf.checkpoints.rescale import rescale_v1_weights as rescale
 from simclr_tf.checkpoints.restore import RestoreReport, assign
@@ -51,6 +51,8 @@ def read(
         return own_formats.read_exported(path, schema)
     if path.endswith(KERAS_ENDING):
         return own_formats.read_keras_weights(path, schema)
+    if path.endswith(KERAS_MODEL_ENDING):
+        return own_formats.read_keras_model(path, schema)
     if path.endswith(TORCH_ENDINGS):
         return torch_files.read(path, schema, layout)
     if path.endswith(PICKLE_ENDINGS):

@@ -69,6 +69,20 @@ def read(path: str, variable_schema: str | None = None) -> StoredNetwork:
         unused=tuple(sorted(keys.keys() - places.keys())),
         excluded=tuple(v.path for v in places.values() if not schema.match(v.tf1)),
         step=step,
+        note=_note(path, architecture),
+    )
+
+
+def _note(path: str, architecture: Architecture) -> str | None:
+    """What a file does not tell of its classifier: of SimCLRv2's heads, which layer feeds it."""
+    told = architecture.ft_proj_selector or len(architecture.projector) < 3
+    if architecture.num_classes is None or told:
+        return None
+    return (
+        "the classifier is taken to stand on h, as in pretraining. In SimCLRv2's fine-tuned "
+        "checkpoints it stands on layer 1 of the head: convert one with python -m "
+        f"simclr_tf.checkpoints {path} --ft_proj_selector=1 --to simclr_tf DIRECTORY, and give "
+        "DIRECTORY."
     )
 
 

@@ -1,10 +1,11 @@
-"""Reading what this package writes: run directories, exported SavedModels, Keras weights."""
+"""Reading what this package writes: run directories, exported SavedModels, and files of Keras."""
 
 import dataclasses
 import re
 
 import tensorflow as tf
 
+from simclr_tf.backend import keras
 from simclr_tf.checkpoints.description import (
     CONVERTED_DESCRIPTION,
     Description,
@@ -32,6 +33,7 @@ RUN_CHECKPOINT = "checkpoint of a run directory"
 CONVERTED = "converted checkpoint"
 EXPORTED = "exported SavedModel"
 KERAS_WEIGHTS = "Keras weights"
+KERAS_MODEL = "Keras model"
 _NETWORK = "method/network/"
 
 
@@ -168,6 +170,30 @@ def read_keras_weights(path: str, schema: re.Pattern) -> StoredNetwork:
         ) from None
     arrays = {name: variable.numpy() for name, variable in variable_paths(network).items()}
     return chosen(KERAS_WEIGHTS, description, arrays, schema)
+
+
+def read_keras_model(path: str, schema: re.Pattern) -> StoredNetwork:
+    """Read NAME.keras as `Network.save` writes it.
+
+    Raises:
+      UserError: there is no such file, it is damaged, or holds another model.
+    """
+    file = as_path(path)
+    if not file.is_file():
+        raise UserError(f"There is no file {path}.")
+    try:
+        with local_copy(file) as local:
+            network = keras.models.load_model(str(local), compile=False)
+    except Exception as error:  # a damaged archive, or layers that are not known, have many kinds
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} cannot be read as a Keras model: {reason}") from None
+    if not isinstance(network, Network):
+        raise UserError(
+            f"{path} holds a model that is no simclr_tf.models.Network, such as an encoder alone. "
+            "Of what Pretraining.save wrote, give the directory."
+        )
+    arrays = {name: variable.numpy() for name, variable in variable_paths(network).items()}
+    return chosen(KERAS_MODEL, Description(network.architecture), arrays, schema)
 
 
 def chosen(

@@ -14,6 +14,7 @@ import tensorflow as tf
 import training
 
 from simclr_tf import checkpoints
+from simclr_tf.backend import keras
 from simclr_tf.checkpoints import layout, restore, torch_names
 from simclr_tf.checkpoints.__main__ import main
 from simclr_tf.checkpoints.contradictions import ENCODER_FLAGS, PROJECTION_FLAGS, contradictions
@@ -93,6 +94,23 @@ def test_every_format_holds_the_same_network(written, network, kind):
     same(stored.arrays, values(network))
     without_heads = checkpoints.read(written[kind], "(?!global_step|head)")
     assert {path.split("/")[0] for path in without_heads.arrays} == {"encoder"}
+
+
+def test_a_saved_model_of_keras_is_read(network, tmp_path):
+    network.save(tmp_path / "network.keras")
+    stored = checkpoints.read(tmp_path / "network.keras")
+    assert (stored.kind, stored.architecture, stored.step) == ("Keras model", SMALL, None)
+    same(stored.arrays, values(network))
+    same(values(checkpoints.load(tmp_path / "network.keras")), values(network))
+    keras.Sequential([keras.layers.Dense(1, input_shape=(2,))]).save(tmp_path / "head.keras")
+    (tmp_path / "no.keras").write_text("no archive")
+    for name, said in (
+        ("head.keras", "no simclr_tf.models.Network, such as an encoder alone"),
+        ("no.keras", "cannot be read as a Keras model"),
+        ("missing.keras", "There is no file"),
+    ):
+        with pytest.raises(UserError, match=said):
+            checkpoints.read(tmp_path / name)
 
 
 def test_a_converted_checkpoint_is_restored_by_tensorflow_alone(written, network):

@@ -78,6 +78,23 @@ def test_architecture_is_inferred(naming, case):
     assert layout.network_variables(inferred)[:-2] == layout.network_variables(expected)[:-2]
 
 
+@pytest.mark.parametrize(
+    ("layers", "selector", "classes", "told"),
+    [(3, 0, 10, True), (3, 0, None, False), (3, 1, 10, False), (2, 0, 10, False)],
+)
+def test_of_deep_heads_it_is_told_where_the_classifier_is_taken_to_stand(
+    layers, selector, classes, told
+):
+    """SimCLRv2's published fine-tuned checkpoints mean layer 1, and do not say so."""
+    architecture = Architecture(
+        projector=simclr_projector("nonlinear", layers),
+        ft_proj_selector=selector,
+        num_classes=classes,
+    )
+    note = originals._note("a/ckpt", architecture) or ""
+    assert ("python -m simclr_tf.checkpoints a/ckpt --ft_proj_selector=1" in note) == told
+
+
 OTHER_RATIOS = [(0.1, 1), (0.2, 1), (0.2, 3), (0.33, 3), (0.5, 1), (0.5, 3)]
 
 
