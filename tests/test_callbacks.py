@@ -1,13 +1,16 @@
 """What happens between steps."""
 
+import dataclasses
 import logging
 import os
 import signal
 import threading
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
+import test_plan
 
 from simclr_tf.training.callbacks import (
     NonFiniteLossError,
@@ -18,6 +21,8 @@ from simclr_tf.training.callbacks import (
     passed,
     require_finite,
 )
+from simclr_tf.training.metrics_log import MetricsLog, read_rows
+from simclr_tf.training.plan import make_plan
 
 
 def play(callback, sizes, logs=None):
@@ -53,6 +58,18 @@ def test_a_sign_of_collapse_after_the_warmup_is_warned_of_once(caplog):
     caplog.clear()
     play(WarnAtCollapse(0, 3, 2, lambda row: None), [1] * 9, {"loss": 8.0})
     assert not caplog.text
+
+
+def test_without_rows_the_metrics_that_are_looked_at_begin_anew_all_the_same(tmp_path):
+    """--train_summary_steps=0, as in the original's commands for TPUs."""
+    resets = []
+    plan = dataclasses.replace(make_plan(**test_plan.CIFAR | {"warmup_epochs": 0}), train_steps=250)
+    log = MetricsLog(0, tmp_path, 0, plan)
+    log.model = types.SimpleNamespace(reset_means=lambda: resets.append(log.step))
+    play(log, [50] * 5, {"contrast_loss": 3.5})
+    assert resets == [100, 200, 250]
+    (row,) = read_rows(tmp_path / "metrics.jsonl")
+    assert (row["step"], row["contrast_loss"]) == (250, 3.5)
 
 
 @pytest.mark.parametrize("loss", [np.nan, np.inf])

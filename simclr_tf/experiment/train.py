@@ -44,7 +44,7 @@ from simclr_tf.reports.summary import run_summary
 from simclr_tf.reports.views_picture import save_views
 from simclr_tf.training import callbacks, growing
 from simclr_tf.training.growing import Phase
-from simclr_tf.training.metrics_log import MetricsLog, ProgressBar, append_row
+from simclr_tf.training.metrics_log import UNWRITTEN, MetricsLog, ProgressBar, append_row
 from simclr_tf.training.plan import Plan
 
 TERMINATED = 128 + 15  # exit status of a program that SIGTERM ended
@@ -259,7 +259,7 @@ def _fit(
     stop = callbacks.StopOnSignal(start_step, saver.save, hosts.any)
     every = [  # in this order, after each step
         callbacks.StopOnNonFiniteLoss(start_step),
-        callbacks.WarnAtCollapse(start_step, warm, rows, sign_of_collapse),
+        callbacks.WarnAtCollapse(start_step, warm, rows or UNWRITTEN, sign_of_collapse),
         progress,
         MetricsLog(start_step, own, rows, plan),
         *([knn] if knn_steps else []),  # before the checkpoint, so that a kill loses no row

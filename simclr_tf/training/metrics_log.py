@@ -11,17 +11,20 @@ from simclr_tf.paths import AnyPath
 from simclr_tf.training.callbacks import StepCallback, passed
 from simclr_tf.training.plan import Plan
 
+UNWRITTEN = 100  # steps of a row of metrics that is shown, and looked at, but not written
+
 
 class MetricsLog(StepCallback):
     """Writes the means of the metrics every `interval` steps and after the last, then resets them.
 
+    Without an interval it resets them every UNWRITTEN steps, and writes the last ones alone.
     TensorBoard gets them as train/NAME and learning_rate, metrics.jsonl one object in
     each line. Rows of an interrupted run that lie after `start_step` are dropped.
 
     Args:
       start_step: steps made before.
       directory: the run directory.
-      interval: steps between two rows.
+      interval: steps between two rows; 0 for the last one alone.
       plan: the numbers of the run.
     """
 
@@ -51,7 +54,11 @@ class MetricsLog(StepCallback):
     def on_step(self, before, step, logs):
         if self._row_time is None:  # the first execution of a size includes tracing
             self._row_time, self._row_step = time.monotonic(), step
-        if not (passed(before, step, self.interval) or step == self.plan.train_steps):
+        is_last = step == self.plan.train_steps
+        if not (passed(before, step, self.interval or UNWRITTEN) or is_last):
+            return
+        if not (self.interval or is_last):
+            self.model.reset_means()
             return
         now = time.monotonic()
         images = (step - self._row_step) * self.plan.batch_size
