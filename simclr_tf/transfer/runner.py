@@ -119,6 +119,11 @@ class Runner:
         """
         settings = dataclasses.asdict(self.settings) | {"weights": self.weights}
         self.sweep.compare(settings)
+        if (trained_on := self._stored.image_size) not in (None, self.settings.image_size):
+            report(
+                f"The network was trained on views of {trained_on} pixels, and is shown "
+                f"{self.settings.image_size}. --image_size={trained_on} shows it what it knows."
+            )
         left = [fit for fit in fits if self._finished(fit) is None]
         opened = self._open_all(left, report)
         with self.sweep.take_part(settings) as of_sweep:
