@@ -112,6 +112,8 @@ def build(
             rescale_v1_weights=config.train.rescale_v1_weights,
         )
         print(report)
+        if config.train.zero_init_logits_layer and network.supervised_head is not None:
+            network.supervised_head.set_to_zero()
     return method(
         network,
         flags,
