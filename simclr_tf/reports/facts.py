@@ -5,6 +5,7 @@ import math
 from simclr_tf.checkpoints.stored_network import describe
 from simclr_tf.reports import html
 from simclr_tf.reports.record import Record
+from simclr_tf.training.growing import sizes_and_epochs
 
 
 def section(record: Record, title: str = "The run") -> str:
@@ -19,7 +20,7 @@ def section(record: Record, title: str = "The run") -> str:
             f"{flags['dataset']}, split {flags.get('train_split')}, "
             f"{flags['num_examples']:,} images{classes}",
         ),
-        ("views", ", ".join(map(str, record.recipe()))),
+        ("views", _views(record)),
         ("length", length(record)),
         ("batch", f"{flags['train_batch_size']} images"),
         (
@@ -40,6 +41,15 @@ def section(record: Record, title: str = "The run") -> str:
         f"<pre>{html.text(_command(flags.get('command')))}</pre>",
         f"<details><summary>All settings</summary><pre>{html.text(settings)}</pre></details>",
     )
+
+
+def _views(record: Record) -> str:
+    """The views, and those that were smaller before: "32 px; with 16 px instead up to epoch 60"."""
+    shown = ", ".join(map(str, record.recipe()))
+    schedule = record.flags.get("image_size_schedule", "")
+    before = sizes_and_epochs(schedule, record.flags["image_size"])
+    grown = [f"with {size} px instead up to epoch {epochs:g}" for size, epochs in before]
+    return "; ".join([shown, *grown])
 
 
 def length(record: Record) -> str:

@@ -72,7 +72,8 @@ class Measured:
       queries: test images; no image is in both.
       class_names: None where there are no labels.
       encoders: by PRETRAINED and RANDOM.
-      rows: the first training images and their views as step 0 shows them, by their names: each
+      rows: the first training images and their views as step 0 draws them, of the size at the end
+        of the training and from images that are decoded whole, by their names: each
         (n, size, size, 3) float32 in [0, 1].
       note: in a sentence, what is otherwise than the run's flags say; or None.
     """

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from report_parts import Page, checked, made_up
 
+from simclr_tf.data.recipe import View
 from simclr_tf.reports import (
     charts,
     confusions,
@@ -308,6 +309,22 @@ def test_charts_draw_any_name_as_it_is():
 )
 def test_time_in_words(seconds, words):
     assert facts.duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({}, "32 px, 8-100%, 32 px, 8-100%"),
+        (
+            {"image_size_schedule": "16:60,24:80"},
+            "32 px, 8-100%, 32 px, 8-100%; with 16 px instead up to epoch 60; with 24 px instead "
+            "up to epoch 80",
+        ),
+    ],
+)
+def test_views_in_words(flags, words):
+    grown = record(flags={"image_size": 32} | flags, recipe=lambda: (View(32), View(32)))
+    assert facts._views(grown) == words
 
 
 def test_names_on_a_map_do_not_cover_each_other():
