@@ -23,12 +23,14 @@ This page is written by `python tests/flags_page.py`.
 
 
 def page() -> str:
-    """The flags of all programs that train, group by group, and those of each method."""
+    """Flags of all programs that train, group by group; flags and metrics of each method."""
     shared = [field for field in dataclasses.fields(ExperimentConfig) if field.name != "method"]
     sections = [_section(_title(field.type), field.type) for field in shared]
     sections.append(_section(f"finetune.py: {_title(ProtocolConfig)}", ProtocolConfig))
     for name, method in METHODS.items():
         sections.append(_section(f"--method={name}", method.Flags, method.DEFAULTS))
+        meanings = "; ".join(f"`{metric}`: {what}" for metric, what in method.metrics_of.items())
+        sections.append(f"Metrics: {meanings}.\n")
     return "\n".join([HEAD, *sections])
 
 
