@@ -64,6 +64,7 @@ PLANS = {
     "imagenet_cmc_linear": (IMAGENET, 300_274, 0, 30.0),
     "imagenet_instdisc": (IMAGENET, 1_000_912, 0, 0.03),
     "imagenet_moco": (IMAGENET, 1_000_912, 0, 0.03),
+    "imagenet_moco_infomin": (IMAGENET, 1_000_912, 0, 0.03),
     "imagenet_moco_linear": (IMAGENET, 500_456, 0, 30.0),
     "imagenet_moco_v1": (IMAGENET, 1_000_912, 0, 0.03),
     "imagenet_simsiam": (IMAGENET, 250_228, 0, 0.1),
@@ -193,6 +194,9 @@ SETTINGS |= {
     | dict(temperature=0.07, schedule_milestones="120,160"),
     "imagenet_moco": MOCO_IMAGENET
     | dict(method="moco", temperature=0.2, mlp=True, aug_plus=True, schedule_by="epoch"),
+    "imagenet_moco_infomin": MOCO_IMAGENET
+    | dict(method="moco", temperature=0.15, mlp=True, infomin=True, schedule_by="epoch")
+    | dict(final_rate=0.001),
     "imagenet_moco_linear": FROZEN
     | dict(optimizer="sgd", schedule="steps", schedule_milestones="60,80", weight_decay=0.0),
     "imagenet_moco_v1": MOCO_IMAGENET
