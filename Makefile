@@ -25,7 +25,7 @@ endif
 READY := $(VENV)/ready
 RUN := $(VENV)/bin/python
 
-.PHONY: demo notebook test test-slow lint format clean
+.PHONY: demo notebook readme test test-slow lint format clean
 
 demo: $(READY)
 	$(RUN) run.py --flagfile=configs/digits.cfg --model_dir=runs/digits
@@ -34,6 +34,9 @@ demo: $(READY)
 
 notebook: $(READY)
 	$(RUN) tests/notebook.py docs/pretrain.ipynb
+
+readme: $(READY)
+	$(RUN) tests/readme_commands.py
 
 test: $(READY)
 	$(RUN) -m pytest -n 2 --dist loadfile
