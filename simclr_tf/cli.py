@@ -225,7 +225,7 @@ def given_flags(config_class: type, flag_values: flags.FlagValues = flags.FLAGS)
 
 
 def exit_status(program: Callable[[], int]) -> int:
-    """Run a program; what the user can mend is said in one line, with exit status 2."""
+    """Run a program; print errors of the user on one line, and return exit status 2 for them."""
     try:
         status = program()
         sys.stdout.flush()

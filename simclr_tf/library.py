@@ -50,7 +50,7 @@ _OF_RESNETS += ("recompute", "micro_batch_size", "mixed_precision")
 
 @dataclasses.dataclass(frozen=True)
 class OpenedImages(ImageDataset):
-    """A split of a data set, and how it was opened, which what is saved remembers."""
+    """A split of a data set, and how it was opened, which `Pretraining.save` writes down."""
 
     opened: TrainingData | None = None
 
@@ -168,8 +168,8 @@ class Pretraining:
 
         Args:
           optimizer: one of Keras, or its name. By default that of the method or the settings,
-            with its schedule. Another decays weights by itself, as AdamW does; the settings of the
-            optimizer play no part in it.
+            with its schedule. Another one ignores the settings of rate, schedule and momentum;
+            what `weight_decay` adds to the loss stays.
           **options: further arguments of keras.Model.compile, such as `run_eagerly`.
 
         Raises:
@@ -351,8 +351,8 @@ def probe(network: Network, images: Any, unseen: Any, image_size: int) -> dict[s
     Args:
       network: see `features_of`.
       images: what both are fitted to, with labels.
-      unseen: what they are measured on, with labels. Classes are known by their names where both
-        have some, and else by their numbers.
+      unseen: what they are measured on, with labels. Classes are matched by their names where
+        both data sets have names, and else by their numbers.
       image_size: see `features_of`.
 
     Returns:

@@ -33,10 +33,11 @@ def read(
       variable_schema: regular expression that has to match from the beginning of a
         variable's name for it to be loaded; see `schema.compile_schema`.
       layout: "torchvision" for a PyTorch file whose names are torchvision's and whose network was
-        trained as there: on images less the mean of ImageNet, with symmetric padding.
+        trained as in torchvision: on images less the mean of ImageNet, with symmetric padding.
 
     Raises:
-      UserError: there is nothing to load, it cannot be read, or it says the layout itself.
+      UserError: there is nothing to load, it cannot be read, or `layout` is given for a file
+        that says its own.
     """
     path = str(as_path(path))
     schema = compile_schema(variable_schema)
@@ -107,7 +108,7 @@ def load_stored_into(
     supervised_head: bool = True,
     rescale_v1_weights: bool = False,
 ) -> RestoreReport:
-    """Load weights that were read into a network; what lies at `path` now plays no part.
+    """Load a StoredNetwork into a network, without reading `path` again.
 
     Args:
       network: see `load_into`.

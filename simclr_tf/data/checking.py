@@ -21,10 +21,9 @@ class Findings:
     """What was found in images by looking at each.
 
     Attributes:
-      reasons: by the rising numbers of the images that cannot be read or decoded, why, in one line.
-      turned: the numbers of those of the others that are JPEGs which EXIF says to turn.
-      largest_of_16_bits: by the numbers of those of the others that are PNGs of 16 bits, the
-        largest value in each.
+      reasons: why an image cannot be read or decoded, in one line each, by its number, rising.
+      turned: the numbers of the readable JPEGs that EXIF says to turn.
+      largest_of_16_bits: the largest value in each readable PNG of 16 bits, by its number.
     """
 
     reasons: dict[int, str]

@@ -14,8 +14,8 @@ from simclr_tf.data.sources import ImageDataset, Positions, Transform
 from simclr_tf.errors import UserError
 
 _BATCH_STREAM = 1  # folded into a batch's seed, so that it differs from every image's seed
-# Views of so many pixels are finished in one call: of small images several, since a call costs
-# as much as 20 of 32 pixels, of large ones one, which stays in the cache.
+# One call finishes views of so many pixels: of several small images, since a call costs as much as
+# 20 images of 32 pixels, or of one large image, which then stays in the cache.
 _PIXELS_AT_ONCE = 32 * 32 * 32
 # The order is kept, so images that are finished wait for slower ones before them.
 _CALLS_PER_THREAD = 4
@@ -115,7 +115,7 @@ def training_dataset(
 
 
 def images_at_once(recipe: Recipe, batch_size: int) -> int:
-    """Of how many images views are finished in one call, whose program is compiled for so many.
+    """How many images one call finishes; its program is compiled for this number.
 
     Args:
       recipe: the views of each image.
@@ -136,7 +136,7 @@ def default_shuffle_buffer(recipe: Recipe, batch_size: int) -> int:
 
 
 def threads_of_this_host() -> int:
-    """How many threads a training dataset should have that is read on this host.
+    """How many threads to give a training dataset that this host reads.
 
     Two more than there are cores: a thread waits at times until others have done their part of
     a compiled program, and a core would be idle.

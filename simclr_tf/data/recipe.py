@@ -66,8 +66,9 @@ class View:
       strong: strong operations that are drawn besides, if any.
       order: in which they come: all of `ORDER`, and those of `FURTHER` that are not last.
       shared_crop: whether it shows the same part of the image as the first view.
-      crop_drawn_first: which of two streams of random numbers is the crop's. Fine-tuning, which
-        only crops and flips, takes the first.
+      crop_drawn_first: whether the crop draws from the first of two streams of random numbers and
+        all else from the second, as in fine-tuning, or the other way round. The first view of a
+        recipe says it for all.
 
     Raises:
       UserError: a value cannot be.
@@ -177,8 +178,8 @@ class ViewFlags:
     image_size_schedule: str = flag(
         "",
         "Views that grow during pretraining: sizes and the epochs up to which views have them, "
-        "such as 16:60,24:80; afterwards they have --image_size. The views of other sizes that a "
-        "method has are as much smaller.",
+        "such as 16:60,24:80; afterwards they have --image_size. A method's views of other sizes "
+        "shrink by the same factor.",
     )
     use_blur: bool = flag(True, "Blur views during pretraining, as the method does.")
     min_crop_area: float | None = flag(

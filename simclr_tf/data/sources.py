@@ -20,8 +20,8 @@ import tensorflow as tf
 class Positions:
     """The positions of a stream that one host reads.
 
-    From `start` on, of every `period` positions the `length` ones that follow the
-    first `offset`. With a period of the global batch size these are the host's
+    From `start` on, in every `period` positions: skip `offset` and take the next
+    `length`. With a period of the global batch size these are the host's
     share of every batch; the default is every position.
     """
 
@@ -54,7 +54,7 @@ class Source(Protocol):
     """Where the encoded images of a data set come from."""
 
     def records(self, positions: Positions, seed: int | None, shuffle_buffer: int) -> Records:
-        """What stands for each example, in their order, and the function that makes it one.
+        """A dataset of records, in order, and the function that makes an example of a record.
 
         For the arguments see `ImageDataset.examples`.
         """

@@ -58,9 +58,9 @@ class DataConfig:
     labels: str = flag(
         "folders",
         "Where the labels of an image folder come from: `folders`, which classes are named after; "
-        "`none`, for images at any depth; or a CSV file with a line FILE,CLASS for each image. A "
-        "run that goes on, is evaluated or is fine-tuned on the same folder takes over its own, "
-        "but fine-tuning, which needs labels, no `none`.",
+        "`none`, for images at any depth; or a CSV file with a line FILE,CLASS for each image. "
+        "Where it is not given, a run that goes on, its evaluation, and fine-tuning on the same "
+        "folder take that of the run; fine-tuning, which needs labels, never takes `none`.",
         identity=False,
     )
     upright: bool = flag(

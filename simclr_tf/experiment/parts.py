@@ -61,7 +61,7 @@ def make_strategy(config: ExperimentConfig) -> tf.distribute.Strategy:
 def with_values_of_run(
     config: ExperimentConfig, stored: Mapping[str, Any], given: frozenset[str]
 ) -> ExperimentConfig:
-    """The flags of a run that goes on; INHERITED ones and its length are its own by default.
+    """The flags of a run that goes on: of INHERITED and LENGTHS, the run's where none is given.
 
     Args:
       config: the flags.
@@ -82,8 +82,8 @@ def with_values_of_checkpoints(
     """The flags of a new run; what was not given is as in the runs that its weights come from.
 
     That is the size of the images, and how the data are divided and read: images that were
-    held out there must not be trained on here, nor the other way round. Labels, where the run
-    had some, are its own if the data are.
+    held out there must not be trained on here, nor the other way round. If the run had labels and
+    the data are the same, the labels are the run's too.
 
     Args:
       config: the flags.

@@ -29,8 +29,8 @@ def architecture_of(
       config: the flags.
       num_classes: of the linear probe; None without labels.
       given: names of the flags that were given; here all count, given or not.
-      source: what --checkpoint holds. Its stem is taken where the flags leave it open; what its
-        encoder subtracts from images and how it pads them, for which there are no flags, always.
+      source: what --checkpoint holds. What its encoder subtracts from images and how it pads them,
+        for which there are no flags, is always taken; its stem where --cifar_stem=auto.
     """
     del given
     model = config.model

@@ -48,12 +48,12 @@ class Method(keras.Model):
       untrained: layers or models that gradients do not update, although their variables are
         trainable: a frozen batch norm would not use the statistics of its batch. A property,
         where there are some.
-      memory: a row (images, d) of every training image by its number, which kNN can compare the
-        rows that `compared_with_memory` makes of projections with. A property, where a method has
-        a bank; None otherwise.
-      rate_factor: a method of one variable, where some have another learning rate: a scalar that
-        the variable's update is multiplied by, outside of the optimizer's slots, or None for 1.
-        Where it is 0 the variable stays as it is, without decay and momentum.
+      memory: one row for each training image, (images, d), by the number of the image; kNN compares
+        them with what `compared_with_memory` returns. Methods with a bank define it as a property;
+        it is None otherwise.
+      rate_factor: where some variables have another learning rate, a function from a variable to
+        the scalar that multiplies its update, outside of the optimizer's slots, or to None for 1.
+        A factor of 0 leaves the variable as it is, without decay and momentum.
 
     Args:
       network: what is trained.
@@ -110,7 +110,7 @@ class Method(keras.Model):
 
     @property
     def step(self) -> tf.Tensor:
-        """How many updates were made, int64: before one its number from 0, after it one more."""
+        """The number of updates made so far, int64: k while update k (from 0) is computed."""
         return tf.cast(self.optimizer.iterations, tf.int64)
 
     def seed_of_step(self, stream: int) -> tf.Tensor:
@@ -361,5 +361,5 @@ class Method(keras.Model):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """None that `fit` may reset at its start: rows of metrics go on when a run is resumed."""
+        """No metrics, so that `fit` resets none: a row of metrics goes on when a run is resumed."""
         return []

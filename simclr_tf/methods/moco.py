@@ -1,4 +1,4 @@
-"""MoCo v2: a query finds its key, which a slow copy of the network makes, in a queue of keys."""
+"""MoCo v2: a query tells its own key, which a slow copy of the network makes, from a queue."""
 
 import dataclasses
 import logging
@@ -36,9 +36,9 @@ class MomentumFlags:
     aug_plus: bool = flag(True, "Whether views are those of MoCo v2, or of v1.")
     bn_groups: int = flag(
         8,
-        "Where batch norm is not global: parts of a batch with statistics of their own, which "
-        "replicas share; on 8 replicas each has one, on one device image i is in part i mod 8. "
-        "Where the replicas do not divide them, each has fewer, but one at least.",
+        "Where batch norm is not global: groups of the batch with statistics of their own. "
+        "Replicas divide them up: each has bn_groups // replicas, and one at least; on one device "
+        "image i is in group i mod bn_groups.",
         at_least=1,
         at_most=2**16,
     )

@@ -26,11 +26,13 @@ class StrongViewFlags:
         "Least share of the image that a view of each of --crop_sizes shows, such as 0.2,0.1. By "
         "default the method's own, in proportion to the size.",
     )
-    crop_max_areas: str = flag("", "Largest share of the image that they show, likewise.")
+    crop_max_areas: str = flag(
+        "", "Largest share of the image that a view of each of --crop_sizes shows; see the least."
+    )
     pick_weak: str = flag(
         "0", "Which of --crop_sizes, counted from 0, a weak view has, such as 0,1,2,3,4."
     )
-    pick_strong: str = flag("1", "Which of them a strong view has.")
+    pick_strong: str = flag("1", "Which of --crop_sizes, counted from 0, a strong view has.")
     strong_operations: int = flag(
         5,
         "How many of the 14 strong operations a strong view draws, each applied half of the time.",
@@ -41,7 +43,7 @@ class StrongViewFlags:
         1.0, "Weight of what strong views learn from weak ones.", at_least=0
     )
     divergence_temperature: float = flag(
-        0.2, "Temperature of the distributions that they are compared by.", above=0
+        0.2, "Temperature of the similarity distributions of weak and strong views.", above=0
     )
 
     @property

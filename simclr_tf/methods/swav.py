@@ -44,8 +44,8 @@ class Flags(SmallCropFlags):
     )
     freeze_prototypes_steps: int = flag(
         313,
-        "Steps before the prototypes are trained: give those of an epoch; 313 are one of ImageNet "
-        "in batches of 4,096.",
+        "Steps that the prototypes stay frozen: give those of an epoch; 313 are one of ImageNet in "
+        "batches of 4,096.",
         at_least=0,
     )
     queue_length: int = flag(
@@ -56,7 +56,9 @@ class Flags(SmallCropFlags):
         at_most=2**24,
     )
     queue_start_epoch: int = flag(
-        15, "Epochs before embeddings that are kept for the queue.", at_least=0
+        15,
+        "Epochs before embeddings count for the queue, which is used once it holds no earlier ones.",
+        at_least=0,
     )
 
 

@@ -11,13 +11,13 @@ import tensorflow as tf
 
 from simclr_tf.devices import strategies
 
-LARGEST = 49
-"""Pixels of the outputs up to which, in bfloat16, products of taps are faster: 7 by 7."""
+LARGEST_BY_TAPS = 49
+"""In bfloat16 products of taps are faster for outputs of at most so many pixels: 7 by 7."""
 
-SMALLER = 16
-"""And up to which products of patches, and in float32 exchanged places are: 4 by 4."""
+LARGEST_BY_PATCHES = 16
+"""A product of patches, and in float32 the exchanged convolution, for at most so many: 4 by 4."""
 
-MANY, MANY_IN_FLOAT32 = 512, 256
+MANY_CHANNELS, MANY_IN_FLOAT32 = 512, 256
 """The channels that outputs of so few pixels have at least, for these to be faster."""
 
 
@@ -34,8 +34,8 @@ def pays(images: tf.Tensor, shape: tuple[int, ...], strides: int, pixels: int | 
         return False
     if images.dtype == tf.float32:
         many = min(shape[2:]) >= MANY_IN_FLOAT32
-        return pixels <= SMALLER and shape[0] > 1 and strides == 1 and many
-    return images.dtype == tf.bfloat16 and pixels <= LARGEST
+        return pixels <= LARGEST_BY_PATCHES and shape[0] > 1 and strides == 1 and many
+    return images.dtype == tf.bfloat16 and pixels <= LARGEST_BY_TAPS
 
 
 def convolve(images: tf.Tensor, filters: tf.Tensor, strides: int, padding: str) -> tf.Tensor:
@@ -86,8 +86,8 @@ def _convolution(strides: int, padding: str):
 
 def _patches_pay(images: tf.Tensor, filters: tf.Tensor, padding: str) -> bool:
     """Whether one product of all patches is faster than TensorFlow's kernel."""
-    small = images.shape[1] * images.shape[2] <= SMALLER
-    many = min(filters.shape[2:]) >= MANY
+    small = images.shape[1] * images.shape[2] <= LARGEST_BY_PATCHES
+    many = min(filters.shape[2:]) >= MANY_CHANNELS
     wanted = images.dtype == tf.bfloat16 and padding == "SAME" and filters.shape[0] > 1
     return wanted and small and many
 
