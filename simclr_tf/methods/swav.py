@@ -57,7 +57,7 @@ class Flags(SmallCropFlags):
     )
     queue_start_epoch: int = flag(
         15,
-        "Epochs before embeddings count for the queue, which is used once it holds no earlier ones.",
+        "Epochs before embeddings count for the queue; it is used once it holds no earlier ones.",
         at_least=0,
     )
 
