@@ -1,42 +1,20 @@
 """Configuration dataclasses <-> absl flags: the only module that knows about flags."""
 
 import dataclasses
-import errno
 import functools
-import os
-import select
 import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import tensorflow as tf
 from absl import app, flags
 
-from simclr_tf.errors import LostHostError, UserError, require_utf8
+from simclr_tf.errors import UserError, require_utf8
+from simclr_tf.exit_status import exit_status
 from simclr_tf.flag import flag_fields, from_dict, to_dict
 from simclr_tf.flag_files import with_paths_of_recipes
 from simclr_tf.flag_help import help_text
-from simclr_tf.training.callbacks import NonFiniteLossError
-
-INTERRUPTED = 128 + 2  # exit status of a program that SIGINT, Ctrl-C, ended
-BROKEN_PIPE = 128 + 13  # exit status of a program whose output nobody reads any more, as `| head`
-LOST_HOST = 75  # exit status; the customary one for "try again"
-# Of reading and writing files: the disk is full or gone, the quota is used up, no permission, ...
-STORAGE_ERRORS = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EIO,
-    errno.EFBIG,
-    errno.ESTALE,
-    errno.EMFILE,
-    errno.ENAMETOOLONG,
-    errno.ELOOP,
-)
 
 
 def _value_type(field: dataclasses.Field) -> type:
@@ -222,79 +200,3 @@ def given_flags(config_class: type, flag_values: flags.FlagValues = flags.FLAGS)
     return frozenset(
         field.name for _, field in flag_fields(config_class) if flag_values[field.name].present
     )
-
-
-def exit_status(program: Callable[[], int]) -> int:
-    """Run a program; print errors of the user on one line, and return exit status 2 for them."""
-    try:
-        status = program()
-        sys.stdout.flush()
-        return status
-    except UserError as error:
-        message = " ".join(str(error).split())
-        print(f"error: {message}", file=sys.stderr)
-        return 2
-    except NonFiniteLossError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(
-            "error: Interrupted. What was saved is complete, and "
-            f"{_command_that_goes_on()} goes on from there.",
-            file=sys.stderr,
-        )
-        return INTERRUPTED
-    except LostHostError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        os._exit(LOST_HOST)  # the usual way out waits for the host that is gone
-    except BrokenPipeError:
-        if not _output_is_closed():  # a connection to somewhere else is
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is printed yet
-        return BROKEN_PIPE
-    except (OSError, tf.errors.OpError, RuntimeError) as error:
-        reason = _reason_of_storage(error)
-        if reason is None and isinstance(error, tf.errors.ResourceExhaustedError):
-            print(
-                f"error: The device has too little memory: {' '.join(str(error).split())[:150]} "
-                "Give smaller batches (--train_batch_size, --eval_batch_size, --batch_size), or "
-                "what docs/large_batches.md has for training.",
-                file=sys.stderr,
-            )
-            return 2
-        if reason is None:
-            raise
-        print(
-            f"error: {reason} What was complete before is safe: make room, or make it reachable, "
-            f"and {_command_that_goes_on()} goes on.",
-            file=sys.stderr,
-        )
-        return 2
-
-
-def _output_is_closed() -> bool:
-    """Whether nobody reads what is printed; a notebook always does."""
-    poll = select.poll()
-    try:
-        poll.register(sys.stdout.fileno(), 0)  # errors alone
-    except OSError:
-        return False
-    return bool(poll.poll(0))
-
-
-def _command_that_goes_on() -> str:
-    """In words; with --overwrite the same command begins anew."""
-    words = [word.lstrip("-").partition("=")[0] for word in sys.argv[1:] if word.startswith("-")]
-    return "the same command" + (" without --overwrite" if "overwrite" in words else "")
-
-
-def _reason_of_storage(error: Exception) -> str | None:
-    """What is wrong with the storage, in one line; None when the error is about something else."""
-    if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
-        return f"{error.strerror}{f': {error.filename}' if error.filename else ''}."
-    message = " ".join(str(error).split())
-    if any(os.strerror(number) in message for number in STORAGE_ERRORS):
-        return f"{message[:300]}."
-    if isinstance(error, (tf.errors.UnavailableError, tf.errors.AbortedError)):
-        return f"Storage cannot be reached: {message[:300]}."
-    return None

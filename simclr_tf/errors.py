@@ -12,6 +12,10 @@ class UserError(ValueError):
     """
 
 
+class NonFiniteLossError(ArithmeticError):
+    """The loss or a weight became infinite or NaN."""
+
+
 class LostHostError(RuntimeError):
     """Another host of the job is gone; the whole job has to be started again."""
 

@@ -272,17 +272,11 @@ class Pretraining:
         )
 
     def _callbacks(self, done):
-        plan, method = self.plan, self.method
-
-        def sign(values):
-            return method.sign_of_collapse(values, plan.batch_size)
-
-        warm = max(plan.warmup_steps, method.settled, 100)
         return [
             callbacks.StopOnNonFiniteLoss(done),
-            callbacks.WarnAtCollapse(done, warm, self.steps_per_epoch, sign),
+            parts.collapse_warning(self.method, self.plan, done, self.steps_per_epoch),
             callbacks.RowOfEachEpoch(),
-            callbacks.StopAt(done, plan.train_steps),
+            callbacks.StopAt(done, self.plan.train_steps),
         ]
 
     def features(self, images: Any, batch_size: int = 256) -> tuple[np.ndarray, np.ndarray]:

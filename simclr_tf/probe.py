@@ -27,8 +27,8 @@ from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.recipe import unchanged
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
+from simclr_tf.evaluation.overlap import require_unseen
 from simclr_tf.evaluation.random_twin import IMAGES, random_twin
-from simclr_tf.evaluation.trained import require_unseen
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.experiment.evaluate import completed
 from simclr_tf.experiment.probing import ProbeFlags, at_most, open_splits, probe

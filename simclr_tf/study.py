@@ -17,6 +17,7 @@ from typing import Any
 from absl import app
 
 from simclr_tf import cli, flag
+from simclr_tf.exit_status import exit_status
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.experiment.method_flags import asked_for, flags_of_others
 from simclr_tf.methods import DEFAULT_METHOD
@@ -40,7 +41,7 @@ def program(argv: list[str], config_class: type) -> None:
     """Make a study, or list what there is; ends with the exit status."""
     config = cli.read_flags(config_class)
     if config.study.list and len(argv) <= 2:
-        sys.exit(cli.exit_status(lambda: print(listing(*argv[1:])) or 0))
+        sys.exit(exit_status(lambda: print(listing(*argv[1:])) or 0))
     if len(argv) != 2:
         print(
             "error: give one study: python -m simclr_tf.study NAME --study_dir=DIR. Switches are "
@@ -52,7 +53,7 @@ def program(argv: list[str], config_class: type) -> None:
     chosen = {
         name: values[name] for name in cli.given_flags(config_class) - vars(config.study).keys()
     }
-    sys.exit(cli.exit_status(lambda: study(argv[1], config.study, chosen, _recipe)))
+    sys.exit(exit_status(lambda: study(argv[1], config.study, chosen, _recipe)))
 
 
 def main() -> None:

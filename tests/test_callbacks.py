@@ -12,14 +12,14 @@ import pytest
 import tensorflow as tf
 import test_plan
 
+from simclr_tf.checkpoints.saver import require_finite
+from simclr_tf.errors import NonFiniteLossError
 from simclr_tf.training.callbacks import (
-    NonFiniteLossError,
     RunEvery,
     StopOnNonFiniteLoss,
     StopOnSignal,
     WarnAtCollapse,
     passed,
-    require_finite,
 )
 from simclr_tf.training.metrics_log import MetricsLog, read_rows
 from simclr_tf.training.plan import make_plan

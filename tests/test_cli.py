@@ -12,12 +12,12 @@ from absl import flags
 from commands import ROOT, parsed
 
 from simclr_tf import cli, start
-from simclr_tf.errors import UserError
+from simclr_tf.errors import NonFiniteLossError, UserError
+from simclr_tf.exit_status import exit_status
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment.config import ExperimentConfig, FinetuneConfig
 from simclr_tf.flag import flag_fields, to_dict
 from simclr_tf.flag_files import with_paths_of_recipes
-from simclr_tf.training.callbacks import NonFiniteLossError
 from simclr_tf.transfer.program import TransferConfig
 
 FIELDS = [field for _, field in flag_fields(ExperimentConfig) if field.name != "method"]
@@ -115,13 +115,13 @@ def test_a_program_whose_output_nobody_reads_ends_silently(monkeypatch, capsys, 
     os.close(read)
     with os.fdopen(write, "w") as closed:
         monkeypatch.setattr(sys, "stdout", closed)
-        assert cli.exit_status(lambda: print("x" * size)) == 141
+        assert exit_status(lambda: print("x" * size)) == 141
     assert capsys.readouterr().err == ""
 
 
 def test_a_broken_connection_is_not_the_output():
     with pytest.raises(BrokenPipeError):
-        cli.exit_status(raising(BrokenPipeError()))
+        exit_status(raising(BrokenPipeError()))
 
 
 def test_exit_status(capsys):
@@ -134,15 +134,15 @@ def test_exit_status(capsys):
     def bug():
         raise KeyError("a fault of the program is not hidden")
 
-    assert cli.exit_status(lambda: 143) == 143
-    assert cli.exit_status(user_error) == 2
-    assert cli.exit_status(diverged) == 1
+    assert exit_status(lambda: 143) == 143
+    assert exit_status(user_error) == 2
+    assert exit_status(diverged) == 1
     assert capsys.readouterr().err.splitlines() == [
         "error: The batch is too large. Give a smaller one.",
         "error: The loss became nan at step 3.",
     ]
     with pytest.raises(KeyError):
-        cli.exit_status(bug)
+        exit_status(bug)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def raising(error):
     ],
 )
 def test_a_full_disk_is_one_line_that_says_what_is_safe(capsys, error, said):
-    assert cli.exit_status(raising(error)) == 2
+    assert exit_status(raising(error)) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and said in line
     assert "What was complete before is safe" in line and "the same command goes on" in line
@@ -295,8 +295,8 @@ def test_a_full_disk_is_one_line_that_says_what_is_safe(capsys, error, said):
 
 def test_too_little_memory_and_an_interruption_are_one_line(capsys):
     error = tf.errors.ResourceExhaustedError(None, None, "OOM when\nallocating a tensor")
-    assert cli.exit_status(raising(error)) == 2
-    assert cli.exit_status(raising(KeyboardInterrupt())) == 130
+    assert exit_status(raising(error)) == 2
+    assert exit_status(raising(KeyboardInterrupt())) == 130
     memory, interrupted = capsys.readouterr().err.splitlines()
     assert "too little memory: OOM when allocating a tensor Give smaller batches" in memory
     assert interrupted.startswith("error: Interrupted. What was saved is complete")
@@ -313,7 +313,7 @@ def test_too_little_memory_and_an_interruption_are_one_line(capsys):
 )
 def test_other_errors_are_not_hidden(error):
     with pytest.raises(type(error)):
-        cli.exit_status(raising(error))
+        exit_status(raising(error))
 
 
 @pytest.mark.parametrize(
@@ -347,5 +347,5 @@ def test_programs_of_others_that_import_this_package_run(tmp_path):
 )
 def test_a_command_that_overwrites_begins_anew(monkeypatch, capsys, argument, said):
     monkeypatch.setattr(sys, "argv", ["run.py", argument])
-    cli.exit_status(raising(KeyboardInterrupt()))
+    exit_status(raising(KeyboardInterrupt()))
     assert said in capsys.readouterr().err

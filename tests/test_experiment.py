@@ -17,10 +17,9 @@ from simclr_tf.backend import keras
 from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.data import datasets, distort, pipeline
 from simclr_tf.data.recipe import View
-from simclr_tf.errors import UserError
+from simclr_tf.errors import NonFiniteLossError, UserError
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import evaluate, parts, train
-from simclr_tf.training.callbacks import NonFiniteLossError
 
 pytestmark = pytest.mark.usefixtures("toy_encoder")
 

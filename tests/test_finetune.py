@@ -13,11 +13,12 @@ import tensorflow as tf
 import training
 from commands import config_of
 
-from simclr_tf import checkpoints, cli, predict
+from simclr_tf import checkpoints, predict
 from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.data import datasets, pipeline
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.logistic_regression import fit_with_best_l2
+from simclr_tf.exit_status import exit_status
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import finetuning, logistic, protocols, train
 from simclr_tf.experiment.config import FinetuneConfig
@@ -482,4 +483,4 @@ def test_the_flags_of_finetune_py_are_those_of_run_py_and_its_own():
     of_run = {field.name for _, field in flag_fields(configuration.ExperimentConfig)}
     own = {field.name for _, field in flag_fields(FinetuneConfig)} - of_run
     assert own == {"protocol", "classifier"}
-    assert cli.exit_status(lambda: protocols.run(FinetuneConfig(), frozenset())) == 2
+    assert exit_status(lambda: protocols.run(FinetuneConfig(), frozenset())) == 2

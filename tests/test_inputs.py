@@ -21,9 +21,10 @@ from simclr_tf.data import datasets
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.devices.machine import machine
 from simclr_tf.errors import UserError
-from simclr_tf.evaluation.trained import Trained, require_apart, require_unseen
+from simclr_tf.evaluation.overlap import require_apart, require_unseen
+from simclr_tf.evaluation.trained import Trained
 from simclr_tf.experiment import config as configuration
-from simclr_tf.experiment import evaluate, inputs, parts, probing, train
+from simclr_tf.experiment import evaluate, inherited, inputs, parts, probing, train
 from simclr_tf.experiment.evaluate import completed
 from simclr_tf.features import Features, extract
 from simclr_tf.flag import to_dict
@@ -160,7 +161,9 @@ class TestLabels:
             given = flags | given
             config = configuration.from_dict(given)
             stored = [stored_with(data)]
-            return parts.with_values_of_checkpoints(config, stored, frozenset(given)).data.labels
+            return inherited.with_values_of_checkpoints(
+                config, stored, frozenset(given)
+            ).data.labels
 
         assert found("a.csv") == "a.csv" == found("none", labels="a.csv")
         assert found("a.csv", data_dir="/other") == "folders" == found("none")
@@ -349,18 +352,18 @@ class TestSplitSeed:
         data = TrainingData("image_folder", str(folder), 0.3, 7, False)
         flags = {"dataset": "image_folder", "data_dir": f"{folder}/../{folder.name}"}
         config = configuration.from_dict(flags)
-        found = parts.with_values_of_checkpoints(config, [stored_with(data)], frozenset(flags))
+        found = inherited.with_values_of_checkpoints(config, [stored_with(data)], frozenset(flags))
         assert (found.data.split_seed, found.data.holdout_fraction) == (7, 0.3)
         assert found.data.upright is False
         for name, value in (("split_seed", 0), ("holdout_fraction", 0.1)):
             given = configuration.from_dict(flags | {name: value})
             with pytest.raises(UserError, match=f"--{name}={value}, but its run has"):
-                parts.with_values_of_checkpoints(
+                inherited.with_values_of_checkpoints(
                     given, [stored_with(data)], frozenset({*flags, name})
                 )
         elsewhere = configuration.from_dict({"dataset": "image_folder", "data_dir": "/other"})
         given = configuration.from_dict(to_dict(elsewhere) | {"split_seed": 0})
-        found = parts.with_values_of_checkpoints(
+        found = inherited.with_values_of_checkpoints(
             given, [stored_with(data)], frozenset({"split_seed"})
         )
         assert found.data.split_seed == 0
@@ -379,7 +382,7 @@ class TestImageSize:
     def test_the_size_is_that_of_the_checkpoint(self):
         def size(stored, *explicit):
             config = configuration.from_dict({"train_mode": "finetune"})
-            return parts.with_values_of_checkpoints(
+            return inherited.with_values_of_checkpoints(
                 config, [stored], frozenset(explicit)
             ).view.image_size
 

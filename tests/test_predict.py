@@ -8,12 +8,13 @@ import os
 import numpy as np
 import pytest
 
-from simclr_tf import cli, predict
+from simclr_tf import predict
 from simclr_tf.checkpoints.convert import convert
 from simclr_tf.checkpoints.description import Description
 from simclr_tf.data import datasets, subsets
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.trained import Trained
+from simclr_tf.exit_status import exit_status
 from simclr_tf.models import Architecture, Network
 
 pytestmark = pytest.mark.usefixtures("toy_encoder")
@@ -88,7 +89,7 @@ def test_outputs_are_checked_before_anything_is_read(
     (tmp_path / "link.csv").symlink_to("p.csv")
     (tmp_path / "file").touch()
     flags = predict.Predictions(output=output)
-    assert cli.exit_status(lambda: predict.predict("absent_source", flags)) == 2
+    assert exit_status(lambda: predict.predict("absent_source", flags)) == 2
     printed = capsys.readouterr().err
     assert message in printed and "absent_source" not in printed and printed.count("\n") == 1
     assert {path.name for path in tmp_path.iterdir()} == {"p.csv", "link.csv", "file"}

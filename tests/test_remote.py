@@ -11,11 +11,12 @@ import pytest
 import tensorflow as tf
 import training
 
-from simclr_tf import checkpoints, cli, features, predict, probe
+from simclr_tf import checkpoints, features, predict, probe
 from simclr_tf.checkpoints.__main__ import main as checkpoints_main
 from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.evaluation import embeddings
 from simclr_tf.evaluation.summary import row_of
+from simclr_tf.exit_status import exit_status
 from simclr_tf.experiment import train
 from simclr_tf.export.__main__ import main as export_main
 from simclr_tf.paths import as_path
@@ -230,7 +231,7 @@ UNKNOWN = "nothing://bucket/x"
     ],
 )
 def test_an_unknown_scheme_is_named_in_one_line(run, capsys, program):
-    assert cli.exit_status(lambda: program(run)) == 2
+    assert exit_status(lambda: program(run)) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: Nothing opens nothing:// here") and "gs://" in printed
     assert printed.count("\n") == 1

@@ -40,6 +40,7 @@ FLOORS = (
     ("simclr_tf.experiment.protocols", "simclr_tf.transfer.program"),
     ("simclr_tf.experiment.logistic",),
     ("simclr_tf.experiment.train",),
+    ("simclr_tf.experiment.outputs",),
     ("simclr_tf.experiment.inputs",),
     (
         "simclr_tf.experiment.evaluate",
@@ -48,7 +49,7 @@ FLOORS = (
         "simclr_tf.experiment.probing",
         "simclr_tf.transfer",
     ),
-    ("simclr_tf.experiment.parts", "simclr_tf.experiment.checks"),
+    ("simclr_tf.experiment.parts", "simclr_tf.experiment.checks", "simclr_tf.experiment.inherited"),
     (
         "simclr_tf.experiment.config",
         "simclr_tf.evaluation",
@@ -101,7 +102,7 @@ FLOORS = (
         "simclr_tf.models",
         "simclr_tf.optimizers",
     ),
-    ("simclr_tf.labels", "simclr_tf.outputs"),
+    ("simclr_tf.exit_status", "simclr_tf.labels", "simclr_tf.outputs"),
     ("simclr_tf.paths",),
     ("simclr_tf.remote",),
     ("simclr_tf.data.rand_augment", "simclr_tf.data.recipe", "simclr_tf.flag_help"),
@@ -122,7 +123,7 @@ FACES = {"simclr_tf", "simclr_tf.data", "simclr_tf.experiment"}
 ASSEMBLY = {
     name
     for names in FLOORS[
-        : FLOORS.index(("simclr_tf.experiment.parts", "simclr_tf.experiment.checks")) + 1
+        : next(i for i, names in enumerate(FLOORS) if "simclr_tf.experiment.parts" in names) + 1
     ]
     for name in names
 }

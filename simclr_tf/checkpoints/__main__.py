@@ -15,7 +15,7 @@ from simclr_tf.checkpoints.rescale import convolution_norms
 from simclr_tf.checkpoints.restore import PARTS
 from simclr_tf.checkpoints.stored_network import StoredNetwork, description
 from simclr_tf.checkpoints.torch_layouts import ASKED
-from simclr_tf.cli import exit_status
+from simclr_tf.exit_status import exit_status
 
 SHOWN = 5
 

@@ -6,10 +6,9 @@ import tensorflow as tf
 
 from simclr_tf.checkpoints.plain_path import without_patterns
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step
-from simclr_tf.errors import UserError
+from simclr_tf.errors import NonFiniteLossError, UserError
 from simclr_tf.methods import Method
 from simclr_tf.paths import is_local
-from simclr_tf.training.callbacks import require_finite
 
 
 class Saver:
@@ -82,3 +81,17 @@ class Saver:
                 f"Remove {os.path.basename(path)}.* to go on from an earlier one."
             ) from None
         self._step = checkpoint_step(path)
+
+
+def require_finite(variables: list[tf.Variable], step: int) -> None:
+    """Refuse to save weights that are infinite or NaN.
+
+    Raises:
+      NonFiniteLossError: some value is not finite.
+    """
+    finite = [tf.reduce_all(tf.math.is_finite(v)) for v in variables if v.dtype.is_floating]
+    if not tf.reduce_all(finite):
+        raise NonFiniteLossError(
+            f"A weight became infinite or NaN by step {step}. Lower the learning rate or "
+            "lengthen the warm-up; the last good checkpoint is kept."
+        )

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from simclr_tf.checkpoints.run_directory import RunDirectory
-from simclr_tf.cli import exit_status
 from simclr_tf.errors import UserError
+from simclr_tf.exit_status import exit_status
 from simclr_tf.json_files import Kinds, check_entries, read_object
 
 COLUMNS = ("protocol", "data set", "labels", "top-1", "top-5", "checkpoint", "command")

@@ -6,130 +6,18 @@ photographs are turned, how large images are shown, and what the classes are cal
 
 import dataclasses
 import os
-from collections.abc import Collection, Mapping
 from typing import Any
 
 from simclr_tf.checkpoints import read
 from simclr_tf.checkpoints.description import TrainingData
 from simclr_tf.checkpoints.loading import network_of
-from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.checkpoints.stored_network import StoredNetwork
 from simclr_tf.data import datasets
-from simclr_tf.data.folder_splits import FOLDERS, NONE
+from simclr_tf.data.folder_splits import FOLDERS
 from simclr_tf.data.sources import ImageDataset
-from simclr_tf.errors import UserError, printable
+from simclr_tf.errors import UserError
+from simclr_tf.evaluation.overlap import contradiction, of_same_data, require_unseen
 from simclr_tf.models import Network
-from simclr_tf.paths import as_path
-
-
-def contradiction(
-    flags: Mapping[str, Any], given: Collection[str], data: TrainingData
-) -> str | None:
-    """What is wrong with flags that would divide or read a run's data otherwise than the run.
-
-    Args:
-      flags: `dataset`, `data_dir`, `holdout_fraction`, `split_seed` and, where it is given,
-        `labels` among them.
-      given: names of those that were given.
-      data: how the run opened its data.
-
-    Returns:
-      An error message, or None: the flags agree with the run, or the data are others.
-    """
-    if not of_same_data(flags, data):
-        return None
-    differences = [
-        f"--{name}={flags[name]}, but its run has {getattr(data, name)}"
-        for name in ("holdout_fraction", "split_seed")
-        if name in given and flags[name] != getattr(data, name)
-    ]
-    labels = flags["labels"] if "labels" in given else data.labels
-    if NONE not in (labels, data.labels) and _place(labels) != _place(data.labels):
-        differences.append(f"--labels={printable(labels)}, but its run has {data.labels}")
-    if not differences:
-        return None
-    return (
-        f"Flags divide the data of the trained network in another way: {'; '.join(differences)}. "
-        "It would be evaluated on images that it was trained on. Leave them out."
-    )
-
-
-def require_unseen(
-    source: str | os.PathLike | None, dataset: ImageDataset, flags: Mapping[str, Any]
-) -> None:
-    """Refuse to test a network on images that its run was trained on.
-
-    Which images of a folder are held out depends on all of its files, so a folder that has changed
-    since is divided otherwise. A run without labels (--labels=none) holds out none; all others are
-    divided again for their labels.
-
-    Args:
-      source: the run directory of the network, or one of its checkpoints; where it is neither,
-        nothing is known of the images of its run.
-      dataset: the split.
-      flags: `dataset` and `data_dir` by which it was opened.
-
-    Raises:
-      UserError: the run was trained on some of the images.
-    """
-    if not source or dataset.split not in ("validation", "test"):
-        return
-    path = as_path(source)
-    runs = [run for run in map(RunDirectory, (path, path.parent)) if run.holds_run()]
-    if not runs:
-        return
-    stored = runs[0].config()
-    data = TrainingData.of_run(stored)
-    split = stored.get("train_split")
-    told = split == "train" or stored.get("train_mode") == "finetune"  # of others labels are news
-    if data.labels == NONE or not told or not of_same_data(flags, data):
-        return
-    seen = set(runs[0].image_names())
-    if both := [name for name in dataset.file_names or () if name in seen]:
-        raise UserError(
-            f"The run in {runs[0].path} was trained on {len(both)} of the {dataset.num_examples} "
-            f"images of split {dataset.split}, such as {printable(both[0])}: "
-            + (
-                "the folder has changed since, so that others are held out. Bring its files back, "
-                if split == "train"
-                else f"they are a part of its --train_split={split}. Give another split, "
-            )
-            + "or test on images in a folder of their own."
-        )
-
-
-def require_apart(split: str, names: Collection[str] | None, queries: ImageDataset) -> None:
-    """Refuse to test on a part of the images that something was trained on.
-
-    The same split under the same name is what somebody asked for.
-
-    Args:
-      split: what was trained on.
-      names: of its files; empty or None where images are no files.
-      queries: the images to test on, of the same data.
-
-    Raises:
-      UserError: they are a part of the split, such as `validation` of `all`.
-    """
-    if queries.split == split:
-        return
-    parts = split.split("+")
-    named = any(queries.split == part or queries.split.startswith(f"{part}[") for part in parts)
-    if named or not set(names or ()).isdisjoint(queries.file_names or ()):
-        raise UserError(
-            f"Split {queries.split!r} of {queries.name} is a part of {split!r}, which is trained "
-            "on: its accuracy would be that of training images. Give another --eval_split or "
-            "--train_split, or the same one for both to measure on training images."
-        )
-
-
-def of_same_data(flags: Mapping[str, Any], data: TrainingData) -> bool:
-    """Whether `dataset` and `data_dir` of some flags are those of a run."""
-    return flags["dataset"] == data.dataset and _place(flags["data_dir"]) == _place(data.data_dir)
-
-
-def _place(path: str | None) -> str | None:
-    return path and os.path.realpath(os.path.expanduser(path))
 
 
 @dataclasses.dataclass(frozen=True)

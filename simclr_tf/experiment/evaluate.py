@@ -18,13 +18,8 @@ from simclr_tf.errors import UserError
 from simclr_tf.evaluation.classification import evaluate_classifier
 from simclr_tf.evaluation.features import extract_features
 from simclr_tf.evaluation.knn import knn_accuracy
+from simclr_tf.evaluation.overlap import contradiction, of_same_data, require_apart, require_unseen
 from simclr_tf.evaluation.results import record_result, result_file, watch_checkpoints
-from simclr_tf.evaluation.trained import (
-    contradiction,
-    of_same_data,
-    require_apart,
-    require_unseen,
-)
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import parts
 from simclr_tf.experiment.config import ExperimentConfig

@@ -14,8 +14,8 @@ from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.devices.machine import machine
 from simclr_tf.errors import UserError, printable
-from simclr_tf.evaluation.trained import require_apart, require_unseen
-from simclr_tf.experiment import finetuning, parts, pretraining
+from simclr_tf.evaluation.overlap import require_apart, require_unseen
+from simclr_tf.experiment import finetuning, inherited, parts, pretraining
 from simclr_tf.experiment.config import ExperimentConfig
 
 _SHOWN = 3
@@ -62,16 +62,16 @@ def open_inputs(config: ExperimentConfig, given: frozenset[str]) -> Inputs:
     overwrite = config.run.overwrite
     earlier = directory.config() if directory.holds_run() and not overwrite else None
     if earlier:
-        config = parts.with_values_of_run(config, earlier, given)
+        config = inherited.with_values_of_run(config, earlier, given)
     directory.check(flags.identity(config), config.run.resume, overwrite)
     saved = earlier is not None and directory.latest_checkpoint is not None
     # Once a run has saved itself, --checkpoint has done its work, and need not be there any more.
     source = None if saved else _read(config.train.checkpoint, config.train.variable_schema)
     teacher = _read(config.distillation.teacher)
     if not earlier:
-        config = parts.with_method_of_checkpoint(config, source, given)
+        config = inherited.with_method_of_checkpoint(config, source, given)
         found = [stored for stored in (source, teacher) if stored]
-        config = parts.with_values_of_checkpoints(config, found, given)
+        config = inherited.with_values_of_checkpoints(config, found, given)
     if config.train.train_mode == "pretrain":
         pretraining.recipe_of(config)  # before all images are looked at
     skipped = earlier["skipped_files"] if earlier else None

@@ -28,13 +28,13 @@ from simclr_tf.errors import UserError
 from simclr_tf.evaluation.classification import top_k_accuracies
 from simclr_tf.evaluation.features import extract_features, labelled, require_finite
 from simclr_tf.evaluation.logistic_regression import fit_with_best_l2
+from simclr_tf.evaluation.overlap import require_apart, require_unseen
 from simclr_tf.evaluation.results import record_result, result_file
-from simclr_tf.evaluation.trained import require_apart, require_unseen
 from simclr_tf.experiment import checks, finetuning, parts
 from simclr_tf.experiment.config import FinetuneConfig
 from simclr_tf.experiment.evaluate import provenance
 from simclr_tf.experiment.inputs import Inputs, open_inputs, record_images, remembered
-from simclr_tf.experiment.train import export
+from simclr_tf.experiment.outputs import export
 from simclr_tf.methods import Method
 from simclr_tf.models import Network
 

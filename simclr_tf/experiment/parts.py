@@ -1,39 +1,23 @@
 """From flags to the parts of an experiment; below this floor there are plain arguments only."""
 
 import os
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from simclr_tf import flag as flags
 from simclr_tf import optimizers
 from simclr_tf.backend import keras
-from simclr_tf.checkpoints.run_directory import LENGTHS
-from simclr_tf.checkpoints.stored_network import StoredNetwork
 from simclr_tf.data import datasets, pipeline, subsets
-from simclr_tf.data.folder_splits import NONE
 from simclr_tf.data.recipe import Recipe
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.devices.strategies import choose_strategy, distribute_batches
 from simclr_tf.errors import UserError
-from simclr_tf.evaluation.trained import contradiction, of_same_data
-from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment.config import ExperimentConfig
-from simclr_tf.methods import METHODS, Method
+from simclr_tf.methods import Method
+from simclr_tf.training import callbacks
 from simclr_tf.training.plan import Plan, make_plan
 
-# A run that goes on keeps its own of these where none is given: they may come from a checkpoint.
-INHERITED = (
-    "method",
-    "image_size",
-    "cifar_stem",
-    "holdout_fraction",
-    "split_seed",
-    "label_seed",
-    "labels",
-    "upright",
-)
+FIRST_LOOK = 100  # the step from which on a run is looked at for signs of collapse, or later
 
 
 def make_strategy(config: ExperimentConfig) -> tf.distribute.Strategy:
@@ -56,96 +40,6 @@ def make_strategy(config: ExperimentConfig) -> tf.distribute.Strategy:
             f"There are {strategy.num_replicas_in_sync}. Leave it out, or give --strategy=one."
         )
     return strategy
-
-
-def with_values_of_run(
-    config: ExperimentConfig, stored: Mapping[str, Any], given: frozenset[str]
-) -> ExperimentConfig:
-    """The flags of a run that goes on: of INHERITED and LENGTHS, the run's where none is given.
-
-    Args:
-      config: the flags.
-      stored: what the run directory remembers.
-      given: names of the flags that were given and not left at their defaults.
-    """
-    names = [name for name in INHERITED if name not in given]
-    if not given.intersection(LENGTHS):
-        names += LENGTHS
-    return configuration.from_dict(
-        flags.to_dict(config) | {name: stored[name] for name in names}, type(config)
-    )
-
-
-def with_values_of_checkpoints(
-    config: ExperimentConfig, sources: Sequence[StoredNetwork], given: frozenset[str]
-) -> ExperimentConfig:
-    """The flags of a new run; what was not given is as in the runs that its weights come from.
-
-    That is the size of the images, and how the data are divided and read: images that were
-    held out there must not be trained on here, nor the other way round. If the run had labels and
-    the data are the same, the labels are the run's too.
-
-    Args:
-      config: the flags.
-      sources: what --checkpoint and --teacher hold.
-      given: names of the flags that were given and not left at their defaults.
-
-    Raises:
-      UserError: a flag divides the same data in another way.
-    """
-    values = flags.to_dict(config)
-    for stored in sources:
-        if stored.data is not None:
-            if problem := contradiction(values, given, stored.data):
-                raise UserError(problem)
-            values |= {
-                name: getattr(stored.data, name)
-                for name in ("holdout_fraction", "split_seed", "upright")
-                if name not in given
-            }
-            has_labels = stored.data.labels != NONE
-            if has_labels and "labels" not in given and of_same_data(values, stored.data):
-                values["labels"] = stored.data.labels
-    if sources and "image_size" not in given:
-        values["image_size"] = sources[0].shown_size
-        print(f"The images have {values['image_size']} pixels, as those of the checkpoint.")
-    return configuration.from_dict(values, type(config))
-
-
-def with_method_of_checkpoint(
-    config: ExperimentConfig, source: StoredNetwork | None, given: frozenset[str]
-) -> ExperimentConfig:
-    """The flags of a new fine-tuning, whose method is that of what it starts from.
-
-    Args:
-      config: the flags.
-      source: what --checkpoint holds, or None.
-      given: names of the flags that were given and not left at their defaults.
-
-    Raises:
-      UserError: --method is another, or a flag belongs to another.
-    """
-    method = source.method if source else None
-    if config.train.train_mode != "finetune" or method in (None, config.train.method):
-        return config
-    if "method" in given:
-        raise UserError(
-            f"--method={config.train.method} contradicts --checkpoint={config.train.checkpoint}, "
-            f"which was pretrained with --method={method}. Leave it out."
-        )
-    if method not in METHODS:
-        raise UserError(
-            f"--checkpoint={config.train.checkpoint} was pretrained with --method={method}, which "
-            f"this version does not know: it has {', '.join(METHODS)}."
-        )
-    found = configuration.from_dict(flags.to_dict(config) | {"method": method}, type(config))
-    if lost := sorted(given & (flags.to_dict(config).keys() - flags.to_dict(found).keys())):
-        raise UserError(
-            f"--{lost[0]} belongs to --method={config.train.method}, but "
-            f"--checkpoint={config.train.checkpoint} was pretrained with --method={method}. Leave "
-            "it out."
-        )
-    return found
 
 
 def open_dataset(
@@ -310,3 +204,22 @@ def evaluation_batches(
         return batches.take(steps or -1)
 
     return distribute_batches(strategy, make_batches)
+
+
+def collapse_warning(
+    method: Method, plan: Plan, start_step: int, interval: int
+) -> callbacks.WarnAtCollapse:
+    """The callback that warns once, after the warm-up, where the encoder learns nothing.
+
+    Args:
+      method: what is trained.
+      plan: the numbers of the run.
+      start_step: steps made before.
+      interval: steps of a row of metrics.
+    """
+
+    def sign(values: dict[str, float]) -> str | None:
+        return method.sign_of_collapse(values, plan.batch_size)
+
+    warm = max(plan.warmup_steps, method.settled, FIRST_LOOK)
+    return callbacks.WarnAtCollapse(start_step, warm, interval, sign)

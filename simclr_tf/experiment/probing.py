@@ -12,7 +12,7 @@ from simclr_tf.errors import UserError
 from simclr_tf.evaluation.features import extract_features, labelled, require_finite
 from simclr_tf.evaluation.knn import knn_accuracy
 from simclr_tf.evaluation.linear_probe import fit_linear_probe
-from simclr_tf.evaluation.trained import require_apart
+from simclr_tf.evaluation.overlap import require_apart
 from simclr_tf.experiment import parts
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.flag import flag

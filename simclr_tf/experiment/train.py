@@ -17,8 +17,8 @@ from simclr_tf.backend import keras
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.checkpoints.saver import Saver
 from simclr_tf.data.broken import naming_bad_images
-from simclr_tf.data.pipeline import default_shuffle_buffer, images_at_once, threads_of_this_host
-from simclr_tf.data.recipe import Recipe, scaled, unchanged
+from simclr_tf.data.pipeline import default_shuffle_buffer, threads_of_this_host
+from simclr_tf.data.recipe import Recipe, scaled
 from simclr_tf.data.service import require_division, served_batches
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.data.subsets import fingerprint, labels_by_number
@@ -26,7 +26,6 @@ from simclr_tf.devices import strategies
 from simclr_tf.devices.hosts import Hosts, name_lost_host
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.results import write_scalars
-from simclr_tf.evaluation.trained import open_trained
 from simclr_tf.experiment import checks, finetuning, parts, pretraining
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment.config import ExperimentConfig
@@ -38,17 +37,15 @@ from simclr_tf.experiment.inputs import (
     record_images,
     remembered,
 )
-from simclr_tf.export import export_saved_model, keep_newest
+from simclr_tf.experiment.outputs import export, first_views, picture_views
 from simclr_tf.methods import Method
 from simclr_tf.reports.summary import run_summary
-from simclr_tf.reports.views_picture import save_views
 from simclr_tf.training import callbacks, growing
 from simclr_tf.training.growing import Phase
 from simclr_tf.training.metrics_log import UNWRITTEN, MetricsLog, ProgressBar, append_row
 from simclr_tf.training.plan import Plan
 
 TERMINATED = 128 + 15  # exit status of a program that SIGTERM ended
-PICTURED = 8  # images in views.png
 BUILDERS = {"pretrain": pretraining, "finetune": finetuning}  # by --train_mode
 
 
@@ -249,17 +246,14 @@ def _fit(
         append_row(own / "metrics.jsonl", {"step": step} | result)
         write_scalars(own / "eval", result, step)
 
-    def sign_of_collapse(values: dict[str, float]) -> str | None:
-        return method.sign_of_collapse(values, plan.batch_size)
-
-    warm, rows = max(plan.warmup_steps, method.settled, 100), config.run.train_summary_steps
+    rows = config.run.train_summary_steps
     knn_steps = config.eval.knn_every_epochs * plan.epoch_steps
     knn = callbacks.RunEvery(start_step, knn_steps, plan.train_steps, record_knn)
     progress = ProgressBar(start_step, plan.train_steps, shown=hosts.is_chief)
     stop = callbacks.StopOnSignal(start_step, saver.save, hosts.any)
     every = [  # in this order, after each step
         callbacks.StopOnNonFiniteLoss(start_step),
-        callbacks.WarnAtCollapse(start_step, warm, rows or UNWRITTEN, sign_of_collapse),
+        parts.collapse_warning(method, plan, start_step, rows or UNWRITTEN),
         progress,
         MetricsLog(start_step, own, rows, plan),
         *([knn] if knn_steps else []),  # before the checkpoint, so that a kill loses no row
@@ -279,56 +273,3 @@ def _fit(
                 verbose=0,
             )
     return stop.step
-
-
-def first_views(
-    config: ExperimentConfig, dataset: ImageDataset, recipe: Recipe, batch_size: int
-) -> dict[str, np.ndarray]:
-    """A few images and their views, each (PICTURED, size, size, 3), by what they are.
-
-    Views are made of as many images at once as in training with this batch, whose program is then
-    compiled already.
-    """
-    number = min(PICTURED, dataset.num_examples)
-    made = max(number, images_at_once(recipe, batch_size))
-
-    def shown(views: Recipe) -> list[np.ndarray]:
-        batches = parts.training_batches(
-            config,
-            dataset,
-            views,
-            batch_size=made,
-            shuffle_buffer=default_shuffle_buffer(recipe, number),
-        )
-        return [view[:number].numpy() for view in next(iter(batches))[0]]
-
-    names = [f"view {i}: {view}" for i, view in enumerate(recipe, 1)]
-    (images,) = shown(unchanged(recipe[0].size))
-    return {"image": images} | dict(zip(names, shown(recipe), strict=True))
-
-
-def picture_views(rows: dict[str, np.ndarray], directory: RunDirectory) -> None:
-    """Save images and views as views.png and to TensorBoard."""
-    picture = save_views(rows, directory / "views.png")
-    writer = tf.summary.create_file_writer(str(directory.path))
-    with writer.as_default(step=0):
-        tf.summary.image("views", picture[None])
-    writer.close()
-
-
-def export(inputs: Inputs, step: int) -> None:
-    """Write saved_model/STEP and remove the oldest beyond --keep_hub_module_max."""
-    config, directory = inputs.config, inputs.directory
-    exported = directory / "saved_model"
-    if not (exported / str(step) / "saved_model.pb").is_file():  # not killed right after it
-        # Read back: that is work of one host, whatever the strategy.
-        trained = open_trained(str(directory.path))
-        export_saved_model(
-            trained.network,
-            exported / str(step),
-            image_size=config.view.image_size,
-            class_names=trained.stored.class_names,
-            upright=trained.stored.upright,
-            card=trained.stored.about() | {"train_mode": config.train.train_mode},
-        )
-    keep_newest(exported, config.run.keep_hub_module_max)

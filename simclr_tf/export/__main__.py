@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from simclr_tf import checkpoints
 from simclr_tf.checkpoints.loading import network_of
-from simclr_tf.cli import exit_status
 from simclr_tf.errors import UserError
+from simclr_tf.exit_status import exit_status
 from simclr_tf.export import export_saved_model
 from simclr_tf.export.saved_model import require_new_version
 from simclr_tf.labels import read_labels

@@ -16,8 +16,9 @@ from simclr_tf.data.recipe import Recipe
 from simclr_tf.data.sources import ImageDataset, Positions
 from simclr_tf.data.views import evaluation_view, make_views
 from simclr_tf.errors import UserError
+from simclr_tf.evaluation.overlap import require_apart
 from simclr_tf.evaluation.random_twin import random_twin
-from simclr_tf.evaluation.trained import Trained, require_apart
+from simclr_tf.evaluation.trained import Trained
 from simclr_tf.models import Network
 from simclr_tf.reports.record import PRETRAINED, RANDOM, Record
 

@@ -13,7 +13,7 @@ from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.data import subsets
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.devices import strategies
-from simclr_tf.errors import UserError
+from simclr_tf.errors import NonFiniteLossError, UserError
 from simclr_tf.evaluation.features import NonFiniteFeaturesError
 from simclr_tf.experiment import checks, parts, probing, train
 from simclr_tf.experiment import config as configuration
@@ -24,7 +24,6 @@ from simclr_tf.studies.grid import MEASURES, Cell, Further
 from simclr_tf.studies.sharing import duration, make_all
 from simclr_tf.studies.sweep import Sweep
 from simclr_tf.training import growing
-from simclr_tf.training.callbacks import NonFiniteLossError
 from simclr_tf.training.metrics_log import read_rows
 from simclr_tf.training.plan import Plan
 

@@ -10,14 +10,10 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
-import tensorflow as tf
 from absl import logging
 
 from simclr_tf.backend import keras
-
-
-class NonFiniteLossError(ArithmeticError):
-    """The loss or a weight became infinite or NaN."""
+from simclr_tf.errors import NonFiniteLossError
 
 
 class StepCallback(keras.callbacks.Callback):
@@ -197,17 +193,3 @@ class StopOnSignal(StepCallback):
             self.stopped = True
             self.save(step)
             self.model.stop_training = True
-
-
-def require_finite(variables: list[tf.Variable], step: int) -> None:
-    """Refuse to save weights that are infinite or NaN.
-
-    Raises:
-      NonFiniteLossError: some value is not finite.
-    """
-    finite = [tf.reduce_all(tf.math.is_finite(v)) for v in variables if v.dtype.is_floating]
-    if not tf.reduce_all(finite):
-        raise NonFiniteLossError(
-            f"A weight became infinite or NaN by step {step}. Lower the learning rate or "
-            "lengthen the warm-up; the last good checkpoint is kept."
-        )

@@ -22,7 +22,7 @@ from simclr_tf.evaluation.logistic_regression import (
     PrincipalAxes,
     principal_axes,
 )
-from simclr_tf.evaluation.trained import of_same_data
+from simclr_tf.evaluation.overlap import of_same_data
 from simclr_tf.models import Architecture, Network
 from simclr_tf.studies.sharing import duration, make_all
 from simclr_tf.studies.sweep import IMAGES, Sweep, read_arrays, write_arrays

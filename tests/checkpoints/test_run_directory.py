@@ -16,12 +16,11 @@ from simclr_tf.checkpoints import run_files
 from simclr_tf.checkpoints.plain_path import without_patterns
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.checkpoints.saver import Saver
-from simclr_tf.errors import UserError
+from simclr_tf.errors import NonFiniteLossError, UserError
 from simclr_tf.experiment import config as configuration
 from simclr_tf.flag import to_dict
 from simclr_tf.models import Architecture
 from simclr_tf.paths import as_path
-from simclr_tf.training.callbacks import NonFiniteLossError
 
 VALUE = "a/.ATTRIBUTES/VARIABLE_VALUE"
 FACTS = {

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf import cli
 from simclr_tf.checkpoints.convert import convert
 from simclr_tf.checkpoints.description import Description
 from simclr_tf.data import datasets, pipeline, subsets
 from simclr_tf.evaluation import embeddings
+from simclr_tf.exit_status import exit_status
 from simclr_tf.features import Features, extract
 from simclr_tf.models import Architecture, Network
 
@@ -202,7 +202,7 @@ def test_the_size_of_images_is_that_of_the_stem(source, folder, tmp_path):
 def test_what_cannot_work_is_one_line(source, folder, tmp_path, capsys, flags, message):
     given = {"data_dir": str(folder), "output": "TMP/out.npz"} | flags
     given["output"] = given["output"] and given["output"].replace("TMP", str(tmp_path))
-    assert cli.exit_status(lambda: extract(source, Features(**given)) and 0) == 2
+    assert exit_status(lambda: extract(source, Features(**given)) and 0) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: ") and printed.count("\n") == 1 and message in printed
     assert not list(tmp_path.iterdir())

@@ -18,7 +18,7 @@ from commands import ROOT, parsed
 
 from simclr_tf import study as program
 from simclr_tf.data import datasets, sources, subsets
-from simclr_tf.errors import UserError
+from simclr_tf.errors import NonFiniteLossError, UserError
 from simclr_tf.evaluation.features import NonFiniteFeaturesError
 from simclr_tf.experiment import probing, train
 from simclr_tf.flag import to_dict
@@ -28,7 +28,6 @@ from simclr_tf.studies.grid import REDUCED, cells_of
 from simclr_tf.studies.paper import STUDIES
 from simclr_tf.studies.program import StudyFlags, listing, study
 from simclr_tf.studies.sweep import Sweep
-from simclr_tf.training.callbacks import NonFiniteLossError
 
 pytestmark = pytest.mark.usefixtures("toy_encoder")
 
@@ -284,7 +283,7 @@ def test_recipes_that_changed_are_refused(tmp_path, monkeypatch):
 def test_a_schedule_that_some_cells_cannot_have_is_refused_at_once(tmp_path, trained):
     flags = StudyFlags(str(tmp_path), REDUCED, "temperature=1")
     with pytest.raises(UserError, match="The cell temperature_1 cannot be made. .*leaves nothing"):
-        study("temperature", flags, FLAGS | {"image_size_schedule": "8:9"})
+        study("temperature", flags, FLAGS | {"image_size": 12, "image_size_schedule": "8:9"})
     assert trained == []
 
 
