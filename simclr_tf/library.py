@@ -39,13 +39,13 @@ from simclr_tf.models.own_encoder import tried
 from simclr_tf.training import callbacks
 
 # What of the flags describes a run of a program, and no pretraining.
-_OF_PROGRAMS = ("data", "distillation", "eval", "run")
-_OF_PROGRAMS_TOO = ("mode", "train_mode", "method", "checkpoint", "variable_schema")
-_OF_PROGRAMS_TOO += ("rescale_v1_weights", "zero_init_logits_layer", "fine_tune_after_block")
-_OF_PROGRAMS_TOO += ("finetune_augmentation", "image_size_schedule")
+_PROGRAM_GROUPS = ("data", "distillation", "eval", "run")
+_PROGRAM_FLAGS = ("mode", "train_mode", "method", "checkpoint", "variable_schema")
+_PROGRAM_FLAGS += ("rescale_v1_weights", "zero_init_logits_layer", "fine_tune_after_block")
+_PROGRAM_FLAGS += ("finetune_augmentation", "image_size_schedule")
 # What means nothing to an encoder of the user's own, which is as it is.
-_OF_RESNETS = ("resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "cifar_stem")
-_OF_RESNETS += ("recompute", "micro_batch_size", "mixed_precision")
+_RESNET_FLAGS = ("resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "cifar_stem")
+_RESNET_FLAGS += ("recompute", "micro_batch_size", "mixed_precision")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -384,14 +384,14 @@ def _config(method: str, settings: dict[str, Any], own_encoder: bool) -> Experim
     known = {
         field.name: field
         for group, field in flag.flag_fields(config_class)
-        if group not in _OF_PROGRAMS and field.name not in _OF_PROGRAMS_TOO
+        if group not in _PROGRAM_GROUPS and field.name not in _PROGRAM_FLAGS
     }
     for name, value in settings.items():
         if name not in known:
             raise UserError(
                 f"{method} has no setting {name!r} here." + did_you_mean(name, list(known))
             )
-        if own_encoder and name in _OF_RESNETS:
+        if own_encoder and name in _RESNET_FLAGS:
             raise UserError(f"{name} is for ResNets. Leave it out where the encoder is an own one.")
         if not flag.fits(value, known[name]):
             raise UserError(f"{name} has another type. Received: {value!r}.")

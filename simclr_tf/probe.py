@@ -31,7 +31,7 @@ from simclr_tf.evaluation.overlap import require_unseen
 from simclr_tf.evaluation.random_twin import IMAGES, random_twin
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.experiment.evaluate import completed
-from simclr_tf.experiment.probing import ProbeFlags, at_most, open_splits, probe
+from simclr_tf.experiment.probing import ProbeFlags, limit_images, open_splits, probe
 from simclr_tf.flag import check_ranges, to_dict
 from simclr_tf.outputs import require_writable
 
@@ -80,7 +80,7 @@ def compare(
     with naming_bad_images(bank, queries):
         images = shuffled_images(config, bank)
         random = random_twin(trained.architecture, images, seed=config.train.seed)
-        fitted = at_most(bank, probe_images)
+        fitted = limit_images(bank, probe_images)
     networks = {"pretrained": trained, "random weights": random}
     results = {name: probe(config, network, fitted, queries) for name, network in networks.items()}
     about = {

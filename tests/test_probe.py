@@ -16,7 +16,7 @@ from simclr_tf.errors import UserError
 from simclr_tf.evaluation.random_twin import random_twin
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment import parts
-from simclr_tf.experiment.probing import at_most, features_of
+from simclr_tf.experiment.probing import features_of, limit_images
 from simclr_tf.models import Architecture, Network
 
 pytestmark = pytest.mark.usefixtures("toy_encoder")
@@ -50,7 +50,7 @@ def test_a_run_beside_its_random_twin(tmp_path):
     words = [str(tmp_path / "run"), "--probe_images=50"]
     subprocess.run([*toy.command("simclr_tf/probe.py"), *words], cwd=training.ROOT, check=True)
     few = json.loads((tmp_path / "run" / "probe.json").read_text())["pretrained"]
-    expected = probe.probe(config, trained, at_most(splits[0], 50), splits[1])
+    expected = probe.probe(config, trained, limit_images(splits[0], 50), splits[1])
     assert few == pytest.approx(expected, abs=0.01) and few != written["pretrained"]
 
 

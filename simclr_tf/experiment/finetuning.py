@@ -93,9 +93,9 @@ def check_teacher(
 
 
 def _refuse_contradictions(
-    flags: Architecture, stored: Architecture, given: frozenset[str]
+    asked: Architecture, stored: Architecture, given: frozenset[str]
 ) -> None:
-    differences = contradictions(flags, stored, given)
+    differences = contradictions(asked, stored, given)
     if differences:
         raise UserError(
             f"Flags contradict --checkpoint: {'; '.join(differences)}. Leave them out, or give "

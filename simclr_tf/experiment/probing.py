@@ -50,7 +50,7 @@ def open_splits(config: ExperimentConfig) -> tuple[ImageDataset, ImageDataset]:
     return bank, queries
 
 
-def at_most(bank: ImageDataset, number: int) -> ImageDataset:
+def limit_images(bank: ImageDataset, number: int) -> ImageDataset:
     """As many labelled images; of each class the same number, if it has them, and one at least.
 
     Args:

@@ -222,7 +222,7 @@ class Runner:
         """The images that the probe is fitted to; to choose them may take reading all of them."""
         if config.data not in self._fitted:
             bank, _ = self._splits_of(config)
-            self._fitted[config.data] = probing.at_most(bank, self._probe_images)
+            self._fitted[config.data] = probing.limit_images(bank, self._probe_images)
         return self._fitted[config.data]
 
     def _settings_of(self, facts: dict[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -112,9 +112,9 @@ def require_views(recipe: Recipe, schedule: str, image_size: int) -> None:
             )
 
 
-def in_words(plan: tuple[Phase, ...]) -> str:
+def in_words(phases: tuple[Phase, ...]) -> str:
     """Such as "16 px to step 600, 24 px to step 800, then 32 px"."""
-    *early, last = plan
+    *early, last = phases
     return ", ".join(
         [f"{phase.image_size} px to step {phase.end:,}" for phase in early]
         + [f"then {last.image_size} px" if early else f"{last.image_size} px"]

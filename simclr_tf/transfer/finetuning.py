@@ -1,4 +1,4 @@
-"""The fine-tuning protocol, and training from random weights by the same recipe."""
+"""The fine-tuning protocol, and training from random weights by the same settings."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ _MOMENTUM = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class FitSettings:
     """What all fits of fine-tuning share (SimCLR appendix B.8.2; 40,000 steps in B.8.3).
 
     Attributes:
@@ -47,7 +47,7 @@ def train(
     architecture: Architecture,
     stored: StoredNetwork | None,
     dataset: ImageDataset,
-    recipe: Recipe,
+    settings: FitSettings,
     *,
     learning_rate: float,
     weight_decay: float,
@@ -66,20 +66,20 @@ def train(
       stored: what the encoder begins with, as `checkpoints.read` found it; None for random
         weights.
       dataset: the training images.
-      recipe: see `Recipe`.
+      settings: see `FitSettings`.
       learning_rate: of the first step.
       weight_decay: before it is divided by the learning rate.
       rescale_v1_weights: see `checkpoints.load_into`.
       source: where `stored` was read, for messages.
     """
-    keras.utils.set_random_seed(recipe.seed)
+    keras.utils.set_random_seed(settings.seed)
     network = Network(
         dataclasses.replace(
             architecture,
             num_classes=dataset.num_classes,
             kept_proj_layers=0,
             ft_proj_selector=0,
-            batch_norm_decay=batch_norm_momentum(dataset.num_examples, recipe.batch_size),
+            batch_norm_decay=batch_norm_momentum(dataset.num_examples, settings.batch_size),
         )
     )
     if stored is not None:
@@ -94,21 +94,21 @@ def train(
     method = (MultiLabel if several else Supervised)(
         network, weight_decay=weight_decay / learning_rate
     )
-    schedule = warmup_cosine(learning_rate, recipe.steps)
+    schedule = warmup_cosine(learning_rate, settings.steps)
     method.compile(optimizer=keras.optimizers.SGD(schedule, _MOMENTUM, nesterov=True))
     batches = pipeline.training_dataset(
         dataset,
-        cropped(recipe.image_size),
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
+        cropped(settings.image_size),
+        batch_size=settings.batch_size,
+        seed=settings.seed,
     )
     with naming_bad_images(dataset):
-        method.fit(batches, epochs=1, steps_per_epoch=recipe.steps, verbose=0)
+        method.fit(batches, epochs=1, steps_per_epoch=settings.steps, verbose=0)
     return network
 
 
 def predict(
-    network: Network, dataset: ImageDataset, recipe: Recipe
+    network: Network, dataset: ImageDataset, settings: FitSettings
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits (n, classes) and labels of every image: shorter side to 256, central 224 pixels.
 
@@ -116,9 +116,9 @@ def predict(
     """
     batches = shown_batches(
         dataset,
-        shorter_side=round(TEST_RESIZE * recipe.image_size),
-        image_size=recipe.image_size,
-        batch_size=recipe.batch_size,
+        shorter_side=round(TEST_RESIZE * settings.image_size),
+        image_size=settings.image_size,
+        batch_size=settings.batch_size,
     )
     with naming_bad_images(dataset):
         found = [(network.logits(images).numpy(), labels.numpy()) for images, labels in batches]

@@ -326,19 +326,19 @@ class Runner:
         self, fit: Fit, point: Mapping[str, float], train: Sequence[str], test: str
     ) -> tuple[np.ndarray, np.ndarray]:
         settings, task = self.settings, self.tasks[fit.dataset]
-        recipe = finetuning.Recipe(
+        fit_settings = finetuning.FitSettings(
             settings.steps[fit.protocol], settings.batch_size, settings.image_size, settings.seed
         )
         network = finetuning.train(
             self.architecture,
             None if fit.protocol == RANDOM_INIT else self._stored,
             task.open("+".join(train)),
-            recipe,
+            fit_settings,
             rescale_v1_weights=settings.rescale_v1_weights,
             source=settings.checkpoint,
             **point,
         )
-        return finetuning.predict(network, task.open(test), recipe)
+        return finetuning.predict(network, task.open(test), fit_settings)
 
 
 def _as_trained(task: Task, data: TrainingData | None) -> Task:

@@ -216,13 +216,13 @@ def test_too_few_images_are_refused_before_anything_is_trained(tmp_path, trained
 
 def test_a_probe_of_fewer_images():
     bank = datasets.load("digits", "train")
-    few = probing.at_most(bank, 50)
+    few = probing.limit_images(bank, 50)
     assert few.num_examples == 50
     np.testing.assert_array_equal(np.bincount(subsets.labels_of(few)), [5] * 10)
-    assert probing.at_most(bank, 1_438) is bank
+    assert probing.limit_images(bank, 1_438) is bank
     partly = subsets.hide_other_labels(bank, np.arange(300))
-    assert probing.at_most(partly, 400) is partly
-    labels = subsets.labels_of(probing.at_most(partly, 100))
+    assert probing.limit_images(partly, 400) is partly
+    labels = subsets.labels_of(probing.limit_images(partly, 100))
     np.testing.assert_array_equal(np.bincount(labels), [10] * 10)
 
 

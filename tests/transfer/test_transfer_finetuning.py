@@ -1,4 +1,4 @@
-"""The fine-tuning protocol: recipe, updates, and images with several labels."""
+"""The fine-tuning protocol: settings, updates, and images with several labels."""
 
 import numpy as np
 import official_archives
@@ -13,7 +13,7 @@ from simclr_tf.losses.multi_label import multi_label_loss
 from simclr_tf.models import Architecture, simclr_projector
 from simclr_tf.models.batch_norm import BatchNormalization, batch_norm_variables
 from simclr_tf.transfer import finetuning
-from simclr_tf.transfer.finetuning import Recipe
+from simclr_tf.transfer.finetuning import FitSettings
 from simclr_tf.transfer.tasks import Task
 
 pytestmark = pytest.mark.usefixtures("toy_encoder")
@@ -49,7 +49,7 @@ def begun(stored, pets):
         Architecture(resnet_depth=18, cifar_stem=True, projector=simclr_projector(num_layers=2)),
         stored,
         pets.open("train"),
-        Recipe(steps=1, batch_size=8, image_size=8),
+        FitSettings(steps=1, batch_size=8, image_size=8),
         learning_rate=1e-30,
         weight_decay=0.0,
     )
@@ -71,7 +71,7 @@ def test_training_begins_at_the_checkpoint_with_a_new_head(checkpoint, begun, pe
         begun.architecture,
         None,
         pets.open("train"),
-        Recipe(steps=1, batch_size=8, image_size=8),
+        FitSettings(steps=1, batch_size=8, image_size=8),
         learning_rate=1e-30,
         weight_decay=0.0,
     )
@@ -82,16 +82,16 @@ def test_training_begins_at_the_checkpoint_with_a_new_head(checkpoint, begun, pe
 @pytest.mark.slow
 def test_two_steps_are_those_of_nesterov_momentum(stored, pets):
     """Against the rule by hand, with gradients of an independent tape."""
-    recipe = Recipe(steps=2, batch_size=8, image_size=8, seed=3)
+    settings = FitSettings(steps=2, batch_size=8, image_size=8, seed=3)
     rate, decay = 0.01, 1e-3
     architecture = Architecture(
         resnet_depth=18, cifar_stem=True, projector=simclr_projector(num_layers=2)
     )
     options = {"learning_rate": rate, "weight_decay": decay}
-    trained = finetuning.train(architecture, stored, pets.open("train"), recipe, **options)
+    trained = finetuning.train(architecture, stored, pets.open("train"), settings, **options)
     still = {"learning_rate": 1e-30, "weight_decay": 0.0}
     network = finetuning.train(
-        architecture, stored, pets.open("train"), Recipe(1, 8, 8, 3), **still
+        architecture, stored, pets.open("train"), FitSettings(1, 8, 8, 3), **still
     )
     variables = network.trainable_variables
     undecayed = {id(v) for v in batch_norm_variables(network)}
@@ -118,7 +118,7 @@ def test_two_steps_are_those_of_nesterov_momentum(stored, pets):
 
 def test_predictions_are_of_the_test_views(begun, pets):
     test = pets.open("train+validation")
-    logits, labels = finetuning.predict(begun, test, Recipe(batch_size=7, image_size=8))
+    logits, labels = finetuning.predict(begun, test, FitSettings(batch_size=7, image_size=8))
     assert logits.shape == (20, 2)
     np.testing.assert_array_equal(labels, [e["label"] for e in test.examples()])
 
