@@ -26,6 +26,10 @@ STORAGE_ERRORS = (
     errno.EMFILE,
     errno.ENAMETOOLONG,
     errno.ELOOP,
+    errno.ENOTCONN,  # this and the next: of what is mounted
+    errno.ETIMEDOUT,
+    errno.EHOSTDOWN,
+    errno.ENODEV,
 )
 
 
@@ -95,7 +99,8 @@ def _command_that_goes_on() -> str:
 
 def _reason_of_storage(error: Exception) -> str | None:
     """What is wrong with the storage, in one line; None when the error is about something else."""
-    if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+    gone = isinstance(error, FileNotFoundError) and error.filename is not None
+    if gone or (isinstance(error, OSError) and error.errno in STORAGE_ERRORS):
         return f"{error.strerror}{f': {error.filename}' if error.filename else ''}."
     message = " ".join(str(error).split())
     if any(os.strerror(number) in message for number in STORAGE_ERRORS):

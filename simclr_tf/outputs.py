@@ -17,6 +17,8 @@ from simclr_tf.paths import AnyPath, LocalPath, is_local
 from simclr_tf.remote import RemotePath, tensorflow_file_errors
 from simclr_tf.unfinished import unfinished_directory
 
+_BEGUN = ".simclr_tf-unfinished"  # lies in a directory at a URL until all of it is copied
+
 
 def reason(error: OSError) -> str:
     """What went wrong with a file, in words."""
@@ -84,6 +86,26 @@ def complete_file(file: AnyPath) -> Iterator[AnyPath]:
         raise
 
 
+@contextlib.contextmanager
+def private_file(file: AnyPath) -> Iterator[AnyPath]:
+    """As `complete_file`, for what is written for long: processes that write the same do not meet.
+
+    The last one to end counts. What killed processes left beside a local file is removed by the
+    next.
+
+    Raises:
+      OSError: it cannot be made or renamed.
+    """
+    if not is_local(file):
+        with complete_file(file) as part:
+            yield part
+        return
+    with scratch(file, f".{file.name}-") as directory:
+        made = LocalPath(directory / file.name)
+        yield made
+        os.replace(made, file)
+
+
 def write_complete(file: AnyPath, content: bytes | memoryview) -> None:
     """Write a file so that it appears once it is complete.
 
@@ -132,12 +154,17 @@ def publish(made: pathlib.Path, target: AnyPath, marker: str | None = None) -> N
         return
     if target.is_dir():
         target.rmtree()
+    if made.is_dir():
+        target.mkdir()
+        (target / _BEGUN).write_bytes(b"")
     files = [made] if made.is_file() else [path for path in made.rglob("*") if path.is_file()]
     for file in sorted(files, key=lambda file: (file.name == marker, file)):
         place = target if file == made else target / file.relative_to(made).as_posix()
         place.parent.mkdir(parents=True, exist_ok=True)
         with tensorflow_file_errors():
             tf.io.gfile.copy(str(file), str(place), overwrite=True)
+    if made.is_dir():
+        (target / _BEGUN).unlink()
 
 
 def require_new(target: AnyPath, parts: str, hint: str) -> None:
@@ -163,4 +190,8 @@ def _is_rest(target: RemotePath, parts: str) -> bool:
     """Whether nothing is there, or what an interrupted `publish` left."""
     if not target.exists():
         return True
-    return target.is_dir() and all(re.fullmatch(parts, path.name) for path in target.iterdir())
+    if not target.is_dir():
+        return False
+    names = {path.name for path in target.iterdir()}
+    ours = {name for name in names if name == _BEGUN or re.fullmatch(parts, name)}
+    return not names or (_BEGUN in names and names == ours)

@@ -23,7 +23,7 @@ from simclr_tf.errors import UserError
 from simclr_tf.evaluation.trained import open_trained
 from simclr_tf.flag import check_ranges, flag
 from simclr_tf.models import Network
-from simclr_tf.outputs import complete_file, reason, require_writable
+from simclr_tf.outputs import private_file, reason, require_writable
 from simclr_tf.paths import as_path, is_local
 from simclr_tf.shown_images import ShownImages, open_images
 
@@ -79,7 +79,7 @@ def predict(source: str, flags: Predictions) -> int:
     paths = dataset.file_names or [None] * dataset.num_examples
     try:
         with (
-            complete_file(output) as part,
+            private_file(output) as part,
             part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
         ):
             write = WRITERS[output.suffix](file)

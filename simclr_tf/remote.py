@@ -132,7 +132,14 @@ class RemotePath(os.PathLike):
                 raise
 
     def rmdir(self) -> None:
-        """Remove the directory, in which nothing is."""
+        """Remove the directory.
+
+        Raises:
+          OSError: something is in it.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            if any(path.name for path in self.iterdir()):
+                raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), self._url)
         self.rmtree()
 
     def rmtree(self) -> None:

@@ -16,14 +16,16 @@ _RANDOM = 4  # bytes, twice as many letters
 def unfinished_directory(parent: pathlib.Path, prefix: str) -> Iterator[pathlib.Path]:
     """Make a local directory in which something is put together before it is renamed.
 
-    It is removed at the end, unless it was renamed. What processes left that were killed
-    meanwhile is removed at the beginning: a living process holds a lock on its directory, and
-    where the file system knows no locks nothing is removed.
+    It lies in a directory of this process, which is removed at the end. What processes left that
+    were killed meanwhile is removed at the beginning: a living process holds a lock on a file
+    beside, which a network file system tells other machines, and where there are no locks nothing
+    is removed.
 
     Args:
-      parent: where to make it; has to exist. Renaming inside of it is atomic.
-      prefix: what its name begins with. Directories with the same prefix and as many random
-        letters behind it are taken for those of other processes.
+      parent: where the directory of this process is made; has to exist. Renaming inside of it is
+        atomic.
+      prefix: what the name of that one begins with. Directories with the same prefix and as many
+        random letters behind it are taken for those of other processes.
 
     Yields:
       The new directory, empty.
@@ -32,16 +34,18 @@ def unfinished_directory(parent: pathlib.Path, prefix: str) -> Iterator[pathlib.
       OSError: it cannot be made.
     """
     _remove_abandoned(parent, prefix)
-    directory, lock = _new(parent, prefix)
+    own, lock = _new(parent, prefix)
     try:
+        directory = own / "made"
+        directory.mkdir()
         yield directory
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
-        os.close(lock)
+        os.close(lock)  # before, as an open file stays in a directory of NFS
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def _new(parent: pathlib.Path, prefix: str) -> tuple[pathlib.Path, int]:
-    """A new directory and the file descriptor that locks it."""
+    """A new directory of this process, and the descriptor of the file that locks it."""
     while True:
         directory = parent / f"{prefix}{secrets.token_hex(_RANDOM)}"
         try:
@@ -65,9 +69,9 @@ def _new(parent: pathlib.Path, prefix: str) -> tuple[pathlib.Path, int]:
 def _remove_abandoned(parent: pathlib.Path, prefix: str) -> None:
     named = re.compile(re.escape(prefix) + r"[a-z0-9_]{8}")
     for name in os.listdir(parent):
-        if not named.fullmatch(name):
-            continue
         directory = parent / name
+        if not named.fullmatch(name) or directory.is_symlink():
+            continue
         try:
             lock = _open(directory)
         except OSError:  # no directory, or already gone
@@ -83,4 +87,4 @@ def _remove_abandoned(parent: pathlib.Path, prefix: str) -> None:
 
 
 def _open(directory: pathlib.Path) -> int:
-    return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    return os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)

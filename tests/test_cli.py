@@ -278,6 +278,8 @@ def raising(error):
         (OSError(errno.ENOSPC, "No space left on device", "runs/a/run.json.part"), "run.json.part"),
         (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), "quota"),
         (PermissionError(errno.EACCES, "Permission denied", "runs/a"), "runs/a"),
+        (OSError(errno.ENOTCONN, "Transport endpoint is not connected", "mnt/a"), "mnt/a"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "runs/b"), "runs/b"),
         (
             tf.errors.ResourceExhaustedError(None, None, "ckpt-3_temp; No space left on device"),
             "ckpt-3_temp",

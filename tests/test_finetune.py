@@ -104,9 +104,11 @@ def test_a_logistic_regression_killed_before_its_result_is_made_again(
             training.finetune(tmp_path, exported=True, **flags)
         assert (tmp_path / "ckpt-1.index").exists() and not (tmp_path / "result.json").exists()
     capsys.readouterr()
+    (tmp_path / "saved_model" / "1").mkdir(parents=True, exist_ok=True)  # of the fit before
     assert training.finetune(tmp_path, **flags) == 0
     assert "Nothing to do" not in capsys.readouterr().out
     assert read(tmp_path / "result.json")["l2"] == 1.0
+    assert not (tmp_path / "saved_model" / "1").exists()
     assert training.finetune(tmp_path, **flags) == 0
     assert "Nothing to do" in capsys.readouterr().out
 

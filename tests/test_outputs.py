@@ -79,6 +79,31 @@ def test_a_file_is_replaced_once_it_is_complete(tmp_path, kind):
     assert file.read_text() == "new" and [path.name for path in root.iterdir()] == ["x"]
 
 
+@pytest.mark.parametrize("kind", ["local", "remote"])
+def test_processes_that_write_the_same_file_do_not_meet(tmp_path, kind):
+    root = as_path(tmp_path if kind == "local" else "ram://outputs/private")
+    root.mkdir(parents=True, exist_ok=True)
+    file = root / "x.csv"
+    with outputs.private_file(file) as part:
+        part.write_text("all of it")
+        if kind == "local":
+            with pytest.raises(KeyboardInterrupt), outputs.private_file(file) as other:
+                other.write_text("half")
+                raise KeyboardInterrupt
+            assert not file.exists()  # ram:// takes x.csv.part for a part of it
+    assert file.read_text() == "all of it" and [path.name for path in root.iterdir()] == ["x.csv"]
+
+
+def test_checkpoints_of_others_at_a_url_are_no_rest():
+    """`checkpoint` and ckpt-N are what TensorFlow's own manager writes."""
+    target = as_path("ram://outputs/others/t")
+    target.mkdir()
+    (target / "checkpoint").write_text("theirs")
+    with pytest.raises(UserError, match="exists already"):
+        outputs.require_new(target, "checkpoint", "Do this.")
+    assert (target / "checkpoint").read_text() == "theirs"
+
+
 def made(directory):
     folder = directory / "made"
     for name in ("marker", "a/x", "z"):
@@ -90,7 +115,7 @@ def made(directory):
 def test_local_directories_appear_at_once(tmp_path):
     target = as_path(tmp_path / "new" / "t")
     with outputs.scratch(target, ".made-") as directory:
-        assert directory.parent == tmp_path / "new"
+        assert directory.parent.parent == tmp_path / "new"
         outputs.publish(made(directory), target, "marker")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["t"]
     assert (target / "a" / "x").read_text() == "a/x"
@@ -110,14 +135,23 @@ def test_the_marker_of_a_directory_at_a_url_comes_last(tmp_path, monkeypatch):
         copy(source, place, **options)
 
     monkeypatch.setattr(outputs.tf.io.gfile, "copy", note)
-    (target / "a").mkdir()
+
+    def killed(source, place, **options):
+        copy(source, place, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, outputs.scratch(target, ".made-") as directory:
+        patch.setattr(outputs.tf.io.gfile, "copy", killed)
+        with pytest.raises(KeyboardInterrupt):
+            outputs.publish(made(directory), target, "marker")
     (target / "a" / "left").write_text("of an interrupted call")
     outputs.require_new(target, "a|z", "Do this.")
     with outputs.scratch(target, ".made-") as directory:
-        assert directory.parent == pathlib.Path(outputs.tempfile.gettempdir())
+        assert directory.parent.parent == pathlib.Path(outputs.tempfile.gettempdir())
         outputs.publish(made(directory), target, "marker")
     assert not directory.exists()
     assert copied == [f"{target}/a/x", f"{target}/z", f"{target}/marker"]
     assert [path.name for path in (target / "a").iterdir()] == ["x"]
+    assert sorted(path.name for path in target.iterdir()) == ["a", "marker", "z"]
     with pytest.raises(UserError, match="exists already. Do this."):
         outputs.require_new(target, "a|z", "Do this.")

@@ -97,15 +97,19 @@ def test_outputs_are_checked_before_anything_is_read(
 
 @pytest.mark.slow
 def test_what_was_there_is_kept_until_all_is_written(source, odd, tmp_path, monkeypatch):
+    def left_by_a_killed_process():
+        (tmp_path / ".p.csv-0123abcd" / "made").mkdir(parents=True)
+        (tmp_path / ".p.csv-0123abcd" / "made" / "p.csv").write_text("of a killed process")
+
     (tmp_path / "p.csv").write_text("old")
-    (tmp_path / "p.csv.part").write_text("of a killed process " * 1000)
+    left_by_a_killed_process()
     with monkeypatch.context() as patch:
         patch.setattr(predict.csv, "writer", lambda file: FullDisk())
         with pytest.raises(UserError, match="No space left on device. What was there before"):
             run(source, tmp_path / "p.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["p.csv"]
     assert (tmp_path / "p.csv").read_text() == "old"
-    (tmp_path / "p.csv.part").write_text("of a killed process " * 1000)
+    left_by_a_killed_process()
     assert run(source, tmp_path / "p.csv") == 3
     assert [path.name for path in tmp_path.iterdir()] == ["p.csv"]
     assert b"killed" not in (tmp_path / "p.csv").read_bytes()

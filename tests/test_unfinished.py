@@ -1,11 +1,14 @@
 """Unfinished directories: removed by their process, or by the next one if it was killed."""
 
+import os
 import signal
+import stat
 import subprocess
 import sys
 
 import pytest
 
+from simclr_tf import unfinished
 from simclr_tf.unfinished import unfinished_directory
 
 WAITING = """
@@ -13,7 +16,7 @@ import pathlib, sys
 from simclr_tf.unfinished import unfinished_directory
 with unfinished_directory(pathlib.Path(sys.argv[1]), ".made-") as directory:
     (directory / "part").write_text("half")
-    print(directory.name, flush=True)
+    print(directory.relative_to(sys.argv[1]), flush=True)
     sys.stdin.read()
 """
 
@@ -24,8 +27,8 @@ def names(folder):
 
 def test_it_is_new_empty_and_removed_at_the_end(tmp_path):
     with unfinished_directory(tmp_path, ".x-") as first, unfinished_directory(tmp_path, ".x-") as b:
-        assert names(tmp_path) == sorted([first.name, b.name])
-        assert first.parent == tmp_path and first.name.startswith(".x-")
+        assert names(tmp_path) == sorted([first.parent.name, b.parent.name])
+        assert first.parent.parent == tmp_path and first.parent.name.startswith(".x-")
         assert names(first) == []
         (first / "file").write_text("something")
     assert names(tmp_path) == []
@@ -68,6 +71,14 @@ def test_the_living_keep_theirs_and_the_killed_lose_it(tmp_path):
     with unfinished_directory(tmp_path, ".made-"):
         assert not (tmp_path / name).exists()
     assert names(tmp_path) == others
+
+
+def test_what_holds_the_lock_is_a_file(tmp_path, monkeypatch):
+    """NFS tells other machines of locks on files alone."""
+    locked = []
+    monkeypatch.setattr(unfinished.fcntl, "flock", lambda lock, kind: locked.append(lock))
+    with unfinished_directory(tmp_path, ".x-"):
+        assert locked and all(stat.S_ISREG(os.fstat(lock).st_mode) for lock in locked)
 
 
 @pytest.mark.parametrize("parent", ["nowhere", "file"])

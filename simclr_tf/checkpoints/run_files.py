@@ -116,7 +116,8 @@ def locked(folder: AnyPath) -> Iterator[None]:
 
 def remove_run(folder: AnyPath) -> None:
     """Remove what a run writes, and nothing else."""
-    for name in names_in(folder):
+    # The index of a checkpoint first, without which it is none.
+    for name in sorted(names_in(folder), key=lambda name: (not name.endswith(".index"), name)):
         path = folder / name
         if _EVALUATION.fullmatch(name) and path.is_dir():
             _remove_matching(path, _EVALUATION_FILES)

@@ -25,6 +25,7 @@ from simclr_tf.outputs import require_new, require_writable
 from simclr_tf.paths import LocalPath, as_path, is_local
 
 _ELSEWHERE = "Give another directory, or remove it."
+_LOCK = "lock"
 _METADATA = r"(dataset_info|features|metadata)\.json|\w+\.labels\.txt"  # of TensorFlow Datasets
 
 
@@ -122,6 +123,7 @@ def pack(
                 f"Split '{empty[0]}' of image folder {printable(folder)} has no readable images."
             )
         _write_metadata(directory, stem, next(iter(splits.values())), of_split, shorter_side)
+        (directory / _LOCK).unlink()
         os.replace(directory, target)
         for shard in shards:
             (target / shard.state_file.name).unlink()
@@ -194,7 +196,8 @@ def _unfinished(target: LocalPath) -> Iterator[LocalPath]:
         raise UserError(
             f"{directory}, where {target} is made, is no directory: move it away."
         ) from None
-    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    # A file, as network file systems tell other machines of no lock on a directory.
+    lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -215,6 +218,7 @@ def _remove_others(directory: LocalPath, stem: str, shards: Sequence[Shard]) -> 
       UserError: there is something that no such process writes; nothing is removed then.
     """
     known = {file for shard in shards for file in (shard.file, shard.state_file)}
+    known.add(directory / _LOCK)
     others = sorted(set(directory.iterdir()) - known)
     ours = rf"{stem}-\w+\.tfrecord-\d+-of-\d+(\.json)?(\.part)?|{_METADATA}"
     for file in others:

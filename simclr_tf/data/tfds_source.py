@@ -213,12 +213,14 @@ def _prepared_builder(name: str, data_dir: str | None, other_names: Sequence[str
     try:
         builder.download_and_prepare()  # does nothing when the files are there
     except Exception as error:  # it downloads and runs a data set's own code: anything may fail
-        raise UserError(
-            f"Data set {name} is not in {builder.data_path} and preparing it failed "
-            f"({_reason(error)}). "
-            "Give --data_dir=DIR with prepared files of TensorFlow Datasets, or "
-            "--dataset=image_folder --data_dir=FOLDER with your own images."
-        ) from error
+        builder = tfds.builder(name, data_dir=data_dir)
+        if not builder.is_prepared():  # by another process, which was faster
+            raise UserError(
+                f"Data set {name} is not in {builder.data_path} and preparing it failed "
+                f"({_reason(error)}). "
+                "Give --data_dir=DIR with prepared files of TensorFlow Datasets, or "
+                "--dataset=image_folder --data_dir=FOLDER with your own images."
+            ) from error
     return _of_tfrecords(builder, name)
 
 

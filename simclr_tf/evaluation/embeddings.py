@@ -28,7 +28,7 @@ from simclr_tf.data.sources import ImageDataset, Positions
 from simclr_tf.data.views import evaluation_view
 from simclr_tf.errors import UserError
 from simclr_tf.models import Network
-from simclr_tf.outputs import complete_file, reason, require_writable, write_complete
+from simclr_tf.outputs import complete_file, private_file, reason, require_writable, write_complete
 from simclr_tf.paths import AnyPath, as_path
 from simclr_tf.remote import tensorflow_file_errors
 
@@ -251,7 +251,7 @@ def _join(
     n = dataset.num_examples
     first = next(column("features"))
     with (
-        complete_file(output) as unfinished,
+        private_file(output) as unfinished,
         unfinished.open("wb") as file,
         zipfile.ZipFile(file, "w") as archive,
     ):

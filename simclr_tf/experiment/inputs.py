@@ -221,3 +221,20 @@ def record_images(directory: RunDirectory, dataset: ImageDataset) -> None:
         write_json(directory / "label_subset.json", values)
     if dataset.file_names:
         directory.write_image_names(dataset.file_names)
+
+
+def require_unclaimed(directory: RunDirectory, overwrite: bool) -> None:
+    """Refuse to begin a run where another process has begun one since the inputs were opened.
+
+    Args:
+      directory: of the run, locked.
+      overwrite: whether what is there is removed.
+
+    Raises:
+      UserError: another process was faster.
+    """
+    if directory.holds_run() and not overwrite:
+        raise UserError(
+            f"Another process began a run in --model_dir={directory.path} at the same time. Give "
+            "the same command again to go on with it, or another --model_dir."
+        )

@@ -33,7 +33,13 @@ from simclr_tf.evaluation.results import record_result, result_file
 from simclr_tf.experiment import checks, finetuning, parts
 from simclr_tf.experiment.config import FinetuneConfig
 from simclr_tf.experiment.evaluate import provenance
-from simclr_tf.experiment.inputs import Inputs, open_inputs, record_images, remembered
+from simclr_tf.experiment.inputs import (
+    Inputs,
+    open_inputs,
+    record_images,
+    remembered,
+    require_unclaimed,
+)
 from simclr_tf.experiment.outputs import export
 from simclr_tf.methods import Method
 from simclr_tf.models import Network
@@ -77,6 +83,8 @@ def run(config: FinetuneConfig, given: frozenset[str]) -> int:
     with strategy.scope():
         method = finetuning.build(config, architecture, source=source)
     with directory.locked():
+        if not inputs.earlier:
+            require_unclaimed(directory, config.run.overwrite)
         return _fit(inputs, strategy, method, test, flags.command(config, given))
 
 
@@ -110,6 +118,9 @@ def _fit(
     classifier, l2, path = fit_with_best_l2(features, labels, held, num_classes=train.num_classes)
     network.supervised_head.kernel.assign(classifier.weights)
     network.supervised_head.bias.assign(classifier.bias)
+    exported = directory / "saved_model" / str(STEP)
+    if exported.is_dir():  # of an earlier fit, whose checkpoint may have gone on since
+        exported.rmtree()
     Saver(method, directory.path, config.run.keep_checkpoint_max).save(STEP)
     export(inputs, STEP)
     result = top_k_accuracies(classifier.logits(test_features), test_labels)

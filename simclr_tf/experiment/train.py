@@ -14,7 +14,6 @@ import tensorflow as tf
 from simclr_tf import flag as flags
 from simclr_tf import optimizers
 from simclr_tf.backend import keras
-from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.checkpoints.saver import Saver
 from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.pipeline import default_shuffle_buffer, threads_of_this_host
@@ -24,7 +23,6 @@ from simclr_tf.data.sources import ImageDataset
 from simclr_tf.data.subsets import fingerprint, labels_by_number
 from simclr_tf.devices import strategies
 from simclr_tf.devices.hosts import Hosts, name_lost_host
-from simclr_tf.errors import UserError
 from simclr_tf.evaluation.results import write_scalars
 from simclr_tf.experiment import checks, finetuning, parts, pretraining
 from simclr_tf.experiment import config as configuration
@@ -36,6 +34,7 @@ from simclr_tf.experiment.inputs import (
     open_inputs,
     record_images,
     remembered,
+    require_unclaimed,
 )
 from simclr_tf.experiment.outputs import export, first_views, picture_views
 from simclr_tf.methods import Method
@@ -120,7 +119,7 @@ def train(config: ExperimentConfig, strategy: tf.distribute.Strategy, given: fro
         if hosts.is_chief:
             if not inputs.earlier:
                 until_the_end.enter_context(directory.locked())
-                _require_unclaimed(directory, config.run.overwrite)
+                require_unclaimed(directory, config.run.overwrite)
             command = flags.command(config, given)
             values = flags.to_dict(config) | remembered(inputs, plan.train_steps, command)
             directory.claim(values, method.network.architecture, config.run.overwrite)
@@ -164,14 +163,6 @@ def _method(
         )
         optimizers.create_slots(method.optimizer, method.trained_variables)
     return method
-
-
-def _require_unclaimed(directory: RunDirectory, overwrite: bool) -> None:
-    if directory.holds_run() and not overwrite:
-        raise UserError(
-            f"Another process began a run in --model_dir={directory.path} at the same time. Give "
-            "the same command again to go on with it, or another --model_dir."
-        )
 
 
 def _tell_longer(before: int, plan: Plan) -> None:

@@ -99,7 +99,8 @@ def test_old_checkpoints_go_and_what_kills_left(tmp_path):
     assert len(directory.checkpoints()) == 2
 
 
-def test_overwriting_removes_exactly_what_a_run_writes(tmp_path):
+@pytest.mark.parametrize("place", ["local", "ram://"])
+def test_overwriting_removes_exactly_what_a_run_writes(tmp_path, place):
     own = [
         "model.json", "label_subset.json", "checkpoint", "metrics.jsonl", "views.png",
         "images.txt.gz", "features-0123456789abcdef.npz", "ckpt-12.index",
@@ -116,14 +117,35 @@ def test_overwriting_removes_exactly_what_a_run_writes(tmp_path):
         "model.json.backup", "metrics.jsonl.old", "ckpt-12.index.bak", "events.txt",
         "notes/result.json", "views.png.txt", "evaluation.csv", "eval_again/why.md",
     ]  # fmt: skip
-    directory = claimed(tmp_path)
+    folder = as_path(tmp_path if place == "local" else f"ram://overwritten/{tmp_path.name}")
+    directory = claimed(folder)
     for name in own + mine:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    run_files.remove_run(folder)
+    assert {name for name in own + mine if (folder / name).is_file()} == set(mine)
+    assert not directory.holds_run()
+    if place == "local":  # ram:// takes eval_notes.md for a part of it
+        assert not (folder / "eval").exists()
+
+
+def test_what_a_removal_leaves_that_was_interrupted_is_no_checkpoint(tmp_path, monkeypatch):
+    directory = claimed(tmp_path)
+    for name in ("ckpt-9.data-00000-of-00001", "ckpt-9.index", "metrics.jsonl"):
         (tmp_path / name).write_text("x")
-    run_files.remove_run(as_path(tmp_path))
-    left = {name for name in names(tmp_path) if (tmp_path / name).is_file()}
-    assert left == set(mine)
-    assert not directory.holds_run() and not (tmp_path / "eval").exists()
+    removed, unlink = [], pathlib.Path.unlink
+
+    def interrupted(path, missing_ok=False):
+        if len(removed) == 2:
+            raise KeyboardInterrupt
+        removed.append(path.name)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(pathlib.Path, "unlink", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_files.remove_run(as_path(tmp_path))
+    assert removed[0] == "ckpt-9.index" and directory.holds_run()
+    assert directory.latest_checkpoint is None
 
 
 def test_one_process_trains_in_a_directory(tmp_path):

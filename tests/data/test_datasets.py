@@ -171,6 +171,16 @@ def test_data_that_cannot_be_prepared(tmp_path, monkeypatch):
     assert str(tmp_path) in str(error.value) and "image_folder" in str(error.value)
 
 
+def test_data_that_another_process_prepared_meanwhile(greys_dir, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    def late(self, **_):
+        raise FileExistsError("Cannot rename tiny_greys.incomplete: it already exists")
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", late)
+    assert datasets.load("tiny_greys", "train", data_dir=greys_dir).num_examples > 0
+
+
 def test_tfds_data_set_without_images(tmp_path):
     import tensorflow_datasets as tfds
 
