@@ -9,6 +9,7 @@ on the servers, so the batches are those of a run without them.
 """
 
 import argparse
+import signal
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -110,6 +111,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=5050, help="where the dispatcher listens")
     parser.add_argument("--host", default="localhost", help="how training hosts reach this one")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python would wait for what runs in C++
     serve(arguments.port, arguments.host)
 
 

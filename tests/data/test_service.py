@@ -1,6 +1,7 @@
 """Batches that servers make are the batches that a host makes by itself."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -32,8 +33,13 @@ def servers():
     ]
     yield [server.stdout.readline().removeprefix("serving at ").strip() for server in running]
     for server in running:
-        server.kill()
-        server.communicate()
+        server.send_signal(signal.SIGINT)  # Ctrl-C
+    try:
+        assert [server.wait(20) for server in running] == [-signal.SIGINT] * 2
+    finally:
+        for server in running:
+            server.kill()
+            server.communicate()
 
 
 def make_batches(part=0, parts=1):
