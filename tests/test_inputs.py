@@ -266,7 +266,9 @@ class TestSplitSeed:
             lambda: inputs.open_eval_dataset(found),
         ):
             if part:
-                with pytest.raises(UserError, match="'validation' of .* is a part of 'all', which"):
+                with pytest.raises(
+                    UserError, match="'validation' of .* has images of 'all', which"
+                ):
                     opened()
             else:
                 opened()
@@ -280,7 +282,7 @@ class TestSplitSeed:
         everything = datasets.load("image_folder", "all", **data)
         RunDirectory(copy).write_image_names(everything.file_names)
         config = configuration.from_dict({"model_dir": str(copy), "mode": "eval"})
-        with pytest.raises(UserError, match="is a part of 'all', which is trained on"):
+        with pytest.raises(UserError, match="has images of 'all', which is trained on"):
             strategy = tf.distribute.get_strategy()
             evaluate.evaluate_run(config, strategy, frozenset({"model_dir", "mode"}))
         held = datasets.load("image_folder", "validation", **data)
@@ -289,6 +291,10 @@ class TestSplitSeed:
         (copy / "run.json").write_text(json.dumps(stored | {"train_mode": "finetune"}))
         with pytest.raises(UserError, match="a part of its --train_split=all. Give another split"):
             require_unseen(copy, held, flags)
+        require_unseen(copy, held, flags, tested=False)  # whose features may be wanted
+        stored |= {"train_mode": "finetune", "train_split": "validation"}
+        (copy / "run.json").write_text(json.dumps(stored))
+        require_unseen(copy, held, flags)  # asked for
 
     @pytest.mark.parametrize(
         ("split", "other", "part"),
@@ -296,13 +302,17 @@ class TestSplitSeed:
             ("train+validation", "validation", True),
             ("train", "train[:10%]", True),
             ("train[10%:]", "train[:10%]", False),
+            ("train[:50%]", "train", True),
+            ("all", "test", True),
+            ("train", "all", True),
+            ("train+test[:5%]", "test[:5%]", True),
             ("train", "train2", False),
         ],
     )
     def test_parts_by_their_names(self, split, other, part):
         queries = ImageDataset("stl10", other, 3, None, None, None)
         if part:
-            with pytest.raises(UserError, match=f"'{re.escape(other)}' of stl10 is a part of"):
+            with pytest.raises(UserError, match=f"'{re.escape(other)}' of stl10 has images of"):
                 require_apart(split, None, queries)
         else:
             require_apart(split, None, queries)

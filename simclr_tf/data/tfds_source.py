@@ -153,7 +153,7 @@ def load(
     info = builder.info
     try:
         split_info = info.splits[split]
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, NotImplementedError) as error:  # the last of slices of `all`
         known = sorted(info.splits)
         raise UserError(
             f"Data set {name} has no split {split!r}; it has {', '.join(known)}."

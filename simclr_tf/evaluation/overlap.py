@@ -45,7 +45,10 @@ def contradiction(
 
 
 def require_unseen(
-    source: str | os.PathLike | None, dataset: ImageDataset, flags: Mapping[str, Any]
+    source: str | os.PathLike | None,
+    dataset: ImageDataset,
+    flags: Mapping[str, Any],
+    tested: bool = True,
 ) -> None:
     """Refuse to test a network on images that its run was trained on.
 
@@ -58,6 +61,8 @@ def require_unseen(
         nothing is known of the images of its run.
       dataset: the split.
       flags: `dataset` and `data_dir` by which it was opened.
+      tested: whether an accuracy is measured on it. Else only the split of a folder that has
+        changed is refused, which is not what it was.
 
     Raises:
       UserError: the run was trained on some of the images.
@@ -71,8 +76,10 @@ def require_unseen(
     stored = runs[0].config()
     data = TrainingData.of_run(stored)
     split = stored.get("train_split")
-    told = split == "train" or stored.get("train_mode") == "finetune"  # of others labels are news
-    if data.labels == NONE or not told or not of_same_data(flags, data):
+    learned = tested and stored.get("train_mode") == "finetune"  # their labels, not images alone
+    if data.labels == NONE or not (split == "train" or learned) or not of_same_data(flags, data):
+        return
+    if split == dataset.split:  # asked for
         return
     seen = set(runs[0].image_names())
     if both := [name for name in dataset.file_names or () if name in seen]:
@@ -89,9 +96,10 @@ def require_unseen(
 
 
 def require_apart(split: str, names: Collection[str] | None, queries: ImageDataset) -> None:
-    """Refuse to test on a part of the images that something was trained on.
+    """Refuse to test on some of the images that something was trained on.
 
-    The same split under the same name is what somebody asked for.
+    The same split under the same name is what somebody asked for. Where images are no files, the
+    names of the splits tell; two different slices of one split are taken to be apart.
 
     Args:
       split: what was trained on.
@@ -99,18 +107,30 @@ def require_apart(split: str, names: Collection[str] | None, queries: ImageDatas
       queries: the images to test on, of the same data.
 
     Raises:
-      UserError: they are a part of the split, such as `validation` of `all`.
+      UserError: the split has some of them, such as `validation` of `all`.
     """
     if queries.split == split:
         return
-    parts = split.split("+")
-    named = any(queries.split == part or queries.split.startswith(f"{part}[") for part in parts)
-    if named or not set(names or ()).isdisjoint(queries.file_names or ()):
+    if names and queries.file_names:
+        shared = not set(names).isdisjoint(queries.file_names)
+    else:
+        shared = any(
+            _may_share(one, other) for one in split.split("+") for other in queries.split.split("+")
+        )
+    if shared:
         raise UserError(
-            f"Split {queries.split!r} of {queries.name} is a part of {split!r}, which is trained "
+            f"Split {queries.split!r} of {queries.name} has images of {split!r}, which is trained "
             "on: its accuracy would be that of training images. Give another --eval_split or "
             "--train_split, or the same one for both to measure on training images."
         )
+
+
+def _may_share(one: str, other: str) -> bool:
+    """Whether two splits or slices of TensorFlow Datasets share images, as their names tell."""
+    whole, whole_other = one.partition("[")[0], other.partition("[")[0]
+    if "all" in (whole, whole_other):
+        return True
+    return whole == whole_other and (one == other or whole in (one, other))
 
 
 def of_same_data(flags: Mapping[str, Any], data: TrainingData) -> bool:

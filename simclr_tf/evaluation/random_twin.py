@@ -30,7 +30,9 @@ def random_twin(architecture: Architecture, batches: tf.data.Dataset, *, seed: i
     """
     keras.utils.set_random_seed(seed)
     network = Network(architecture)
-    norms = [layer for layer in network.submodules if isinstance(layer, BatchNormalization)]
+    kinds = BatchNormalization | keras.layers.BatchNormalization
+    norms = [layer for layer in network.submodules if isinstance(layer, kinds)]
+    decays = [norm.momentum for norm in norms]
     for norm in norms:
         if norm.gamma is not None:
             norm.gamma.assign(tf.ones_like(norm.gamma))
@@ -41,6 +43,6 @@ def random_twin(architecture: Architecture, batches: tf.data.Dataset, *, seed: i
         for norm in norms:
             norm.momentum = 1 - rows / seen  # the mean so far, and this batch by its share
         network(images, training=True)
-    for norm in norms:
-        norm.momentum = architecture.batch_norm_decay
+    for norm, decay in zip(norms, decays, strict=True):
+        norm.momentum = decay
     return network

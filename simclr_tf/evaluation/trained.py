@@ -97,7 +97,7 @@ class Trained:
             upright=how.upright,
             **options,
         )
-        require_unseen(self.source, dataset, flags)
+        require_unseen(self.source, dataset, flags, tested=False)
         return dataset
 
 

@@ -125,6 +125,8 @@ def open_splits(record: Record, trained: Trained) -> Splits:
     try:
         queries = opened(flags.get("eval_split", "validation"))
         require_apart(bank.split, bank.file_names, queries)
+        if queries.split == bank.split:
+            raise UserError(f"--eval_split={queries.split} is the split that was trained on.")
     except UserError as error:
         if bank.num_examples < 2:
             raise

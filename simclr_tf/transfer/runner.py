@@ -22,7 +22,7 @@ from simclr_tf.evaluation.logistic_regression import (
     PrincipalAxes,
     principal_axes,
 )
-from simclr_tf.evaluation.overlap import of_same_data
+from simclr_tf.evaluation.overlap import of_same_data, require_unseen
 from simclr_tf.models import Architecture, Network
 from simclr_tf.studies.sharing import duration, make_all
 from simclr_tf.studies.sweep import IMAGES, Sweep, read_arrays, write_arrays
@@ -157,6 +157,8 @@ class Runner:
         opened = {}
         for name in dict.fromkeys(fit.dataset for fit in left):
             opened[name] = [self.tasks[name].open(split) for split in _OPENED]
+            data = {"dataset": self.tasks[name].name, "data_dir": self.tasks[name].data_dir}
+            require_unseen(self.settings.checkpoint, opened[name][1], data)
             count = opened[name][0].num_examples
             if name in trained and count < self.settings.batch_size:
                 report(

@@ -110,3 +110,22 @@ def test_no_more_images_are_read_than_it_says(monkeypatch):
     expected = random_twin(SMALL, batches(50, IMAGES[:150]), seed=3)
     for a, b in zip(found.variables, expected.variables, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_batch_norm_of_keras_has_these_statistics_too():
+    """Of an encoder of one's own, whose momentum of 0.99 would leave it near its start."""
+    encoder = keras.Sequential(
+        [
+            keras.Input((None, None, 3)),
+            keras.layers.Conv2D(4, 3),
+            keras.layers.BatchNormalization(),
+            keras.layers.GlobalAveragePooling2D(),
+        ]
+    )
+    architecture = Network(Architecture(projector=()), encoder=encoder).architecture
+    network = random_twin(architecture, batches(64), seed=3)
+    convolution, norm, _ = network.encoder.layers
+    outputs = convolution(IMAGES).numpy()
+    assert norm.momentum == 0.99
+    np.testing.assert_allclose(norm.moving_mean, outputs.mean((0, 1, 2)), atol=1e-4)
+    np.testing.assert_allclose(norm.moving_variance, outputs.var((0, 1, 2)), rtol=0.1)

@@ -12,6 +12,7 @@ import pytest
 from report_parts import Page, checked, made_up
 
 from simclr_tf.data.recipe import View
+from simclr_tf.data.sources import ImageDataset
 from simclr_tf.reports import (
     charts,
     confusions,
@@ -23,6 +24,7 @@ from simclr_tf.reports import (
     shown_views,
     worth,
 )
+from simclr_tf.reports.measured import open_splits
 from simclr_tf.reports.record import PRETRAINED, RANDOM
 
 BANK, QUERIES = [0, 1, 2] * 6, [0, 1, 2] * 4
@@ -309,6 +311,17 @@ def test_charts_draw_any_name_as_it_is():
 )
 def test_time_in_words(seconds, words):
     assert facts.duration(seconds) == words
+
+
+def test_training_images_are_not_shown_as_test_images():
+    """Where --eval_split is --train_split, a fifth of it is kept for the test."""
+    flags = {"dataset": "x", "data_dir": None, "skipped_files": [], "eval_split": "train"}
+    trained = types.SimpleNamespace(
+        dataset=lambda split, *where, **how: ImageDataset("x", split, 10, 2, None, None)
+    )
+    splits = open_splits(record(flags=flags), trained)
+    assert (splits.start, splits.bank, splits.queries) == (8, splits.queries, splits.bank)
+    assert "--eval_split=train is the split that was trained on" in splits.note
 
 
 @pytest.mark.parametrize(
