@@ -143,7 +143,10 @@ def _write_safetensors(path: str, state: Mapping[str, np.ndarray]) -> None:
     """Write tensor by tensor: no second copy of all is made in memory."""
     library = _numpy_of_safetensors(path)
     try:
+        open(path, "wb").close()
+        mode = os.stat(path).st_mode  # of a new file; the library makes one for its writer alone
         library.save_file(dict(state), path)
+        os.chmod(path, mode)
     except Exception as error:  # of the library's own, with the system's number in its words
         number = re.search(r"\(os error (\d+)\)", str(error))
         if number is None:

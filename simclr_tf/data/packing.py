@@ -25,7 +25,7 @@ from simclr_tf.outputs import require_new, require_writable
 from simclr_tf.paths import LocalPath, as_path, is_local
 
 _ELSEWHERE = "Give another directory, or remove it."
-_LOCK = "lock"
+_LOCK = ".simclr_tf-lock"
 _METADATA = r"(dataset_info|features|metadata)\.json|\w+\.labels\.txt"  # of TensorFlow Datasets
 
 
@@ -123,8 +123,8 @@ def pack(
                 f"Split '{empty[0]}' of image folder {printable(folder)} has no readable images."
             )
         _write_metadata(directory, stem, next(iter(splits.values())), of_split, shorter_side)
-        (directory / _LOCK).unlink()
         os.replace(directory, target)
+        (target / _LOCK).unlink()
         for shard in shards:
             (target / shard.state_file.name).unlink()
     return Packed(

@@ -5,7 +5,7 @@ import math
 from simclr_tf.checkpoints.stored_network import describe
 from simclr_tf.reports import html
 from simclr_tf.reports.record import Record
-from simclr_tf.training.growing import sizes_and_epochs
+from simclr_tf.training.growing import parsed
 
 
 def section(record: Record, title: str = "The run") -> str:
@@ -47,8 +47,7 @@ def _views(record: Record) -> str:
     """The views, and those that were smaller before: "32 px; with 16 px instead up to epoch 60"."""
     shown = ", ".join(map(str, record.recipe()))
     schedule = record.flags.get("image_size_schedule", "")
-    before = sizes_and_epochs(schedule, record.flags["image_size"])
-    grown = [f"with {size} px instead up to epoch {epochs:g}" for size, epochs in before]
+    grown = [f"with {size} px instead up to epoch {epochs:g}" for size, epochs in parsed(schedule)]
     return "; ".join([shown, *grown])
 
 

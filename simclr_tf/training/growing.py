@@ -69,14 +69,7 @@ def sizes_and_epochs(schedule: str, image_size: int) -> list[tuple[int, float]]:
     Raises:
       UserError: it has another form, or its sizes do not grow up to `image_size`.
     """
-    words = [word.strip() for word in schedule.split(",")] if schedule else []
-    parts = [re.fullmatch(r"(\d{1,5}):(\d{1,6}(?:\.\d+)?)", word, re.ASCII) for word in words]
-    if not all(parts):
-        raise UserError(
-            "--image_size_schedule has sizes and the epochs up to which views have them, such as "
-            f"16:60,24:80. Received: {schedule}."
-        )
-    found = [(int(part[1]), float(part[2])) for part in parts]
+    found = parsed(schedule)
     sizes = [size for size, _ in found]
     if wrong := [size for size in sizes if not SMALLEST <= size <= LARGEST]:
         raise UserError(
@@ -89,6 +82,22 @@ def sizes_and_epochs(schedule: str, image_size: int) -> list[tuple[int, float]]:
             f"Received: {schedule}."
         )
     return found
+
+
+def parsed(schedule: str) -> list[tuple[int, float]]:
+    """Sizes and epochs of a schedule, whether they grow or not, as in runs of before.
+
+    Raises:
+      UserError: it has another form.
+    """
+    words = [word.strip() for word in schedule.split(",")] if schedule else []
+    parts = [re.fullmatch(r"(\d{1,5}):(\d{1,6}(?:\.\d+)?)", word, re.ASCII) for word in words]
+    if not all(parts):
+        raise UserError(
+            "--image_size_schedule has sizes and the epochs up to which views have them, such as "
+            f"16:60,24:80. Received: {schedule}."
+        )
+    return [(int(part[1]), float(part[2])) for part in parts]
 
 
 def require_views(recipe: Recipe, schedule: str, image_size: int) -> None:

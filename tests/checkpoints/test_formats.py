@@ -96,6 +96,14 @@ def test_every_format_holds_the_same_network(written, network, kind):
     assert {path.split("/")[0] for path in without_heads.arrays} == {"encoder"}
 
 
+def test_who_may_read_files_may_read_written_ones_too(written, tmp_path):
+    (tmp_path / "plain").touch()
+    mode = (tmp_path / "plain").stat().st_mode
+    assert {written[kind].stat().st_mode for kind in ("Keras weights", "PyTorch state dict")} == {
+        mode
+    }
+
+
 def test_a_saved_model_of_keras_is_read(network, tmp_path):
     network.save(tmp_path / "network.keras")
     stored = checkpoints.read(tmp_path / "network.keras")

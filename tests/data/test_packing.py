@@ -331,7 +331,7 @@ def test_what_no_packing_wrote_is_not_removed(folder, tmp_path):
     assert of_ours.exists() and (unfinished / "notes").is_dir()
     (unfinished / "notes").rmdir()
     of_ours.unlink()
-    (unfinished / "lock").unlink()
+    (unfinished / ".simclr_tf-lock").unlink()
     unfinished.rmdir()
     unfinished.write_text("a file")
     with pytest.raises(UserError, match="out.unfinished, where .*out is made, is no directory"):

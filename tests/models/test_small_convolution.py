@@ -45,7 +45,7 @@ def test_values_and_gradients_are_those_of_conv2d(size, strides, padding, pixels
 @pytest.mark.parametrize(("pixels", "patches"), [((4, 4), True), ((1, 3), True), ((4, 5), False)])
 def test_patches_give_the_values_and_gradients_of_conv2d(pixels, patches, monkeypatch):
     """In bfloat16, of small whole numbers whose sums it holds exactly."""
-    monkeypatch.setattr(small_convolution, "MANY", 3)
+    monkeypatch.setattr(small_convolution, "MANY_CHANNELS", 3)
     draw = functools.partial(np.random.default_rng(0).integers, -1, 2)
     images, filters, upstream = (
         tf.cast(draw(size=shape), tf.bfloat16)

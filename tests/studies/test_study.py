@@ -227,7 +227,7 @@ def test_a_probe_of_fewer_images():
 
 
 def test_a_plan_reads_no_images_to_choose_some(tmp_path, monkeypatch):
-    monkeypatch.setattr(probing, "at_most", None)
+    monkeypatch.setattr(probing, "limit_images", None)
     flags = StudyFlags(str(tmp_path), REDUCED, CELLS, probe_images=100, dry_run=True)
     said = []
     assert study("temperature", flags, FLAGS, report=said.append) == 0
