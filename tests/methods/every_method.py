@@ -35,8 +35,8 @@ SMALL = {
     "temperature": 0.5,
     "queue_size": 36,
     "prototypes": 12,
-    "freeze_prototypes_steps": 1,  # so that the second step of a test has all of SwAV
-    "queue_length": IMAGES,
+    "freeze_prototypes_steps": 1,
+    "queue_length": 2 * IMAGES,
     "queue_start_epoch": 0,
     "small_crops": 1,
     "small_crop_size": 8,

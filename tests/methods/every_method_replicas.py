@@ -46,8 +46,10 @@ def arrays(name, strategy, global_bn):
     rows, groups, order = images // count, None, np.arange(images)
     if count == 1 and not global_bn:
         groups, order = 2, order.reshape(2, -1).T.reshape(-1)  # image i is of group i mod 2
+    # A queue of one batch, so that the second step has all of SwAV.
+    queue = {"queue_length": images} if name == "swav" else {}
     with strategy.scope():
-        method = every_method.build(name, global_bn=global_bn, optimizer="sgd")
+        method = every_method.build(name, global_bn=global_bn, optimizer="sgd", **queue)
     if groups and hasattr(method, "order_of_keys"):
         of_replicas, back = method.order_of_keys, np.argsort(order)
 
