@@ -11,7 +11,7 @@ from commands import ROOT, config_of, parsed, read_command, shell_lines
 import simclr_tf
 from simclr_tf.data.pack import PackConfig
 from simclr_tf.errors import UserError
-from simclr_tf.experiment import checks, parts, protocols
+from simclr_tf.experiment import checks, parts, pretraining, protocols
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment.config import FinetuneConfig
 from simclr_tf.features import FeaturesConfig
@@ -92,6 +92,11 @@ PLANS = {
 
 # Of no paper, so their rates and heads may be tuned; `test_recipe_on_digits` has what must hold.
 ON_DIGITS = {f"digits_{name}": name for name in METHODS if name != DEFAULT_METHOD}
+SIZES_ON_DIGITS = dict.fromkeys(("moco", "swav"), [16, 16, 8, 8])
+SIZES_ON_DIGITS |= dict.fromkeys(
+    ("clsa", "clsa_simclr", "clsa_byol"), [16, *(16, 12, 8), *(16, 12, 8)]
+)
+ON_DIGITS |= {f"digits_{name}_multi": name for name in SIZES_ON_DIGITS}
 DIGITS_STEPS, DIGITS_BATCH = 250, 64
 OF_BANKS = {"digits_instdisc": 2000, "digits_cmc": 2000}  # a row is written once in an epoch
 
@@ -384,6 +389,13 @@ def test_recipe_on_digits(name):
     values = to_dict(config)
     assert (values["method"], values["dataset"]) == (ON_DIGITS[name], "digits")
     assert values.get("queue_size", 0) + DIGITS_BATCH < DIGITS
+
+
+@pytest.mark.parametrize("name", SIZES_ON_DIGITS)
+def test_views_of_several_sizes_on_digits(name):
+    config = config_of_recipe(ROOT / "configs" / f"digits_{name}_multi.cfg")
+    sizes = [view.size for view in pretraining.recipe_of(config)]
+    assert sizes == SIZES_ON_DIGITS[name]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
