@@ -25,7 +25,7 @@ endif
 READY := $(VENV)/ready
 RUN := $(VENV)/bin/python
 
-.PHONY: demo notebook readme test test-slow lint format clean
+.PHONY: demo notebook readme test test-thorough test-slow lint format clean
 
 demo: $(READY)
 	$(RUN) run.py --flagfile=configs/digits.cfg --model_dir=runs/digits
@@ -40,6 +40,9 @@ readme: $(READY)
 
 test: $(READY)
 	$(RUN) -m pytest -n 2 --dist loadfile
+
+test-thorough: $(READY)
+	$(RUN) -m pytest -m "thorough and not slow" -n 2 --dist loadfile
 
 test-slow: $(READY)
 	$(RUN) -m pytest -m slow -n 2 --dist loadfile

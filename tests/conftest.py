@@ -72,7 +72,7 @@ def memory_is_released(last_collection):
     yield
     for name in set(ops.gradient_registry.list()) - REGISTERED:
         del ops.gradient_registry._registry[name]
-    if time.process_time() - last_collection[0] > 3:  # before that there is little to collect
+    if time.process_time() - last_collection[0] > 6:  # before that there is little to collect
         gc.collect()
         last_collection[0] = time.process_time()
 

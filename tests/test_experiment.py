@@ -62,6 +62,7 @@ def test_a_run_leaves_what_it_promises(finished):
     assert 0 < result["eval/knn_top_1_accuracy"] <= 1
 
 
+@pytest.mark.thorough
 def test_the_program_of_the_picture_is_that_of_training():
     """Compiled once; and the picture shows no more images for it."""
     recipe = (View(16, jitter_probability=0.0, grayscale_probability=0.4, blur_probability=0.0),)
@@ -152,6 +153,7 @@ def test_a_corrupt_checkpoint_is_named_and_can_be_removed(finished, tmp_path):
     assert [row["step"] for row in training.rows(run) if "epoch" in row] == [2, 4, 6, 8]
 
 
+@pytest.mark.thorough
 def test_sigterm_saves_and_ends_with_143(tmp_path):
     process = training.start(tmp_path, train_steps=100000, checkpoint_steps=100000)
     while not (tmp_path / "metrics.jsonl").exists():

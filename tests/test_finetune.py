@@ -306,6 +306,7 @@ class TestLogisticRegression:
         before, after = weights(checkpoints.load(pretrained)), weights(checkpoints.load(exact))
         assert all(np.array_equal(before[name], after[name]) for name in after if "encoder" in name)
 
+    @pytest.mark.thorough
     def test_features_are_kept(self, pretrained, exact, monkeypatch):
         files = sorted(exact.glob("features-*.npz"))
         assert sorted(len(np.load(file)["labels"]) for file in files) == [144, 359]
@@ -349,6 +350,7 @@ class TestDistillation:
         rows = training.rows(student)
         assert len(rows) == 4 and {"distillation_loss", "supervised_loss"} <= rows[0].keys()
 
+    @pytest.mark.thorough
     def test_the_teacher_is_not_in_the_checkpoint(self, student):
         names = [name for name, _ in tf.train.list_variables(str(student))]
         assert len([name for name in names if name.endswith("supervised_head/bias/" + VALUE)]) == 1

@@ -129,12 +129,14 @@ def grown(toy_encoder, tmp_path_factory):
     return directory, grown, others
 
 
+@pytest.mark.thorough
 def test_views_are_those_of_runs_with_either_size(grown):
     _, shown, others = grown
     assert [size for size, _ in shown] == [8] * 4 + [12] * 2
     assert shown == others[8][:4] + others[12][4:]
 
 
+@pytest.mark.thorough
 def test_nothing_changes_before_the_first_switch(grown):
     directory, _, _ = grown
     rows = [training.rows(directory / run) for run in ("run", "8")]

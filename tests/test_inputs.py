@@ -108,6 +108,7 @@ class TestLabels:
         assert stored["class_names"] == ["even", "odd"] and stored["num_examples"] == 30
         assert stored["labels"] == flags["labels"]
 
+    @pytest.mark.thorough
     def test_a_run_goes_on_with_its_own_labels_alone(self, labelled):
         model_dir, flags = labelled
 
@@ -122,6 +123,7 @@ class TestLabels:
         with pytest.raises(UserError, match="began with 2 classes, and now .* have no labels"):
             opened(labels="none")
 
+    @pytest.mark.thorough
     def test_other_classes_of_the_same_names_are_refused(self, labelled, tmp_path):
         model_dir, flags = labelled
         text = pathlib.Path(flags["labels"]).read_text()
@@ -485,6 +487,7 @@ def test_images_that_are_gone_or_new_are_named_when_a_run_goes_on(run, folder, t
         inputs.open_inputs(config, given)
 
 
+@pytest.mark.thorough
 class TestLongerRuns:
     @pytest.fixture(scope="class")
     def longer(self, tmp_path_factory):

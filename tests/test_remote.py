@@ -66,6 +66,7 @@ def same_network(found, url):
         np.testing.assert_array_equal(variable, expected[path], err_msg=path)
 
 
+@pytest.mark.thorough
 def test_a_run_is_written_resumed_evaluated_and_exported(run):
     found = names(run)
     kinds = {"ckpt-3.index", "ckpt-6.index", "checkpoint", "run.json", "model.json", "views.png"}
@@ -136,6 +137,7 @@ def test_an_interrupted_upload_is_repeated(run, monkeypatch):
     assert names("ram://bucket/interrupted/4") == {"notes.txt"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "to, name",
     [

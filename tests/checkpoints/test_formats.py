@@ -104,6 +104,7 @@ def test_who_may_read_files_may_read_written_ones_too(written, tmp_path):
     }
 
 
+@pytest.mark.thorough
 def test_a_saved_model_of_keras_is_read(network, tmp_path):
     network.save(tmp_path / "network.keras")
     stored = checkpoints.read(tmp_path / "network.keras")
@@ -179,7 +180,10 @@ ATTENTION_NAMES = {
     ("architecture", "names"),
     [
         (Architecture(50, num_classes=7), NAMES),
-        (Architecture(50, sk_ratio=0.0625, se_ratio=0.25), ATTENTION_NAMES),
+        pytest.param(
+            *(Architecture(50, sk_ratio=0.0625, se_ratio=0.25), ATTENTION_NAMES),
+            marks=pytest.mark.thorough,
+        ),
     ],
     ids=["plain", "attention"],
 )
@@ -292,6 +296,7 @@ def test_a_head_whose_last_layers_were_cut_off_keeps_its_offset(tmp_path):
     same(values(checkpoints.load(file)), values(network))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("to", "name"),
     [
@@ -372,6 +377,7 @@ def test_large_weights_are_reported_and_rescaled(tmp_path, network):
     assert "like SimCLRv1's" not in checkpoints.read(prefix, "(?!base_model/conv2d)").found("")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("builder", [pretraining, finetuning])
 def test_the_flag_reaches_both_kinds_of_training(written, builder, capsys):
     flags = {"checkpoint": str(written["run directory"]), "rescale_v1_weights": True}

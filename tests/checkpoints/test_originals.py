@@ -137,6 +137,7 @@ def test_heads_of_other_modes_are_inferred(mode):
     assert len(inferred.projector) == (mode == "linear")
 
 
+@pytest.mark.thorough
 def test_a_nonlinear_head_of_one_layer_is_the_linear_one(tmp_path):
     architecture = Architecture(18, cifar_stem=True, projector=simclr_projector("nonlinear", 1, 8))
     values = tf1_values(architecture)
@@ -265,7 +266,10 @@ def test_nothing_there(tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".index", ".data-00000-of-00001"])
-@pytest.mark.parametrize("kept", [0, pytest.param(0.5, marks=pytest.mark.slow), 0.99])
+@pytest.mark.parametrize(
+    "kept",
+    [pytest.param(0, marks=pytest.mark.thorough), pytest.param(0.5, marks=pytest.mark.slow), 0.99],
+)
 def test_truncated_files(tmp_path, tiny, ending, kept):
     prefix = write_tf1(tmp_path / "model.ckpt", tiny)
     file = tmp_path / f"model.ckpt{ending}"
@@ -276,6 +280,7 @@ def test_truncated_files(tmp_path, tiny, ending, kept):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.thorough
 def test_flipped_bytes(tmp_path, tiny):
     prefix = write_tf1(tmp_path / "model.ckpt", tiny, with_copies=False)
     file = tmp_path / "model.ckpt.data-00000-of-00001"
@@ -383,6 +388,7 @@ def test_half_a_head_is_not_loaded(tiny_network):
     assert report.unused == ("projection_head/layers/7/dense/kernel",)
 
 
+@pytest.mark.thorough
 def test_what_the_user_excludes_is_not_missing(tmp_path, tiny, tiny_network):
     found = originals.read(write_tf1(tmp_path / "model.ckpt", tiny), "(?!.*conv2d/kernel)")
     report = restore.assign(tiny_network, found.arrays, excluded=found.excluded)
@@ -391,6 +397,7 @@ def test_what_the_user_excludes_is_not_missing(tmp_path, tiny, tiny_network):
     assert len(report.matched) == len(tiny) - 1
 
 
+@pytest.mark.thorough
 def test_kept_projection_layers_take_their_part_of_the_head():
     kept = dataclasses.replace(TINY, kept_proj_layers=1, ft_proj_selector=1)
     network = Network(kept)
@@ -438,7 +445,13 @@ def test_rescaling_keeps_the_function():
     )
 
 
-@pytest.mark.parametrize("folder", ["lr=[0.1,0.2]", "a{b}*?", "x.data-v2"])
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "lr=[0.1,0.2]",
+        *(pytest.param(n, marks=pytest.mark.thorough) for n in ("a{b}*?", "x.data-v2")),
+    ],
+)
 def test_names_of_folders_are_no_patterns(tmp_path, tiny, folder):
     (tmp_path / folder).mkdir()
     prefix = write_tf1(tmp_path / folder / "model.ckpt-5", tiny, with_copies=False)

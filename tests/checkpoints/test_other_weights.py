@@ -181,13 +181,16 @@ def of_depth(request):
         request.getfixturevalue("shallow")
 
 
+MARKS = {"swav": (), "moco_v1": pytest.mark.thorough}  # the others are slow
+
+
 @pytest.mark.parametrize(
     ("name", "of_depth"),
     [
         pytest.param(
             name,
             "whole" if name == "moco_v2" else "shallow",
-            marks=() if name in ("moco_v1", "swav") else pytest.mark.slow,
+            marks=MARKS.get(name, pytest.mark.slow),
         )
         for name in RELEASED
     ],

@@ -10,7 +10,7 @@ from simclr_tf.data.sources import ImageDataset, IndexedSource, Positions
 from simclr_tf.errors import UserError
 
 
-@pytest.fixture(params=["indexed", "tfds", "tfds_cached"])
+@pytest.fixture(params=["indexed", "tfds", pytest.param("tfds_cached", marks=pytest.mark.thorough)])
 def dataset(request):
     """23 images; image i has value i."""
     if request.param == "indexed":
@@ -97,6 +97,7 @@ def test_without_seed_every_image_comes_once_in_one_order(dataset):
     assert numbers(dataset, -1, Positions(20), seed=None) == stream[20:]
 
 
+@pytest.mark.thorough
 def test_cache_does_not_change_the_order(greys_dir):
     read, cached = (
         datasets.load("tiny_greys", "train", data_dir=greys_dir, cache=cache)

@@ -147,6 +147,7 @@ def test_blur_is_a_tenth_of_the_view(size, side):
         np.testing.assert_allclose(view, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_pixels_have_the_distribution_of_plain_operations():
     crop = tf.image.resize(CHINA[:300, :400], (32, 32), "bicubic") / 255
     ours = distorted(crop, over_seeds(2000))
@@ -200,6 +201,7 @@ def test_views_depend_on_their_own_row_alone():
         np.testing.assert_allclose(distorted(image, [row])[0], view, rtol=0, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_views_of_an_image_come_apart():
     rows = over_seeds(6).numpy().reshape(3, 2, -1)
     images = np.stack([CHINA[:32, i : i + 32] / np.float32(255) for i in (0, 200, 400)])

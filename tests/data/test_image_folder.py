@@ -67,6 +67,7 @@ def test_class_layout_holds_out_a_share_of_every_class(class_folder):
     assert values(load(class_folder, "test", holdout_fraction=0.2)) == values(held)
 
 
+@pytest.mark.thorough
 def test_what_is_held_out_follows_the_seed(class_folder):
     chosen = {
         seed: tuple(sorted(values(load(class_folder, "test", split_seed=seed))))
@@ -76,6 +77,7 @@ def test_what_is_held_out_follows_the_seed(class_folder):
     assert tuple(sorted(values(load(class_folder, "test", split_seed=2)))) == chosen[2]
 
 
+@pytest.mark.thorough
 def test_what_is_held_out_stays_so_when_a_file_is_damaged(class_folder):
     held = values(load(class_folder, "test", holdout_fraction=0.4))
     damaged = next(i for i in range(15) if i not in held)
@@ -99,6 +101,7 @@ def test_flat_folder_has_no_labels(tmp_path):
         load(tmp_path, "validation")
 
 
+@pytest.mark.thorough
 def test_other_and_hidden_files_are_ignored(class_folder):
     (class_folder / "notes.txt").write_text("x")
     (class_folder / "cat" / ".hidden.png").write_bytes(b"x")
@@ -130,6 +133,7 @@ def test_a_folder_of_tiff_says_so(tmp_path):
         load(tmp_path)
 
 
+@pytest.mark.thorough
 def test_links_are_followed(class_folder, tmp_path_factory):
     linked = tmp_path_factory.mktemp("linked")
     os.symlink(class_folder / "cat", linked / "cat")
@@ -138,6 +142,7 @@ def test_links_are_followed(class_folder, tmp_path_factory):
     assert sorted([*values(load(linked)), *values(load(linked, "test"))]) == [*range(10), 10]
 
 
+@pytest.mark.thorough
 def test_cache_keeps_the_images_when_files_are_gone(class_folder):
     kept = load(class_folder, cache=True)
     expected = values(load(class_folder))
@@ -215,6 +220,7 @@ def test_jpeg(tmp_path, mode):
     np.testing.assert_allclose(image, np.asarray(smooth.convert("RGB")).astype(int), atol=4)
 
 
+@pytest.mark.thorough
 def test_animation_gives_its_first_frame(tmp_path):
     frames = [Image.fromarray(np.full((5, 6), value, np.uint8)) for value in (10, 200)]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
@@ -223,6 +229,7 @@ def test_animation_gives_its_first_frame(tmp_path):
     np.testing.assert_array_equal(decode_image(example["image"]), np.full((5, 6, 3), 10))
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(webp_is_read(), reason="this TensorFlow reads WebP")
 def test_webp_is_reported_where_it_cannot_be_read(class_folder):
     (class_folder / "cat" / "a.webp").write_bytes(encoded(Image.fromarray(PIXELS), "WEBP"))
@@ -277,6 +284,7 @@ def test_too_many_bad_files_stop_with_the_list(damaged_folder):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.thorough
 def test_known_bad_files_are_not_checked_again(damaged_folder, monkeypatch):
     checked = whole(damaged_folder)
 
@@ -402,6 +410,7 @@ def test_a_fifo_of_a_run_that_goes_on_fails_when_it_is_read(strange_folder):
         list(dataset.examples())
 
 
+@pytest.mark.thorough
 def test_a_folder_named_like_an_image_may_hold_images(tmp_path):
     write_png(tmp_path / "cat.png" / "a.png", 1)
     write_png(tmp_path / "dog.png" / "b.png", 2)
@@ -479,6 +488,7 @@ def test_names_of_all_kinds(tmp_path, layout):
     assert again.file_names == dataset.file_names
 
 
+@pytest.mark.thorough
 def test_names_are_escaped_in_messages(tmp_path, caplog):
     write_png(tmp_path / "a.png", 0)
     with open(os.path.join(os.fsencode(tmp_path), b"b\xe4d\n.png"), "wb"):
@@ -501,6 +511,7 @@ def test_what_is_held_out_of_names_that_are_not_utf8():
 # A single class
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("layout", ["images", "train/images"])
 def test_a_single_class_is_no_label(tmp_path, layout, caplog):
     for i in range(10):

@@ -36,6 +36,7 @@ def test_pixels_and_labels_come_back(as_float, as_stream):
     np.testing.assert_array_equal(labels, LABELS)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("as_stream", [False, True])
 def test_training_is_a_function_of_seed_and_step(as_stream):
     """Every epoch has each image once, with its number; the second begins in another order."""

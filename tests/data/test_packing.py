@@ -154,6 +154,7 @@ def test_dataset_takes_the_directory(folder, packed, given):
     assert images >= {("ab".index(n[0]), (folder / n).read_bytes()) for n in UPRIGHT}
 
 
+@pytest.mark.thorough
 def test_longer_sides_are_scaled_and_shorter_images_stay(folder, tmp_path):
     packing.pack(str(folder), str(tmp_path / "out"), shorter_side=33)
     found = records(tmp_path / "out")
@@ -262,6 +263,7 @@ def test_another_tensorflow_looks_again_at_what_was_left_out(folder, tmp_path, m
     assert len(digests) == 2
 
 
+@pytest.mark.thorough
 def test_only_shards_of_changed_images_are_made_again(tmp_path, monkeypatch):
     folder = tmp_path / "images"
     fill(folder)
@@ -439,6 +441,7 @@ def test_a_file_that_nobody_may_read_is_left_out(tmp_path, monkeypatch):
     assert packed.left_out == ("a/bad.jpg", "b/color.png")
 
 
+@pytest.mark.thorough
 def test_an_image_that_could_not_be_read_once_is_not_left_out(tmp_path, monkeypatch):
     """Reading it failed, and looking for the reason finds none."""
     folder, out = tmp_path / "images", tmp_path / "out"
@@ -459,6 +462,7 @@ def test_an_image_that_could_not_be_read_once_is_not_left_out(tmp_path, monkeypa
     assert packing.pack(str(folder), str(out), holdout_fraction=0.3).left_out == ("a/bad.jpg",)
 
 
+@pytest.mark.thorough
 def test_a_broken_disk_leaves_nothing_out(tmp_path, monkeypatch):
     folder = tmp_path / "images"
     fill(folder)
@@ -472,6 +476,7 @@ def test_a_broken_disk_leaves_nothing_out(tmp_path, monkeypatch):
         packing.pack(str(folder), str(tmp_path / "out"), holdout_fraction=0.3)
 
 
+@pytest.mark.thorough
 def test_files_that_were_away_are_packed_when_they_are_back(tmp_path, monkeypatch):
     folder, out = tmp_path / "images", tmp_path / "out"
     fill(folder)

@@ -80,6 +80,7 @@ def test_large_photographs_are_decoded_smaller_where_it_is_asked_for(tmp_path):
     assert reduced.std() < 0.5 * plain.std()  # an average of many pixels, not one of them
 
 
+@pytest.mark.thorough
 def test_form_without_labels(tmp_path):
     for i in range(4):
         (tmp_path / f"{i}.png").write_bytes(tf.io.encode_png(np.zeros((5, 5, 3), "u1")).numpy())
@@ -122,6 +123,7 @@ def test_resumed_stream_is_the_tail_of_the_whole(dataset, blur_sigma):
         assert_equal(tail, whole[step:])
 
 
+@pytest.mark.thorough
 @finished_in_parts("tfds", (4, "batch"))
 def test_hosts_together_see_the_global_batch(dataset, blur_sigma):
     options = {"image_size": 20, "blur_sigma": blur_sigma}
@@ -144,6 +146,7 @@ def test_views_finished_one_by_one_are_those_finished_together(dataset, monkeypa
             np.testing.assert_allclose(x, y, rtol=0, atol=1e-5)
 
 
+@pytest.mark.thorough
 @of_a_folder
 def test_views_of_224_pixels(dataset):
     ((first, second, labels),) = batches(dataset, 1, image_size=224, batch_size=4)
@@ -241,6 +244,7 @@ def numbers_of(dataset, steps, **options):
     return [(numbers, views) for views, _, numbers in batches(dataset, steps, **options)]
 
 
+@pytest.mark.thorough
 @of_a_folder
 def test_the_number_of_an_image_is_its_own_in_every_epoch_and_on_every_host(dataset):
     """What it shows in evaluation tells the image: batches of 6 of 23, over three epochs."""
@@ -311,6 +315,7 @@ def test_numbers_without_labels_have_labels_of_minus_one(tmp_path):
     assert labels.tolist() == [-1] * 4 and sorted(numbers) == [0, 1, 2, 3]
 
 
+@pytest.mark.thorough
 def test_training_epoch_counts_every_image_once(digits):
     stream = pipeline.training_dataset(digits, recipes.simclr(8), batch_size=359, seed=0)
     ((_, labels),) = stream.take(1)
@@ -318,6 +323,7 @@ def test_training_epoch_counts_every_image_once(digits):
     assert np.bincount(labels).tolist() == np.bincount(known).tolist()
 
 
+@pytest.mark.thorough
 def test_default_shuffle_buffer_is_the_originals(digits, monkeypatch):
     asked = []
     records = type(digits.source).records
@@ -348,10 +354,10 @@ def test_threads_of_its_own_change_nothing_about_a_stream(digits):
     ("dataset", "batch_size", "num_hosts"),
     [
         ("folder", 6, 1),
-        ("folder", 48, 3),
-        ("tfds", 23, 1),
+        pytest.param("folder", 48, 3, marks=pytest.mark.thorough),
+        pytest.param("tfds", 23, 1, marks=pytest.mark.thorough),
         ("tfds", 64, 1),
-        ("tfds", 6, 3),
+        pytest.param("tfds", 6, 3, marks=pytest.mark.thorough),
     ],
     indirect=["dataset"],
 )

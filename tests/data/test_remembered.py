@@ -129,6 +129,7 @@ def flipped(content):
     return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "harm",
     [
@@ -146,6 +147,7 @@ def test_a_damaged_memory_is_as_good_as_none(folder, cache, looked_at, harm):
     assert opened(folder, looked_at)[1] == ["bad.png"]  # it has been replaced
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "change",
     [

@@ -79,6 +79,7 @@ def test_a_host_gets_its_part(servers):
         assert_equal(found, expected)
 
 
+@pytest.mark.thorough
 def test_a_run_with_the_flag(toy_encoder, servers, tmp_path):
     flags = {"train_steps": 2, "train_summary_steps": 1, "temperature": 0.5}
     assert training.run(tmp_path / "alone", **flags) == 0

@@ -87,7 +87,7 @@ TOLERANCES |= {"color": 1.5, "sharpness": 1.5}
 EXACT = 1e-4  # 255 * (x / 255) in float32
 
 
-@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("mapped", [False, pytest.param(True, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_operations_are_those_recorded(family, mapped):
     image = tf.constant(RECORDED[f"{family}/image"], tf.float32) / 255
@@ -255,6 +255,7 @@ def test_greyscale_comes_after_strong_operations_where_the_order_says_so(last):
     assert min(sides) < 1e-5 < max(sides)
 
 
+@pytest.mark.thorough
 def test_strong_operations_leave_other_numbers_and_views_as_they_are():
     seed = tf.constant([4, 2])
     numbers, few = distort.draw_further(seed, 2, strong_draws=5), distort.draw_further(seed, 2)

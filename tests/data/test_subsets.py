@@ -37,6 +37,7 @@ def test_what_is_left_over_goes_to_some_classes_one_each():
     assert sorted(counts(LABELS, chosen)) == [4, 5, 5]
 
 
+@pytest.mark.thorough
 def test_one_percent_of_imagenet_has_12_or_13_of_every_class():
     sizes = np.full(1000, 1300)
     sizes[:500] = 1262
@@ -107,7 +108,7 @@ def test_images_that_are_read_in_sequence(greys_dir):
     assert [e["label"] for e in after] == labels[indices].tolist()
 
 
-@pytest.mark.parametrize("name", ["digits", "tiny_greys"])
+@pytest.mark.parametrize("name", [pytest.param("digits", marks=pytest.mark.thorough), "tiny_greys"])
 def test_the_other_images_lose_their_labels_in_any_order(name, greys_dir):
     whole = datasets.load(name, "train", data_dir=greys_dir)
     labels = subsets.labels_of(whole)

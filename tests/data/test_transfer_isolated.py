@@ -142,6 +142,7 @@ def test_a_matlab_file_is_read_as_it_is(tmp_path):
     assert found["names"] == ["one", "two"]
 
 
+@pytest.mark.thorough
 def test_damaged_matlab_files_are_one_line(tmp_path):
     """Cut, and with bytes replaced; SciPy crashes on some such files."""
     whole = mat_file(labels=np.arange(30)[None], names=np.array([["a", "bc"]], dtype=object))

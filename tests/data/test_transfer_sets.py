@@ -48,6 +48,7 @@ def test_from_archive_to_examples(name, tmp_path):
         assert found["test"] == made.test
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", HELD_OUT)
 def test_the_share_that_is_held_out_is_even_and_follows_the_seed(name, tmp_path):
     MAKERS[name](tmp_path)

@@ -37,7 +37,13 @@ def test_evaluation_view_crops_only_above_32_pixels():
 
 
 @pytest.mark.parametrize("image_size", [8, pytest.param(32, marks=pytest.mark.slow), 40])
-@pytest.mark.parametrize("shape", [(20, 50, 3), (20, 50, 1), (8, 8, 3), (1, 1, 3)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (20, 50, 3),
+        *(pytest.param(s, marks=pytest.mark.thorough) for s in ((20, 50, 1), (8, 8, 3), (1, 1, 3))),
+    ],
+)
 def test_views_of_odd_images_have_the_right_shape(shape, image_size):
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     for view in (
@@ -52,6 +58,7 @@ def test_views_of_odd_images_have_the_right_shape(shape, image_size):
         np.testing.assert_array_equal(view, view[..., :1].repeat(3, -1))
 
 
+@pytest.mark.thorough
 def test_float_and_integer_images_give_the_same_views():
     as_float = IMAGE.astype(np.float32) / 255
     for one, other in zip(
@@ -91,6 +98,7 @@ def edges():
     return blocks.repeat(8, 0).repeat(8, 1).repeat(3, 2)
 
 
+@pytest.mark.thorough
 def test_the_jitter_sees_what_resizing_shot_over():
     for index in range(12):
         seed = tf.constant([index, 4])

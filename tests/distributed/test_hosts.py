@@ -68,6 +68,7 @@ def run_of_two(tmp_path_factory):
     return model_dir, outputs
 
 
+@pytest.mark.thorough
 def test_weights_equal_those_of_one_process(run_of_two, tmp_path):
     """To 1e-5, as on devices of one process; see test_equality."""
     flags = FLAGS | {"strategy": "one", "train_steps": 5}

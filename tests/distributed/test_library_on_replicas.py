@@ -5,7 +5,10 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.thorough
 def test_an_own_encoder_on_two_replicas():
     """Built outside of the scope it is refused; inside, `fit` and `features` work."""
     script = pathlib.Path(__file__).with_name("library_replicas.py")

@@ -65,6 +65,7 @@ def stepped():
     return found
 
 
+@pytest.mark.thorough
 def test_the_step_is_one_program(stepped):
     """An operation that XLA lacks is then an error, and not left to TensorFlow."""
     for (_, step, _), expected in zip(stepped, (False, True), strict=True):
@@ -81,6 +82,7 @@ def test_what_xla_lacks_is_an_error():
         spell(tf.constant(1.0))
 
 
+@pytest.mark.thorough
 def test_the_compiled_step_computes_the_same(stepped):
     """Sums in another order: errors of 1e-6 in the loss, of 1e-5 in what came back from it."""
     (plain, _, plain_metrics), (compiled, _, compiled_metrics) = stepped

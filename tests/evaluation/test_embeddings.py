@@ -170,6 +170,7 @@ def test_paths_and_labels_of_a_folder(network, source, folder, tmp_path, capsys)
     assert "Nothing to do" in extract(source, flags)
 
 
+@pytest.mark.thorough
 def test_a_folder_without_labels(source, folder, tmp_path):
     flags = Features(data_dir=f"{folder}/cat", output=f"{tmp_path}/out", image_size=SIZE)
     extract(source, flags)
@@ -235,6 +236,7 @@ def test_files_of_others_are_left_alone(network, digits, tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.thorough
 def test_what_killed_processes_left_is_overwritten_or_removed(network, digits, expected, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "embeddings.json.part").write_text("{")
@@ -248,6 +250,7 @@ def test_what_killed_processes_left_is_overwritten_or_removed(network, digits, e
     assert not (tmp_path / "f.npz.parts").exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["full.npz", "full"])
 def test_a_full_disk_keeps_whole_parts(network, digits, expected, tmp_path, monkeypatch, name):
     output = tmp_path / name

@@ -56,6 +56,7 @@ def lite(exported):
     return tf.lite.Interpreter(str(exported / "simclr.tflite"))
 
 
+@pytest.mark.thorough
 def test_tensorflow_lite_computes_features_and_logits(network, lite):
     features, logits = (lite.get_signature_runner(name) for name in ("features", "logits"))
     np.testing.assert_allclose(

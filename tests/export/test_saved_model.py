@@ -203,6 +203,7 @@ def test_without_a_supervised_head_the_answer_is_the_embedding(headless, loaded_
     close(answer["embedding"], expected)
 
 
+@pytest.mark.thorough
 def test_missing_heads_and_frozen_layers(loaded_headless):
     assert not {"projection", "logits"} & set(loaded_headless.signatures)
     outputs = loaded_headless.signatures["endpoints"].structured_outputs
@@ -279,6 +280,7 @@ def signature_tensors(directory, signature):
     return {name: info.name for name, info in [*found.inputs.items(), *found.outputs.items()]}
 
 
+@pytest.mark.thorough
 def test_the_c_api_gives_the_same_numbers(network, exported, tmp_path):
     tensors = signature_tensors(exported, "serving_default")
     encoded = encoded_images()

@@ -63,7 +63,9 @@ def assert_equal(found, expected, temperature):
 @pytest.mark.parametrize(
     "temperature", [0.05, 1.0, *(pytest.param(t, marks=pytest.mark.slow) for t in (0.1, 0.5))]
 )
-@pytest.mark.parametrize("n, block_rows", [(37, 8), (5, 8), (4, 1)])
+@pytest.mark.parametrize(
+    "n, block_rows", [pytest.param(37, 8, marks=pytest.mark.thorough), (5, 8), (4, 1)]
+)
 def test_equals_dense(n, block_rows, temperature, hidden_norm):
     """Eagerly: tracing takes longer than so small a loss."""
     hidden = embeddings(n)
@@ -73,6 +75,7 @@ def test_equals_dense(n, block_rows, temperature, hidden_norm):
     assert_equal(found, expected, temperature)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "n, block_rows, hidden_norm",
     [pytest.param(19, 8, True, marks=pytest.mark.slow), (5, 8, False)],
@@ -84,6 +87,7 @@ def test_compiled_it_equals_dense(n, block_rows, hidden_norm):
     assert_equal(found, expected, 0.1)
 
 
+@pytest.mark.thorough
 def test_blocks_of_the_default_size_equal_dense():
     """1030 images are two blocks of each view."""
     hidden = embeddings(1030)
@@ -248,6 +252,7 @@ for implementation in ("tiled", "dense"):  # in this order: the peak never falls
 """
 
 
+@pytest.mark.thorough
 def test_no_matrix_of_similarities_is_held():
     """One matrix of 4096 by 4096 similarities has 64 MB, and dense holds several."""
     root = pathlib.Path(__file__).parents[2]

@@ -54,6 +54,7 @@ def check(data, tmp_path):
     np.testing.assert_allclose(bank_of(directory, 8), banks[-1], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_a_folder_with_a_file_that_is_left_out(photos, tmp_path):
     check({"dataset": "image_folder", "data_dir": str(photos), "train_split": "all"}, tmp_path)
 

@@ -222,6 +222,7 @@ def test_negatives_that_a_replica_shares_are_drawn_once():
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+@pytest.mark.thorough
 def test_knn_in_the_bank_is_that_of_what_was_written():
     """With a momentum of 0: kNN of the projections, normalised part by part."""
     digits = datasets.load("digits", "train", data_dir=None)

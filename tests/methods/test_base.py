@@ -146,6 +146,7 @@ def test_signs_of_collapse(network):
     assert simclr.sign_of_collapse({"contrast_loss": chance}, 16) == expected
 
 
+@pytest.mark.thorough
 def test_what_a_method_draws_follows_the_seed():
     methods = [every_method.build("moco", seed=seed) for seed in (0, 1, 1)]
     orders = [method.order_of_keys(0, 40).numpy().tolist() for method in methods]

@@ -55,7 +55,9 @@ def test_flags_that_do_not_fit_are_refused(flags, message):
         CLSA.recipe(CLSA.Flags(**flags), ViewFlags(224))
 
 
-@pytest.mark.parametrize("name", ["clsa_simclr", "clsa_byol"])
+@pytest.mark.parametrize(
+    "name", ["clsa_simclr", pytest.param("clsa_byol", marks=pytest.mark.thorough)]
+)
 def test_without_divergence_the_step_is_the_plain_method_s(name):
     """The loss and the gradients, to the last bit."""
     views = tuple(map(tf.constant, every_method.views_of(name)))

@@ -82,6 +82,7 @@ def test_the_student_alone_is_trained_and_saved(networks):
     assert not own & {id(v) for v in teacher.variables}
 
 
+@pytest.mark.thorough
 def test_checkpoints_have_the_names_of_every_other_method(networks, tmp_path):
     student, teacher = networks
     method = Distillation(student, teacher.logits)

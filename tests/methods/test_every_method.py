@@ -42,7 +42,19 @@ DERIVED = (
     *("moco_v1", "infomin", "clsa_simclr", "simclr_memory", "cmc", "clsa_byol", "simsiam"),
     "vicreg",
 )
-EACH = [pytest.param(n, marks=pytest.mark.slow if n in DERIVED else ()) for n in NAMES]
+# One of each kind: with negatives, with a queue, without negatives, with views of several sizes.
+BY_DEFAULT = ("simclr", "moco", "byol", "example")
+
+
+def marks(name, by_default, thorough=()):
+    """How long a method's tests may be waited for."""
+    if name in by_default:
+        return ()
+    return pytest.mark.thorough if name in thorough else pytest.mark.slow
+
+
+NO_DERIVED = [n for n in NAMES if n not in DERIVED]
+EACH = [pytest.param(n, marks=marks(n, BY_DEFAULT, NO_DERIVED)) for n in NAMES]
 
 
 @pytest.fixture(scope="module", params=EACH)
@@ -52,20 +64,17 @@ def name(request):
 
 
 # For what hardly depends on the method; the others are slow.
-def by_default(*names):
-    """For these methods by default, slow for all others."""
-    slow = pytest.mark.slow
-    params = [pytest.param(n, marks=() if n in names else slow) for n in NAMES]
+def by_default(*names, thorough=()):
+    """For these methods by default, thorough for some others, slow for the rest."""
+    params = [pytest.param(n, marks=marks(n, names, thorough)) for n in NAMES]
     return pytest.mark.parametrize("name", params, indirect=True)
 
 
-simplest = by_default("simclr")
-of_several_sizes = by_default("example")
-in_slices_or_not = by_default("simclr", "moco")
+in_slices_or_not = by_default("simclr", thorough=["moco"])
 # A queue and a twin, a bank; the others keep no more.
-kinds_of_state = by_default("moco", "instdisc")
+kinds_of_state = by_default("moco", thorough=["instdisc"])
 # Those of which there is a run anyway.
-with_a_run = by_default("simclr", "moco", "instdisc", "example")
+with_a_run = by_default("simclr", "moco", thorough=["instdisc", "example"])
 
 
 def labelled_batch(name, seed=0):
@@ -124,7 +133,7 @@ def test_it_has_a_recipe_for_the_digits(name):
     assert (config.train.method, config.data.dataset) == (name, "digits")
 
 
-@of_several_sizes
+@by_default(thorough=["example"])
 def test_its_views_have_the_sizes_of_its_recipe(name):
     config = every_method.config_of(name)
     recipe = every_method.recipe_of(config)
@@ -234,7 +243,8 @@ def test_options_of_the_step_change_no_loss(name, option, tolerance):
 # One for each kind of what replicas exchange: all embeddings, shuffled ones, correlations, scores,
 # rows of a bank, and what an example does.
 MOVED_BY_ROUNDING = 1e-6  # a weight, in two steps
-ON_REPLICAS = ("simclr", "moco", "barlow_twins", "swav", "instdisc", "example")
+ON_REPLICAS = ("simclr", "moco", "example")
+THOROUGH_ON_REPLICAS = ("barlow_twins", "swav", "instdisc")
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +253,9 @@ def of_replicas(tmp_path_factory):
     folders = {}
 
     def folder_of(name, kind):
-        group = tuple(n for n in NAMES if (n in ON_REPLICAS) == (name in ON_REPLICAS))
+        groups = ON_REPLICAS, THOROUGH_ON_REPLICAS
+        rest = [n for n in NAMES if not any(n in group for group in groups)]
+        group = next((group for group in groups if name in group), tuple(rest))
         if (group, kind) in folders:
             return folders[group, kind]
         folder, programs = tmp_path_factory.mktemp("replicas"), []
@@ -261,7 +273,7 @@ def of_replicas(tmp_path_factory):
     return folder_of
 
 
-@by_default(*ON_REPLICAS)
+@by_default(*ON_REPLICAS, thorough=THOROUGH_ON_REPLICAS)
 @pytest.mark.parametrize("kind", ["usual", pytest.param("unusual", marks=pytest.mark.slow)])
 def test_two_replicas_equal_one(name, kind, of_replicas):
     """With the usual batch statistics of the method: those of all replicas, or of each.
@@ -336,7 +348,7 @@ def test_it_can_be_loaded(name, finished):
     assert set(METHODS[name].metrics_of) <= rows[-1].keys()
 
 
-@simplest
+@by_default(thorough=["simclr"])
 def test_it_is_exported(name, finished, tmp_path):
     directory = shutil.copytree(finished, tmp_path / "run")
     assert training.run(directory, exported=True, **run_flags(name)) == 0  # nothing else to do
@@ -365,7 +377,7 @@ def test_fine_tuning_takes_the_method_from_the_run(name, finished):
         fine_tuned(finished, method=other)
 
 
-@simplest
+@by_default(thorough=["simclr"])
 def test_fine_tuning_stores_the_method_of_the_run(name, finished, tmp_path):
     flags = FINE | {"checkpoint": str(finished), "model_dir": tmp_path / "fine"}
     assert training.finetune(**flags, train_steps=1) == 0

@@ -165,6 +165,7 @@ def test_recomputed_blocks_change_nothing_on_replicas(tmp_path):
     assert_equal_arrays(found["recompute"], found["plain"], 1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "options", [pytest.param({}, marks=pytest.mark.slow), {"micro_batch_size": 4}]
 )

@@ -106,6 +106,7 @@ def test_keys_have_the_statistics_of_other_images_than_queries():
         assert np.allclose(*keys, atol=1e-4) is not depends
 
 
+@pytest.mark.thorough
 def test_groups_that_do_not_divide_the_batch_are_refused():
     with pytest.raises(UserError, match="--bn_groups=5 are 5 on each of 1 replica.* its 16 images"):
         every_method.build("moco", bn_groups=5)
@@ -127,6 +128,7 @@ def test_a_queue_that_holds_the_batch_itself_is_told(name, caplog):
     assert f"--queue_size of at most {144 * rows_of_image}" in caplog.text
 
 
+@pytest.mark.thorough
 def test_a_queue_of_both_keys_holds_half_as_many_images(caplog):
     every_method.build("moco", queue_size=288, symmetric=True)
     assert "negatives" not in caplog.text

@@ -104,6 +104,7 @@ def test_byol():
     compare_byol(CASES["byol"](tf.distribute.get_strategy()), devices=1)
 
 
+@pytest.mark.thorough
 def test_byol_on_two_replicas(of_two):
     compare_byol(of_two("byol"), devices=2)
 

@@ -72,7 +72,7 @@ def test_the_objective_is_the_contrast_of_both_views_plus_the_probe_on_both(view
     assert float(loss) == pytest.approx(float(contrast + probe), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["lars", "momentum"])
+@pytest.mark.parametrize("name", ["lars", pytest.param("momentum", marks=pytest.mark.thorough)])
 def test_one_step_updates_every_variable_by_its_rule(name, views):
     decay = 0.1
     flags = {"optimizer": name, "weight_decay": decay, "momentum": 0.9}

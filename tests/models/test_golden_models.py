@@ -39,11 +39,12 @@ def architecture_of(row):
     )
 
 
-def rows(slow=lambda row: row["width"] >= 8):
-    """Networks that the original has built; some are slow."""
+def rows(slow=lambda row: row["width"] >= 8, thorough=lambda row: False):
+    """Networks that the original has built; some are slow, or thorough."""
     for values in COUNTS["rows"]:
         row = dict(zip(COUNTS["columns"], values, strict=True))
         marks = [pytest.mark.slow] if slow(row) else []
+        marks += [pytest.mark.thorough] if thorough(row) else []
         yield pytest.param(row, id="-".join(map(str, values[:5])), marks=marks)
 
 
@@ -68,7 +69,7 @@ def is_large(row):
     return row["depth"] > 18 and not (row["depth"] == 50 and everything and row["image_size"] > 32)
 
 
-@pytest.mark.parametrize("row", rows(slow=is_large))
+@pytest.mark.parametrize("row", rows(slow=is_large, thorough=lambda row: row["depth"] > 18))
 def test_networks_have_these_variables(row):
     """Built in a graph, where variables take no memory."""
     architecture = architecture_of(row)

@@ -180,7 +180,11 @@ def test_residual_branches_start_at_zero(depth):
             (64, 64, 64, 128, 256, 512),
             marks=pytest.mark.slow,
         ),
-        ({"width_multiplier": 2}, 64, (2, 4, 4, 8, 16, 32), (128, 128, 512, 1024, 2048, 4096)),
+        pytest.param(
+            *({"width_multiplier": 2}, 64, (2, 4, 4, 8, 16, 32)),
+            (128, 128, 512, 1024, 2048, 4096),
+            marks=pytest.mark.thorough,
+        ),
     ],
 )
 def test_endpoints_have_the_original_s_names_and_shapes(arguments, size, strides, channels):
@@ -222,6 +226,7 @@ def test_max_pooling_is_padded_after_the_image_or_on_each_side(padding, size):
     np.testing.assert_allclose(outputs[0], expected, atol=1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("activations", "tolerance"), [("float32", 1e-6), ("bfloat16", 1e-2)])
 def test_an_encoder_subtracts_and_divides_before_it_pads(activations, tolerance):
     """As one that is given images that were standardized before, in float32 in any case."""
@@ -396,6 +401,7 @@ def test_a_network_comes_back_from_its_configuration():
     assert len(again.weights) == 5 * 21 + 4 * 8 + 2 + 2
 
 
+@pytest.mark.thorough
 def test_a_network_from_a_configuration_computes_the_same(network):
     again = rebuilt(network)
     for variable, other in zip(network.weights, again.weights, strict=True):
@@ -409,7 +415,8 @@ def test_a_network_from_a_configuration_computes_the_same(network):
 @pytest.mark.parametrize(
     ("groups", "trainable"),
     [
-        *((-1, 63), (0, 60), (2, 30), (4, 0)),
+        (2, 30),
+        *(pytest.param(*c, marks=pytest.mark.thorough) for c in ((-1, 63), (0, 60), (4, 0))),
         *(pytest.param(*case, marks=pytest.mark.slow) for case in ((1, 45), (3, 15))),
     ],
 )
@@ -431,6 +438,7 @@ def test_frozen_layers_do_not_change(groups, trainable):
     assert all(np.any(variable.numpy()) for variable in moving)
 
 
+@pytest.mark.thorough
 def test_no_gradient_goes_below_the_frozen_groups():
     encoder = resnet(18, cifar_stem=True)
     encoder.freeze(2)

@@ -165,6 +165,7 @@ def test_it_is_exported_also_where_it_takes_one_size_alone(tmp_path):
     np.testing.assert_allclose(logits, expected, rtol=1e-5)
 
 
+@pytest.mark.thorough
 def test_random_layers_are_exported(tmp_path):
     """Keras keeps the state of what they draw in generators, which no layer tracks."""
     layers = [keras.layers.RandomFlip(), keras.layers.Dropout(0.5), small()]
@@ -174,6 +175,7 @@ def test_random_layers_are_exported(tmp_path):
     np.testing.assert_allclose(found["features"], network.features(IMAGES), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_what_is_served_is_float32_whatever_the_encoder_computes_in(tmp_path):
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:

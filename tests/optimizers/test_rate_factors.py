@@ -99,6 +99,7 @@ def test_slots_rest_while_the_factor_is_zero(name):
     assert int(optimizer.iterations) == 2
 
 
+@pytest.mark.thorough
 def test_a_constant_rate_under_any_schedule():
     """As SimSiam's predictor; a large factor loses nothing to rounding."""
     schedule = optimizers.WarmupCosine(0.1, 50, epoch_steps=2)

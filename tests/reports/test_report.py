@@ -54,6 +54,7 @@ def measured(run):
     return measure(record, trained.network, open_splits(record, trained), 40)
 
 
+@pytest.mark.thorough
 def test_no_image_of_sharded_data_is_in_both_samples(run):
     """Their order depends on the buffer, which is smaller than the data set here."""
     record = read_record(str(run))
@@ -170,6 +171,7 @@ def test_of_few_training_images_one_is_a_test_image(run, tmp_path, count, kept):
     )
 
 
+@pytest.mark.thorough
 def test_images_that_cannot_be_shown_are_left_out_of_one_run_alone(run, tmp_path):
     embedded = made_up([0, 1, 2] * 6, [0, 1, 2] * 4)
     other = tmp_path / "other"

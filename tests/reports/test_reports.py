@@ -52,6 +52,7 @@ def test_the_summary_of_what_decays_every_weight(name, ending):
     assert f"0.0001 on 71 variables; 2 (supervised head) {ending}" in text
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("emulated", [True, False])
 def test_the_summary_warns_of_emulated_bfloat16(monkeypatch, emulated):
     monkeypatch.setattr(summary, "emulates_bfloat16", lambda: emulated)

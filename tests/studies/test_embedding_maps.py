@@ -42,6 +42,7 @@ def test_maps_of_digits(tmp_path):
     assert purity(rows[:, 1:3], labels) > 0.8 > 0.5 > purity(rows[:, 3:], labels)
 
 
+@pytest.mark.thorough
 def test_a_map_of_one_image(tmp_path):
     config = configuration.from_dict(training.SMALL)
     bank, queries = (

@@ -262,6 +262,7 @@ def test_other_settings_are_refused(whole, trained):
     assert trained == []
 
 
+@pytest.mark.thorough
 def test_recipes_that_changed_are_refused(tmp_path, monkeypatch):
     """So are those of methods whose cells are not made yet."""
     monkeypatch.setattr(train, "run", lambda config, given: train.TERMINATED)
@@ -302,6 +303,7 @@ def test_a_cluster_is_refused(tmp_path, trained, monkeypatch):
     assert trained == [] and not list(tmp_path.iterdir())
 
 
+@pytest.mark.thorough
 def test_settings_of_a_later_version_are_no_others(whole, trained):
     """A flag that an earlier version did not have counts as having its default."""
     path, said = whole

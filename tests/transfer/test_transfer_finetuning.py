@@ -116,6 +116,7 @@ def test_two_steps_are_those_of_nesterov_momentum(stored, pets):
         np.testing.assert_allclose(theirs.numpy(), mine.numpy(), atol=2e-5)
 
 
+@pytest.mark.thorough
 def test_predictions_are_of_the_test_views(begun, pets):
     test = pets.open("train+validation")
     logits, labels = finetuning.predict(begun, test, FitSettings(batch_size=7, image_size=8))

@@ -123,6 +123,7 @@ def test_a_sweep_of_other_data_sets_is_not_compared(flags, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.thorough
 def test_settings_may_change_until_a_fit_is_finished(flags, quick, tmp_path):
     """As after images that cannot be decoded, which are found when the sweep is there."""
     place = tmp_path / "sweep"
@@ -164,6 +165,7 @@ def test_weights_are_compared_and_not_paths(tmp_path):
         pass
 
 
+@pytest.mark.thorough
 def test_the_same_weights_at_another_path_go_on(flags, quick, checkpoint, tmp_path):
     place = tmp_path / "sweep"
     transfer(str(place), Transfer(**flags))
@@ -333,6 +335,7 @@ def test_a_table_is_replaced_when_all_of_it_is_there(tmp_path, monkeypatch):
     assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_is_read_once(flags, checkpoint, tmp_path, monkeypatch):
     """A run that goes on meanwhile, or is gone, gives all fits the weights of the beginning."""
     run = tmp_path / "run"
