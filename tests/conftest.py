@@ -1,4 +1,7 @@
-"""Fixtures for all tests, and the release of the memory that a test has used."""
+"""Fixtures for all tests, and the release of the memory that a test has used.
+
+TensorFlow is imported where it is needed, and so not by the process that only hands out tests.
+"""
 
 import gc
 import os
@@ -11,20 +14,14 @@ from simclr_tf import start
 start.take_onednn()  # as programs do, before TensorFlow is imported
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()  # what is remembered of folders, of programs too
 
-import graphs  # noqa: E402
 import programs  # noqa: E402
 import pytest  # noqa: E402
-import toy  # noqa: E402
-from tensorflow.python.framework import ops  # noqa: E402
-
-from simclr_tf.models.blocks import BasicBlock  # noqa: E402
 
 # Files whose tests take longest, which begin first: no worker waits for another at the end.
 LONGEST = (
     *("test_every_method", "test_pipeline", "test_hosts", "test_recorded_steps", "test_experiment"),
     *("test_originals", "test_study", "test_formats", "test_inputs", "test_library_on_replicas"),
 )
-REGISTERED = set(ops.gradient_registry.list())
 
 
 def pytest_collection_modifyitems(items):
@@ -38,6 +35,8 @@ def pytest_collection_finish():
 
     Graphs are executed as they are written, see `graphs.py`.
     """
+    import graphs
+
     gc.collect()
     gc.freeze()
     graphs.rewrite(False)
@@ -51,6 +50,8 @@ def pytest_unconfigure():
 @pytest.fixture(scope="module")
 def rewritten_graphs():
     """TensorFlow rewrites graphs in this module, as it does for users."""
+    import graphs
+
     graphs.rewrite(True)
     yield
     graphs.rewrite(False)
@@ -62,15 +63,25 @@ def last_collection():
     return [time.process_time()]
 
 
+@pytest.fixture(scope="session")
+def gradients_at_first():
+    """The gradients that TensorFlow knows before a test, a set of names."""
+    from tensorflow.python.framework import ops
+
+    return set(ops.gradient_registry.list())
+
+
 @pytest.fixture(autouse=True)
-def memory_is_released(last_collection):
+def memory_is_released(last_collection, gradients_at_first):
     """Forget the networks and graphs of a test.
 
     TensorFlow registers the gradient of every call of a function with a gradient of its own, and
     these keep the graph of the training step, and so the network, for as long as the process lives.
     """
+    from tensorflow.python.framework import ops
+
     yield
-    for name in set(ops.gradient_registry.list()) - REGISTERED:
+    for name in set(ops.gradient_registry.list()) - gradients_at_first:
         del ops.gradient_registry._registry[name]
     if time.process_time() - last_collection[0] > 6:  # before that there is little to collect
         gc.collect()
@@ -87,6 +98,8 @@ def no_program_is_left():
 @pytest.fixture(scope="module")
 def toy_encoder():
     """Networks of depth 18 are toys in this module, see toy.py."""
+    import toy
+
     with toy.in_place_of_resnet_18():
         yield
 
@@ -94,5 +107,9 @@ def toy_encoder():
 @pytest.fixture(scope="module")
 def wide_toy_encoder():
     """They are toys that formats of checkpoints hold."""
+    import toy
+
+    from simclr_tf.models.blocks import BasicBlock
+
     with toy.in_place_of_resnet_18(BasicBlock):
         yield

@@ -214,6 +214,7 @@ def test_a_probe(run):
 UNKNOWN = "nothing://bucket/x"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "program",
     [

@@ -556,6 +556,7 @@ def test_commands_of_the_document_parse():
     assert modules == {"simclr_tf.checkpoints", "simclr_tf.features"}
 
 
+@pytest.mark.thorough
 def test_the_tool_runs_as_a_program(tmp_path):
     command = [sys.executable, "-m", "simclr_tf.checkpoints", str(tmp_path)]
     done = subprocess.run(command, cwd=commands.ROOT, capture_output=True, text=True, timeout=300)

@@ -173,6 +173,7 @@ def test_tf1_checkpoint_is_read_exactly(tmp_path, architecture):
         np.testing.assert_array_equal(found.arrays[variable.path], values[variable.tf1])
 
 
+@pytest.mark.thorough
 def test_recorded_files_are_recognised(tmp_path):
     tf1 = recorded.unpack("original_tf1_r18", tmp_path / "tf1")
     run = recorded.unpack("original_tf2_r18", tmp_path / "tf2")

@@ -176,7 +176,10 @@ def test_an_image_is_augmented_anew_in_every_epoch(tmp_path):
 @pytest.mark.parametrize(
     "recipe",
     [
-        recipes.simclr(12, color_jitter_strength=0.7, brightness="add"),
+        pytest.param(
+            recipes.simclr(12, color_jitter_strength=0.7, brightness="add"),
+            marks=pytest.mark.thorough,
+        ),
         recipes.finetuning(12),
         (View(16), View(8, area=(0.05, 0.14), covered=0.0), View(12, None)),
     ],

@@ -108,6 +108,7 @@ def test_what_cannot_be_served_is_found_before_a_run_begins(servers, hosts, mess
     require_division("grpc://a:1,grpc://b:1", 8, 2)
 
 
+@pytest.mark.thorough
 def test_a_batch_has_to_be_divisible(servers):
     with pytest.raises(UserError, match="8 images cannot be divided among 3"):
         served_batches(make_batches, ",".join([servers[0]] * 3))

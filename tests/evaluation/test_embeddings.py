@@ -179,6 +179,7 @@ def test_a_folder_without_labels(source, folder, tmp_path):
     assert json.loads((tmp_path / "out/embeddings.json").read_text())["image_size"] == SIZE
 
 
+@pytest.mark.thorough
 def test_the_size_of_images_is_that_of_the_stem(source, folder, tmp_path):
     extract(source, Features(data_dir=f"{folder}/cat", output=f"{tmp_path}/out"))
     assert json.loads((tmp_path / "out/embeddings.json").read_text())["image_size"] == 32

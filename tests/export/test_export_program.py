@@ -35,6 +35,7 @@ def assert_refused(capsys, arguments, *parts):
         assert part in printed
 
 
+@pytest.mark.thorough
 def test_a_run_directory_is_exported(run, tmp_path, capsys):
     path, network = run
     directory = tmp_path / "out" / "3"
@@ -51,6 +52,7 @@ def test_a_run_directory_is_exported(run, tmp_path, capsys):
         np.testing.assert_array_equal(value, variable)
 
 
+@pytest.mark.thorough
 def test_labels_of_a_file_name_the_classes_of_a_checkpoint(run, tmp_path, monkeypatch):
     exported = {}
     monkeypatch.setattr(

@@ -79,6 +79,7 @@ def onnx(exported):
     return onnxruntime, exported
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["features", "logits"])
 def test_onnx_computes_features_and_logits(network, onnx, name):
     onnxruntime, place = onnx

@@ -199,6 +199,7 @@ def test_four_steps_of_the_official_code(embedded, monkeypatch):
         assert queue.next_row == pointer
 
 
+@pytest.mark.thorough
 def test_without_weight_the_step_is_moco_s():
     """The loss and the gradients, to the last bit."""
     views = tuple(map(tf.constant, every_method.views_of("infomin")))

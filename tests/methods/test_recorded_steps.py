@@ -1,5 +1,6 @@
 """Training steps of methods, and losses of the global batch, against their official code."""
 
+import functools
 import os
 import pathlib
 import subprocess
@@ -14,17 +15,26 @@ pytestmark = pytest.mark.usefixtures("rewritten_graphs")
 HERE = pathlib.Path(__file__).parent
 
 
+REPLICAS = pytest.mark.parametrize("number", [1, pytest.param(2, marks=pytest.mark.thorough)])
+
+
 @pytest.fixture(scope="module")
 def of_two(tmp_path_factory):
-    """What two replicas compute."""
-    output = tmp_path_factory.mktemp("recorded") / "found.npz"
-    cases = ["moco/v2_two_replicas", "byol", "sinkhorn", "clsa/multi_two_replicas", *PURE]
-    command = [sys.executable, str(HERE / "recorded_steps.py"), str(output), "2", *cases]
-    subprocess.run(command, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}, check=True)
-    arrays = np.load(output)
-    return lambda case: {
-        key.removeprefix(f"{case} "): arrays[key] for key in arrays if key.startswith(f"{case} ")
-    }
+    """What two replicas compute of a case, in one program, which starts when it is asked for."""
+
+    @functools.cache
+    def found():
+        output = tmp_path_factory.mktemp("recorded") / "found.npz"
+        cases = ["moco/v2_two_replicas", "byol", "sinkhorn", "clsa/multi_two_replicas", *PURE]
+        command = [sys.executable, str(HERE / "recorded_steps.py"), str(output), "2", *cases]
+        subprocess.run(command, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}, check=True)
+        return np.load(output)
+
+    def of_case(case):
+        prefix = f"{case} "
+        return {k.removeprefix(prefix): found()[k] for k in found() if k.startswith(prefix)}
+
+    return of_case
 
 
 def close(found, expected, tolerance, name):
@@ -130,7 +140,10 @@ def test_simsiam(fixed):
     assert compared == 21
 
 
-@pytest.mark.parametrize("case", ["clsa/single", "clsa/multi_two_replicas"])
+@pytest.mark.parametrize(
+    "case",
+    ["clsa/single", pytest.param("clsa/multi_two_replicas", marks=pytest.mark.thorough)],
+)
 def test_clsa(case, of_two):
     two = case.endswith("two_replicas")
     found = of_two(case) if two else CASES[case](tf.distribute.get_strategy())
@@ -176,7 +189,7 @@ def test_swav():
         close(np.swapaxes(values, 1, -1), expected, 1e-4, name)
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@REPLICAS
 @pytest.mark.parametrize(
     "case", ["eps0.05_iterations3", "eps0.03_iterations3", "eps0.05_iterations1"]
 )
@@ -186,7 +199,7 @@ def test_sinkhorn(case, number, of_two):
     np.testing.assert_allclose(found[case].sum(axis=1), 1, rtol=1e-6)
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@REPLICAS
 @pytest.mark.parametrize(
     ("name", "loss", "gradients"),
     [
@@ -202,6 +215,7 @@ def test_losses_of_the_global_batch(name, loss, gradients, number, of_two):
         close(found[key], RECORDED[f"{name}/{gradient}"], 5e-5, key)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", PURE)
 def test_two_replicas_have_the_loss_of_one(name, of_two):
     found, expected = of_two(name), CASES[name](tf.distribute.get_strategy())

@@ -101,6 +101,7 @@ def test_one_step_updates_every_variable_by_its_rule(name, views):
     assert float(logs["weight_decay"]) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.thorough
 def test_what_the_loss_decays():
     model = network(num_classes=3, se_ratio=0.25)
     assert [v is model.supervised_head.kernel for v in l2_variables(model, True)] == [True]

@@ -99,6 +99,7 @@ def test_the_page_tells_what_was_run(page):
     assert "4 steps (0.0445 epochs)" in words and "not finished" not in words
 
 
+@pytest.mark.thorough
 def test_the_features_are_those_of_images_of_both_splits(run, measured):
     config = configuration.from_dict(read_record(str(run)).flags)
     trained = checkpoints.load(run)

@@ -85,6 +85,7 @@ def test_images_that_classifiers_cannot_be_fitted_to_are_refused(name, too_few, 
         assert 0 <= told.classified(features, answers, features, answers) <= 1
 
 
+@pytest.mark.thorough
 def test_embeddings_that_are_not_finite_are_refused(tmp_path):
     def projections(images):
         h, *_, z = NETWORK.projections(images)
