@@ -82,6 +82,7 @@ def run(
     *,
     about: str,
     others: Mapping[str, str] | None = None,
+    defaults: Mapping[str, Any] | None = None,
     argument: str | None = None,
 ) -> None:
     """Parse the command line, run a program, and end with its exit status.
@@ -91,7 +92,7 @@ def run(
         the flags that were given; it returns the exit status.
       config_class: its flags.
       about: what it is for; --help shows the first line.
-      others: see `parser`.
+      others, defaults: see `parser`.
       argument: what the one word that is no flag stands for, such as "RUN_DIR"; or several, as
         "FOLDER OUT". With dots behind, "RUN_DIR...", there may be more, and the program takes a
         list. None: there is no such word.
@@ -110,7 +111,7 @@ def run(
         sys.exit(exit_status(lambda: program(*arguments, config, given)))
 
     define_flags(config_class)
-    app.run(main, flags_parser=parser(config_class, others, about))
+    app.run(main, flags_parser=parser(config_class, others, about, defaults))
 
 
 def flags_of_file(path: str, config_class: type) -> dict[str, Any]:
@@ -138,7 +139,10 @@ def flags_of_file(path: str, config_class: type) -> dict[str, Any]:
 
 
 def parser(
-    config_class: type, others: Mapping[str, str] | None = None, about: str = ""
+    config_class: type,
+    others: Mapping[str, str] | None = None,
+    about: str = "",
+    defaults: Mapping[str, Any] | None = None,
 ) -> Callable[[list[str]], list[str]]:
     """What parses the command line of a program, for `app.run`.
 
@@ -149,16 +153,18 @@ def parser(
       config_class: the flags of the program.
       others: flags that are refused, and what they belong to, such as "--method=moco".
       about: what the program is for; --help shows the first line.
+      defaults: what --help shows in place of the flags' own defaults: those of a method.
     """
-    return functools.partial(_parse, config_class=config_class, others=others or {}, about=about)
+    shown = functools.partial(help_text, config_class, about, defaults or {})
+    return functools.partial(_parse, shown=shown, others=others or {})
 
 
-def _parse(argv: list[str], config_class: type, others: Mapping[str, str], about: str) -> list[str]:
+def _parse(argv: list[str], shown: Callable[[], str], others: Mapping[str, str]) -> list[str]:
     try:
         for word in argv:
             require_utf8(word, "What is given on the command line")
         if {"--help", "-help", "-h", "--helpshort"}.intersection(argv[1:]):
-            print(help_text(config_class, about))
+            print(shown())
             sys.exit(0)
         return flags.FLAGS(with_paths_of_recipes(argv))
     except flags.UnrecognizedFlagError as error:

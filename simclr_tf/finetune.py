@@ -17,10 +17,17 @@ from simclr_tf.transfer.program import TransferConfig
 
 
 def main() -> None:
-    if cli.value_of("protocol", sys.argv) == "transfer":
+    protocol = cli.value_of("protocol", sys.argv)
+    if protocol == "transfer":
         cli.run(transfer.run, TransferConfig, about=transfer.__doc__)
     config_class = asked_for(sys.argv, FinetuneConfig)
-    cli.run(protocols.run, config_class, about=__doc__, others=flags_of_others(config_class))
+    cli.run(
+        protocols.run,
+        config_class,
+        about=__doc__,
+        others=flags_of_others(config_class),
+        defaults=protocols.PROTOCOLS.get(protocol),
+    )
 
 
 if __name__ == "__main__":

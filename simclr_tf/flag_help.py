@@ -2,6 +2,8 @@
 
 import dataclasses
 import textwrap
+import types
+from collections.abc import Mapping
 from typing import Any
 
 from simclr_tf.flag import Range
@@ -9,29 +11,33 @@ from simclr_tf.flag import Range
 WIDTH = 96
 
 
-def help_text(config_class: type, about: str) -> str:
+def help_text(
+    config_class: type, about: str, defaults: Mapping[str, Any] = types.MappingProxyType({})
+) -> str:
     """The flags of a program with their defaults, choices and ranges; a method's own come first.
 
     Args:
       config_class: a dataclass of groups of flags.
       about: what the program is for, and how it is called.
+      defaults: those that a method or a protocol has in place of the flags' own.
     """
     groups = sorted(dataclasses.fields(config_class), key=lambda group: group.name != "method")
     parts = [about.strip()] if about.strip() else []
     for group in groups:
         title = (group.type.__doc__ or group.name).strip().partition("\n")[0]
-        parts.append("\n\n".join([title, *map(_flag, dataclasses.fields(group.type))]))
+        shown = [_flag(f, defaults.get(f.name, f.default)) for f in dataclasses.fields(group.type)]
+        parts.append("\n\n".join([title, *shown]))
     parts.append("--helpfull shows the flags of absl and its logging too.")
     return "\n\n\n".join(parts)
 
 
-def _flag(field: dataclasses.Field) -> str:
+def _flag(field: dataclasses.Field, default: Any) -> str:
     """A flag: its default and what it may be, and below its help."""
     shown = f"  --{field.name}"
-    if isinstance(field.default, bool):
+    if isinstance(default, bool):
         shown = f"  --[no]{field.name}"
-    if field.default is not None:
-        shown += f"={field.default}"
+    if default is not None:
+        shown += f"={default}"
     limits = allowed(field)
     lines = textwrap.wrap(
         field.metadata["help"], WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6

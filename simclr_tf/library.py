@@ -12,7 +12,7 @@ docs/library.md tells it from the beginning.
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -173,8 +173,10 @@ class Pretraining:
           **options: further arguments of keras.Model.compile, such as `run_eagerly`.
 
         Raises:
-          UserError: Keras has no such optimizer, or it is one of another Keras.
+          UserError: Keras has no such optimizer, or it is one of another Keras, or an option is a
+            setting of the training.
         """
+        _refuse_taken({"steps_per_execution", "jit_compile"}, options)
         config, method = self._config, self.method
         with self._strategy.scope():
             if optimizer is None:
@@ -236,10 +238,11 @@ class Pretraining:
           The History of Keras, with what the method reports.
 
         Raises:
-          UserError: the plan is at its end, steps_per_execution would lead past it, or a callback
-            is of another Keras.
+          UserError: the plan is at its end, steps_per_execution would lead past it, a callback is
+            of another Keras, or an option follows from the plan.
           NonFiniteLossError: the training diverged.
         """
+        _refuse_taken({"x", "initial_epoch", "steps_per_epoch"}, options)
         for callback in callbacks:
             if not isinstance(callback, keras.callbacks.Callback):
                 raise UserError(
@@ -414,6 +417,14 @@ def _recipe(config: ExperimentConfig, given: Recipe | None) -> Recipe:
             f"Received: a recipe of {len(given)}."
         )
     return tuple(given)
+
+
+def _refuse_taken(taken: set[str], options: Mapping[str, Any]) -> None:
+    """Refuse arguments of Keras that follow from what the training was made with."""
+    if found := sorted(taken & options.keys()):
+        raise UserError(
+            f"{found[0]} follows from the settings of Pretraining. Leave it out, or give it there."
+        )
 
 
 def _optimizer_of_keras(optimizer: Any) -> keras.optimizers.Optimizer:

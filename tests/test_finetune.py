@@ -180,6 +180,10 @@ class TestProtocols:
                 "--schedule, --final_rate have no effect",
             ),
             (
+                {"classifier": "logistic_regression", "eval_steps": 2, "knn_every_epochs": 1},
+                "--eval_steps, --knn_every_epochs have no effect",
+            ),
+            (
                 {"protocol": "full", "classifier": "logistic_regression"},
                 "--classifier=logistic_regression",
             ),
@@ -194,6 +198,15 @@ class TestProtocols:
         [
             ({"label_fraction": 0.5}, "--label_fraction is for fine-tuning only"),
             ({"teacher": "runs/b"}, "--teacher is for fine-tuning only"),
+            ({"distillation_alpha": 0.5}, "--distillation_alpha=0.5 changes nothing without"),
+            (
+                {"train_mode": "finetune", "distillation_temperature": 2.0},
+                "--distillation_temperature=2 changes nothing without --teacher",
+            ),
+            (
+                {"train_mode": "finetune", "teacher": "runs/b", "finetune_augmentation": "none"},
+                "--finetune_augmentation=none changes nothing with --teacher",
+            ),
             ({"distillation_alpha": 0.0}, r"--distillation_alpha lies in \(0, 1\]"),
             ({"distillation_temperature": 0.0}, "--distillation_temperature is above 0"),
         ],
@@ -488,3 +501,19 @@ def test_the_flags_of_finetune_py_are_those_of_run_py_and_its_own():
     own = {field.name for _, field in flag_fields(FinetuneConfig)} - of_run
     assert own == {"protocol", "classifier"}
     assert exit_status(lambda: protocols.run(FinetuneConfig(), frozenset())) == 2
+
+
+def test_logistic_regression_refuses_single_images_of_classes_at_once(pretrained, tmp_path):
+    flags = {"protocol": "linear", "classifier": "logistic_regression", "labels_per_class": 1}
+    flags |= {"checkpoint": str(pretrained), "train_batch_size": None, "train_steps": None}
+    with pytest.raises(UserError, match="No class has two images"):
+        training.finetune(tmp_path / "fit", **flags)
+    assert not (tmp_path / "fit").exists()
+
+
+def test_the_command_of_a_fine_tuning_evaluates_it(pretrained, tmp_path):
+    flags = {"protocol": "linear", "checkpoint": str(pretrained), "labels_per_class": 3}
+    assert training.finetune(tmp_path / "fine", **flags, train_steps=1, mode="train") == 0
+    assert not (tmp_path / "fine" / "result.json").exists()
+    assert training.finetune(tmp_path / "fine", **flags, train_steps=1, mode="eval") == 0
+    assert "eval/label_top_1_accuracy" in read(tmp_path / "fine" / "result.json")

@@ -2,10 +2,12 @@
 
 import importlib
 import re
+import sys
 
 import commands
 import pytest
 
+from simclr_tf import finetune, pretrain
 from simclr_tf.experiment.config import ExperimentConfig, FinetuneConfig
 from simclr_tf.flag import flag_fields
 from simclr_tf.flag_help import help_text
@@ -37,6 +39,21 @@ def test_the_method_s_flags_come_first_with_choices_and_ranges():
     assert "  --temperature=0.1  (above 0)\n" in text
     assert "  --[no]hidden_norm=True\n" in text
     assert "  --holdout_fraction=0.1  (in (0, 1))\n" in text
+
+
+def test_defaults_of_a_method_are_shown_in_place_of_the_flags_own(monkeypatch, capsys):
+    shown = {}
+    for program, word in ((pretrain, "--method=moco"), (finetune, "--protocol=linear")):
+        monkeypatch.setattr(sys, "argv", ["program", word, "--help"])
+        with pytest.raises(SystemExit) as status:
+            program.main()
+        assert status.value.code == 0
+        shown[word] = capsys.readouterr().out
+    for text in ("--optimizer=sgd  (", "--learning_rate=0.03", "--weight_decay=0.0001"):
+        assert f"  {text}" in shown["--method=moco"]
+    assert "  --[no]global_bn=False\n" in shown["--method=moco"]
+    for text in ("--optimizer=momentum  (", "--fine_tune_after_block=4  (", "--train_epochs=90"):
+        assert f"  {text}" in shown["--protocol=linear"]
 
 
 @pytest.mark.parametrize("word", ["--help", "-h", "--helpshort"])

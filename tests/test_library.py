@@ -344,3 +344,14 @@ def test_the_face_of_the_package():
     images = own_images.own_images(PIXELS)
     assert library.image_dataset(images) is images
     assert isinstance(tiny(images).method, SimCLR)
+
+
+@pytest.mark.parametrize("option", ["jit_compile", "steps_per_execution"])
+def test_compile_takes_no_settings_of_the_training(option):
+    with pytest.raises(UserError, match=f"{option} follows from the settings of Pretraining"):
+        tiny().compile(**{option: 1})
+
+
+def test_fit_takes_no_numbers_of_steps():
+    with pytest.raises(UserError, match="steps_per_epoch follows from the settings"):
+        tiny().fit(steps_per_epoch=1)

@@ -45,6 +45,7 @@ def check_settings(config: ExperimentConfig) -> None:
         raise UserError("--micro_batch_size and --recompute are for pretraining only.")
     elif config.view.image_size_schedule:
         raise UserError("--image_size_schedule is for pretraining only.")
+    _refuse_flags_of_distillation(config)
 
 
 def _refuse_flags_of_finetuning(config: ExperimentConfig) -> None:
@@ -61,6 +62,21 @@ def _refuse_flags_of_finetuning(config: ExperimentConfig) -> None:
             raise UserError(
                 f"--{name} is for fine-tuning only. Give --train_mode=finetune, or leave it out."
             )
+
+
+def _refuse_flags_of_distillation(config: ExperimentConfig) -> None:
+    """Flags that change nothing without a teacher, or with one."""
+    default = type(config.distillation)()
+    for name in ("distillation_temperature", "distillation_alpha"):
+        given = getattr(config.distillation, name)
+        if config.distillation.teacher is None and given != getattr(default, name):
+            raise UserError(f"--{name}={given:g} changes nothing without --teacher.")
+    shown = config.view.finetune_augmentation
+    if config.distillation.teacher is not None and shown != "crop_flip":
+        raise UserError(
+            f"--finetune_augmentation={shown} changes nothing with --teacher, whose views are "
+            "crops and flips. Leave it out."
+        )
 
 
 def _refuse_flags_of_other_views(config: ExperimentConfig) -> None:

@@ -457,13 +457,23 @@ def from_dict(values: Mapping[str, Any], base: type = ExperimentConfig) -> Exper
     return flags.from_dict(values, config_class(method, base))
 
 
+def method_of(config_class: type) -> str:
+    """The name of the method whose flags a configuration class has."""
+    types = {field.name: field.type for field in dataclasses.fields(config_class)}
+    return next(name for name, method in METHODS.items() if method.Flags is types["method"])
+
+
 def with_defaults_of_method(config: ExperimentConfig, given: Collection[str]) -> ExperimentConfig:
     """The flags of a run; in pretraining, those that the user left open are the method's.
+
+    A run that goes on is its method's, whose flags the configuration has, without --method too.
 
     Args:
       config: the flags.
       given: names of the flags that the user gave.
     """
+    method = method_of(type(config))
+    config = flags.with_defaults(config, {"method": method}, given)
     if config.train.train_mode != "pretrain":
         return config
-    return flags.with_defaults(config, METHODS[config.train.method].DEFAULTS, given)
+    return flags.with_defaults(config, METHODS[method].DEFAULTS, given)

@@ -1,5 +1,6 @@
 """Which flags a run takes from what it goes on from, where they are not given."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ def with_values_of_run(
 ) -> ExperimentConfig:
     """The flags of a run that goes on: of INHERITED and LENGTHS, the run's where none is given.
 
+    So are those of the method in fine-tuning, which begins before it is known whose they are.
+
     Args:
       config: the flags.
       stored: what the run directory remembers.
@@ -39,6 +42,8 @@ def with_values_of_run(
     names = [name for name in INHERITED if name not in given]
     if not given.intersection(LENGTHS):
         names += LENGTHS
+    if config.train.train_mode == "finetune":
+        names += [name for name in _of_method(config) - given if name in stored]
     return configuration.from_dict(
         flags.to_dict(config) | {name: stored[name] for name in names}, type(config)
     )
@@ -106,7 +111,9 @@ def with_method_of_checkpoint(
             f"--checkpoint={config.train.checkpoint} was pretrained with --method={method}, which "
             f"this version does not know: it has {', '.join(METHODS)}."
         )
-    found = configuration.from_dict(flags.to_dict(config) | {"method": method}, type(config))
+    values, others = flags.to_dict(config), _of_method(config) - given
+    values = {name: value for name, value in values.items() if name not in others}
+    found = configuration.from_dict(values | {"method": method}, type(config))
     if lost := sorted(given & (flags.to_dict(config).keys() - flags.to_dict(found).keys())):
         raise UserError(
             f"--{lost[0]} belongs to --method={config.train.method}, but "
@@ -114,3 +121,8 @@ def with_method_of_checkpoint(
             "it out."
         )
     return found
+
+
+def _of_method(config: ExperimentConfig) -> set[str]:
+    """The names of the method's own flags."""
+    return {field.name for field in dataclasses.fields(config.method)}

@@ -22,7 +22,7 @@ from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.holdout import held_out
 from simclr_tf.data.sources import ImageDataset
-from simclr_tf.data.subsets import fingerprint
+from simclr_tf.data.subsets import fingerprint, labels_of
 from simclr_tf.devices.hosts import Hosts
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.classification import top_k_accuracies
@@ -71,6 +71,11 @@ def run(config: FinetuneConfig, given: frozenset[str]) -> int:
     if inputs.earlier and _is_finished(directory, config.eval.eval_name):
         print(f"Nothing to do: the run in {directory.path} is finished.")
         return 0
+    labels = labels_of(inputs.dataset)
+    if np.bincount(labels[labels >= 0]).max(initial=0) < 2:
+        raise UserError(
+            "No class has two images, so none can be held out to choose l2 by. Give more labels."
+        )
     test = parts.open_dataset(config, config.data.eval_split)
     if test.num_classes is None:
         raise UserError(f"Split {test.split!r} of {test.name} has no labels that can be used.")
@@ -110,10 +115,6 @@ def _fit(
     test_features, test_labels = cached_features(config, strategy, network, test, directory)
     keys = [str(i) for i in range(len(labels))]
     held = held_out(keys, labels, config.data.holdout_fraction, parts.label_seed(config))
-    if not held.any():
-        raise UserError(
-            "No class has two images, so none can be held out to choose l2 by. Give more labels."
-        )
     print(f"Choosing l2 on {held.sum():,} of {len(labels):,} images.", flush=True)
     classifier, l2, path = fit_with_best_l2(features, labels, held, num_classes=train.num_classes)
     network.supervised_head.kernel.assign(classifier.weights)

@@ -95,6 +95,8 @@ _OF_SGD = (
     "train_epochs",
     "train_steps",
     "zero_init_logits_layer",
+    "eval_steps",
+    "knn_every_epochs",
     "finetune_augmentation",
 )
 
@@ -151,7 +153,7 @@ def run(config: FinetuneConfig, given: frozenset[str] = frozenset()) -> int:
       NonFiniteLossError: training diverged.
     """
     if config.train.mode == "eval" and "mode" in given:
-        return train.run(config, given)
+        return train.run(flags.with_defaults(config, {"train_mode": "finetune"}, given), given)
     config = complete(config, given)
     if config.protocol.classifier == "logistic_regression":
         return logistic.run(config, given)

@@ -194,8 +194,8 @@ class SwAV(Method):
 
 
 def _warn_of_frozen_prototypes(frozen, plan):
-    """Say where the prototypes are frozen for more than an epoch and a quarter of the run."""
-    if frozen > max(plan.epoch_steps, plan.train_steps // 4):
+    """Say where they are frozen for an epoch and a quarter of the run, or for half of it."""
+    if frozen > min(max(plan.epoch_steps, plan.train_steps // 4), plan.train_steps // 2):
         logging.warning(
             "The prototypes are frozen for --freeze_prototypes_steps=%d of %d steps. SwAV freezes "
             "them for an epoch of a long training: give %d.",

@@ -12,7 +12,7 @@ from simclr_tf.data.holdout import held_out
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.data.transfer import opening
 from simclr_tf.data.transfer.preprocessing import resize_then_center_crop
-from simclr_tf.data.transfer.registry import MEAN_AVERAGE_PRECISION, REGISTRY, TOP_1
+from simclr_tf.data.transfer.registry import REGISTRY, TOP_1
 from simclr_tf.errors import UserError
 
 _HELD_OUT = 0.1  # of the training images of a data set that is not in the registry
@@ -47,11 +47,6 @@ class Task:
     def metric(self) -> str:
         """How predictions are scored: one of the metrics of the registry."""
         return REGISTRY[self.name].metric if self.name in REGISTRY else TOP_1
-
-    @property
-    def multi_label(self) -> bool:
-        """Whether an image may have several labels."""
-        return self.metric == MEAN_AVERAGE_PRECISION
 
     def open(self, split: str) -> ImageDataset:
         """Open `train`, `validation`, `test` or `train+validation`.

@@ -27,7 +27,7 @@ class Example(Method):
     """The first view gives the key; each other view has to find it among the queue's."""
 
     Flags = Flags
-    DEFAULTS = {"optimizer": "momentum", "learning_rate": 0.3, "weight_decay": 1e-4}
+    DEFAULTS = {"optimizer": "momentum", "learning_rate": 0.03, "weight_decay": 1e-4}
     metrics_of = {
         "contrast_loss": "the contrastive loss",
         "contrast_acc": "share of queries whose most similar key is their own",

@@ -11,6 +11,7 @@ from recorded_steps import TinyNetwork, plan
 
 from simclr_tf.backend import keras
 from simclr_tf.data import datasets, subsets
+from simclr_tf.data.recipe import ViewFlags
 from simclr_tf.devices import replicas
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation import features as evaluation_features
@@ -258,3 +259,15 @@ def test_a_bank_needs_the_number_of_images():
     network = every_method.build("instdisc").network
     with pytest.raises(UserError, match="give the method a plan"):
         InstDisc(network)
+
+
+def test_flips_of_views_are_as_the_flag_says():
+    for method in (InstDisc, CMC):
+        for flip, probability in ((True, 0.5), (False, 0.0)):
+            (view,) = method.recipe(method.Flags(flip=flip), ViewFlags(32))
+            assert view.flip_probability == probability
+
+
+def test_the_encoders_of_cmc_are_as_the_flags_say():
+    fields = CMC.encoder_fields(CMC.Flags(color_space="ydbdr", view_width=0.5))
+    assert (fields["color_space"], fields["view_width"]) == ("ydbdr", 0.5)

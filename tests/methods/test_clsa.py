@@ -71,6 +71,27 @@ def test_without_divergence_the_step_is_the_plain_method_s(name):
         np.testing.assert_array_equal(gradient, other)
 
 
+def test_without_divergence_clsa_has_its_contrastive_part_alone():
+    """Its gradients are those of an objective that knows no strong views."""
+
+    class Contrastive(CLSA):
+        def objective(self, embeddings):
+            _, values = super().objective(embeddings)
+            return values["contrast_loss"], values
+
+    views = tuple(map(tf.constant, every_method.views_of("clsa")))
+    labels = tf.constant(every_method.LABELS)
+    found = every_method.build("clsa", divergence_weight=0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(METHODS, "clsa", Contrastive)
+        plain = every_method.build("clsa")
+    _, values, gradients = found.values_and_gradients(views, labels)
+    _, expected, others = plain.values_and_gradients(views, labels)
+    assert float(values["total_loss"]) == float(expected["total_loss"])
+    for gradient, other in zip(gradients, others, strict=True):
+        np.testing.assert_array_equal(gradient, other)
+
+
 def unit(*shape):
     rows = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)

@@ -2,6 +2,7 @@
 
 import every_method
 import pytest
+import tensorflow as tf
 
 from simclr_tf.data.recipe import ViewFlags
 from simclr_tf.errors import UserError
@@ -49,3 +50,28 @@ def test_biases_and_batch_norm_have_a_rate_of_their_own():
         of_probe = any(variable is v for v in probe)
         expected = 0.0015 if variable.shape.rank == 1 and not of_probe else None
         assert method.rate_factor(variable) == expected
+
+
+PROJECTIONS = tf.random.stateless_normal((16, 2, 16), (1, 2))
+
+
+def test_weights_of_the_terms_of_vicreg():
+    weights = {"invariance_weight": 2.0, "variance_weight": 3.0, "covariance_weight": 5.0}
+    loss, terms = every_method.build("vicreg", **weights).objective({"projections": PROJECTIONS})
+    names = ("invariance", "variance", "covariance")
+    expected = sum(w * float(terms[n]) for n, w in zip(names, (2, 3, 5), strict=True))
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    plain, _ = every_method.build("vicreg").objective({"projections": PROJECTIONS})
+    assert float(loss) != pytest.approx(float(plain), rel=0.1)
+
+
+def test_the_weight_off_the_diagonal_and_the_rate_of_biases_of_barlow_twins():
+    """The loss is linear in the weight."""
+    found = []
+    for weight in (0.1, 0.3, 0.5):
+        method = every_method.build("barlow_twins", off_diagonal_weight=weight, bias_rate=0.25)
+        found.append(float(method.objective({"projections": PROJECTIONS})[0]))
+    assert found[2] - found[1] == pytest.approx(found[1] - found[0], rel=1e-4)
+    assert found[1] > 1.05 * found[0]
+    rates = {method.rate_factor(variable) for variable in method.trained_variables}
+    assert rates == {None, 0.25}

@@ -23,6 +23,7 @@ def loss_of(projections=PROJECTIONS, **flags):
     ("flags", "expected"),
     [
         (dict(negatives="other_view"), losses.nt_xent(HIDDEN, 0.5, negatives="other_view")[0]),
+        (dict(hidden_norm=False), losses.nt_xent(HIDDEN, 0.5, False)[0]),
         (dict(contrastive_loss="nt_logistic"), losses.nt_logistic(HIDDEN, 0.5)),
         (
             dict(contrastive_loss="nt_logistic", negative_mining="semi_hard", negatives="both"),
@@ -38,7 +39,7 @@ def loss_of(projections=PROJECTIONS, **flags):
 def test_flags_choose_the_loss(flags, expected):
     _, (loss, values) = loss_of(**flags)
     assert float(loss) == float(values["contrast_loss"]) == pytest.approx(float(expected))
-    _, (_, plain) = loss_of()
+    _, (_, plain) = loss_of(hidden_norm=flags.get("hidden_norm", True))
     for name in ("contrast_acc", "contrast_entropy"):
         assert float(values[name]) == pytest.approx(float(plain[name]), rel=1e-5)
 

@@ -75,3 +75,13 @@ def test_what_the_moving_average_projects_joins_the_memory_after_the_update():
     for old, (own, other) in zip(weights, both, strict=True):
         moved = decay * old + (1 - decay) * other.numpy()
         np.testing.assert_allclose(own, moved, rtol=1e-6, atol=1e-7)
+
+
+def test_the_objective_has_the_memory_as_negatives():
+    method = every_method.build("simclr_memory")
+    projections = np.random.default_rng(0).normal(size=(16, 2, 16))
+    loss, _ = method.objective({"projections": tf.constant(projections, tf.float32)})
+    hidden = np.concatenate(np.moveaxis(projections, 1, 0))
+    expected = nt_xent_in_numpy(hidden, method.queue.rows.numpy(), 0.5)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    assert method.chance_levels(16)["contrast_loss"] == pytest.approx(2 * np.log(31 + 36))

@@ -1,5 +1,7 @@
 """Views of several sizes: which there are, and what methods make of the small ones."""
 
+import dataclasses
+
 import every_method
 import numpy as np
 import pytest
@@ -118,9 +120,27 @@ def test_prototypes_that_are_frozen_for_long_are_told(frozen, told, caplog):
     assert (said in caplog.text) == told
 
 
+@pytest.mark.parametrize(("frozen", "told"), [(30, False), (31, True)])
+def test_prototypes_that_are_frozen_for_half_of_a_short_run_are_told(frozen, told, caplog):
+    plan = dataclasses.replace(every_method.build("swav").plan, epoch_steps=60)
+    SwAV(every_method.build("swav").network, SwAV.Flags(freeze_prototypes_steps=frozen), plan)
+    assert (f"={frozen} of 60 steps" in caplog.text) == told
+
+
 @pytest.mark.parametrize(("epoch", "told"), [(5, False), (6, True), (15, True)])
 def test_a_queue_that_begins_too_late_is_told(epoch, told, caplog):
     """Of 60 steps, 10 an epoch; the queue is two batches long."""
     every_method.build("swav", queue_length=32, queue_start_epoch=epoch)
     said = f"The queue would be used from step {10 * epoch + 2} on, and the run has 60"
     assert (said in caplog.text) == told and ("The queue would" in caplog.text) == told
+
+
+def test_swav_s_temperature_and_how_it_assigns():
+    flags = {"temperature": 0.3, "epsilon": 0.2, "sinkhorn_iterations": 1, "queue_length": 0}
+    method = every_method.build("swav", small_crops=0, **flags)
+    rows = tf.math.l2_normalize(tf.random.stateless_normal((16, 2, 16), (1, 2)), axis=-1)
+    scores = tf.einsum("nvd,kd->nvk", rows, method.prototypes)
+    assigned = [losses.sinkhorn(scores[:, i], 0.2, 1) for i in (0, 1)]
+    expected = losses.swapped_prediction(scores, tf.stack(assigned, axis=1), 0.3)
+    loss, _ = method.objective({"projections": rows})
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)

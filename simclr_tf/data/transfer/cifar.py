@@ -79,18 +79,8 @@ def _folders(files: OfficialFiles) -> Listing:
     return Listing(tuple(names), parts)
 
 
-def load_pickle(path: pathlib.Path) -> dict[bytes, Any]:
-    """Read a pickled dictionary of values and arrays, such as a batch of CIFAR.
-
-    Nothing that the pickle names is ever called, see `isolated_reader`.
-
-    Raises:
-      UserError: it is no such file, or holds anything else.
-    """
-    return _load_pickles([path])[0]
-
-
 def _load_pickles(paths: Sequence[pathlib.Path]) -> list[dict[bytes, Any]]:
+    """The dictionaries in pickled files; nothing that they name is called, see `isolated`."""
     found = isolated.read("pickle", paths, largest=_LARGEST, refusal=_REFUSAL)
     for path, value in zip(paths, found, strict=True):
         if not isinstance(value, dict):
