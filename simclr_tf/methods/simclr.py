@@ -91,6 +91,10 @@ class SimCLR(Method):
                 f"--negative_mining={flags.negative_mining} is for --contrastive_loss=nt_logistic "
                 "and margin. Leave it out, or give one of these."
             )
+        if flags.contrastive_loss != "margin" and flags.margin != cls.Flags().margin:
+            raise UserError(
+                f"--margin={flags.margin:g} is for --contrastive_loss=margin. Leave it out."
+            )
         if not xent and not flags.hidden_norm:
             raise UserError(
                 f"--contrastive_loss={flags.contrastive_loss} is of cosines. Leave out "

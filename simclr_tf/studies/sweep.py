@@ -64,8 +64,8 @@ class Sweep:
         The weights of a checkpoint are compared, and not its path.
 
         Returns:
-          Those of the sweep; None if there is no sweep, or one in which no fit is finished and
-          whose settings are others.
+          Those of the sweep; None if there is no sweep, or one of other settings in which nothing
+          was begun, see `has_results`.
 
         Raises:
           UserError: the directory belongs to a sweep with other settings.
@@ -214,7 +214,7 @@ class Sweep:
         return self.path / f"{fit_id}.npz"
 
     def has_results(self, below: str = "") -> bool:
-        """Whether a fit is finished, of those in one folder of the directory."""
+        """Whether in one folder a fit is finished, or the run of a study was begun."""
         for folder, _, files in os.walk(self.path / below):
             inside = pathlib.Path(folder).relative_to(self.path)
             if len(inside.parts) >= 2 and any(name.endswith(".json") for name in files):

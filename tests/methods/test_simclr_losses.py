@@ -77,9 +77,37 @@ def test_semi_hard_negatives_have_no_chance_level():
             dict(contrastive_loss="margin", hidden_norm=False),
             "--contrastive_loss=margin is of",
         ),
+        (dict(margin=0.4), "--margin=0.4 is for --contrastive_loss=margin"),
+        (dict(contrastive_loss="nt_logistic", margin=0.4), "--margin=0.4 is for"),
         (dict(negatives="other_view", loss_implementation="tiled"), "--loss_implementation=tiled"),
     ],
 )
 def test_flags_that_do_not_fit_are_refused(flags, message):
     with pytest.raises(UserError, match=message):
         every_method.build("simclr", **flags)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    "flags",
+    [
+        dict(contrastive_loss="margin", negative_mining="semi_hard"),
+        dict(contrastive_loss="nt_logistic", negatives="both"),
+        dict(negatives="other_view"),
+    ],
+)
+def test_a_slice_has_the_loss_and_the_gradients_of_the_batch(flags):
+    data = tuple(map(tf.constant, every_method.views_of("simclr")))
+    labels = tf.constant(every_method.LABELS)
+    found, expected = (
+        every_method.build("simclr", micro_batch_size=size, **flags).values_and_gradients(
+            data, labels
+        )
+        for size in (every_method.IMAGES, 0)
+    )
+    assert float(found[1]["total_loss"]) == pytest.approx(
+        float(expected[1]["total_loss"]), rel=1e-5
+    )
+    for gradient, other in zip(found[2], expected[2], strict=True):
+        scale = max(np.abs(other).max(), 1e-2)
+        np.testing.assert_allclose(gradient, other, rtol=0, atol=1e-4 * scale)

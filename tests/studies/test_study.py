@@ -121,7 +121,7 @@ def start(study_dir):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_two_processes_are_killed_and_two_go_on(whole, tmp_path):
     path, said = whole
     both = [start(tmp_path) for _ in range(2)]
@@ -234,6 +234,15 @@ def test_a_plan_reads_no_images_to_choose_some(tmp_path, monkeypatch):
     # 4 steps of 2 views, forwards and backwards, and the images of the probe.
     images = 3 * 4 * 2 * FLAGS["train_batch_size"] + 100 + 359
     assert f"{2 * images:,} images shown in all" in said[0]
+
+
+def test_flags_of_pretraining_alone_are_not_of_rows_with_labels(tmp_path):
+    given = FLAGS | {"micro_batch_size": 8, "recompute": True, "train_steps": 100}
+    cells = "strength=0.5,training=supervised"
+    said = []
+    flags = StudyFlags(str(tmp_path), REDUCED, cells, dry_run=True)
+    assert study("color_strength", flags, given, report=said.append) == 0
+    assert "training_supervised-strength_0.5" in said[0]
 
 
 def test_what_compares_h_with_z_is_refused_without_a_head(tmp_path, trained):
