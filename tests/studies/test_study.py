@@ -121,7 +121,7 @@ def start(study_dir):
     )
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_two_processes_are_killed_and_two_go_on(whole, tmp_path):
     path, said = whole
     both = [start(tmp_path) for _ in range(2)]
@@ -141,10 +141,18 @@ def test_two_processes_are_killed_and_two_go_on(whole, tmp_path):
     ]
     assert len(made) == len(set(made)) == 2 - len(kept)  # no cell twice
     found, expected = results(tmp_path), results(path)
-    for name, values in expected.items():  # the graphs of programs are rewritten, see graphs.py
+    table = (tmp_path / "table.md").read_text()
+    accuracies = ("linear_probe_top_1_accuracy", "knn_top_1_accuracy")
+    for name, values in expected.items():
+        # The graphs of programs are rewritten, see graphs.py: rounding may move an image or two.
+        shown = [f"{100 * found[name][key]:.1f}" for key in accuracies]
+        row = next(line for line in table.splitlines() if f"| {name.split('_')[1]} |" in line)
+        assert [cell.split(" ")[1] for cell in row.split("|")[2:4]] == shown
+        for key in accuracies:
+            assert found[name].pop(key) == pytest.approx(values.pop(key), abs=2.1 / 359)
         assert found[name].pop("metrics") == pytest.approx(values.pop("metrics"), rel=1e-5)
     assert found == expected
-    assert (tmp_path / "table.md").read_text() == said[-1]
+    assert table.splitlines()[:3] == said[-1].splitlines()[:3]
 
 
 @pytest.mark.slow
