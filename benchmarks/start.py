@@ -10,7 +10,6 @@ import json
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -66,36 +65,25 @@ def worker(flagfile: str, begin: float) -> None:
             for name, at in marks.items():
                 spent[name] = at - before
                 before = at
-            sys.stdout.write("\n" + json.dumps(spent))
-            sys.stdout.flush()
+            print(json.dumps(spent), file=answer, flush=True)
             os._exit(0)
 
     train.callbacks.StopOnNonFiniteLoss = FirstStep  # the first of the callbacks
     sys.argv = ["run.py", f"--flagfile={flagfile}", f"--model_dir={tempfile.mkdtemp()}"]
+    answer, sys.stdout = sys.stdout, sys.stderr  # where the run prints
     pretrain.main()
-
-
-def once(flagfile: str) -> dict[str, float]:
-    """Seconds of each part, of one process."""
-    command = [sys.executable, __file__, f"--flagfile={flagfile}", f"--begin={time.time()}"]
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1"} | os.environ
-    environment["PYTHONPATH"] = str(ROOT)
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--flagfile", default="configs/digits.cfg")
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--begin", type=float)
-    arguments = parser.parse_args()
-    if arguments.begin:
-        worker(arguments.flagfile, arguments.begin)
-    print(side_by_side.describe_machine())
-    found = [once(arguments.flagfile) for _ in range(arguments.repetitions)]
+    parser.add_argument("--flagfile", default=str(ROOT / "configs" / "digits.cfg"))
+    arguments = side_by_side.parse(parser, worker)
+    found = [
+        side_by_side.answer_once(
+            sys.executable, __file__, {"flagfile": arguments.flagfile, "begin": time.time()}
+        )
+        for _ in range(arguments.repetitions)
+    ]
     print("| | seconds |\n| --- | ---: |")
     for name in found[0]:
         print(f"| {name} | {statistics.median(times[name] for times in found):.1f} |")

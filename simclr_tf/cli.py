@@ -155,7 +155,7 @@ def parser(
       about: what the program is for; --help shows the first line.
       defaults: what --help shows in place of the flags' own defaults: those of a method.
     """
-    shown = functools.partial(help_text, config_class, about, defaults or {})
+    shown = functools.partial(help_text, config_class, about, defaults)
     return functools.partial(_parse, shown=shown, others=others or {})
 
 

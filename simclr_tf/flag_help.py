@@ -2,7 +2,6 @@
 
 import dataclasses
 import textwrap
-import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,9 +10,7 @@ from simclr_tf.flag import Range
 WIDTH = 96
 
 
-def help_text(
-    config_class: type, about: str, defaults: Mapping[str, Any] = types.MappingProxyType({})
-) -> str:
+def help_text(config_class: type, about: str, defaults: Mapping[str, Any] | None = None) -> str:
     """The flags of a program with their defaults, choices and ranges; a method's own come first.
 
     Args:
@@ -21,6 +18,7 @@ def help_text(
       about: what the program is for, and how it is called.
       defaults: those that a method or a protocol has in place of the flags' own.
     """
+    defaults = defaults or {}
     groups = sorted(dataclasses.fields(config_class), key=lambda group: group.name != "method")
     parts = [about.strip()] if about.strip() else []
     for group in groups:

@@ -9,9 +9,8 @@ import sys
 
 from simclr_tf import cli
 from simclr_tf.experiment import train
-from simclr_tf.experiment.config import ExperimentConfig, method_of
+from simclr_tf.experiment.config import ExperimentConfig, defaults_of_method
 from simclr_tf.experiment.method_flags import asked_for, flags_of_others
-from simclr_tf.methods import METHODS
 
 
 def main() -> None:
@@ -21,7 +20,7 @@ def main() -> None:
         config_class,
         about=__doc__,
         others=flags_of_others(config_class),
-        defaults=METHODS[method_of(config_class)].DEFAULTS,
+        defaults=defaults_of_method(config_class),
     )
 
 

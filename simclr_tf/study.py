@@ -18,9 +18,9 @@ from absl import app
 
 from simclr_tf import cli, flag
 from simclr_tf.exit_status import exit_status
-from simclr_tf.experiment.config import ExperimentConfig, method_of
+from simclr_tf.experiment.config import ExperimentConfig, defaults_of_method
 from simclr_tf.experiment.method_flags import asked_for, flags_of_others
-from simclr_tf.methods import DEFAULT_METHOD, METHODS
+from simclr_tf.methods import DEFAULT_METHOD
 from simclr_tf.studies.program import StudyFlags, listing, study
 
 
@@ -62,9 +62,7 @@ def main() -> None:
     others = flags_of_others(config_class)
     app.run(
         lambda argv: program(argv, config_class),
-        flags_parser=cli.parser(
-            config_class, others, __doc__, METHODS[method_of(config_class)].DEFAULTS
-        ),
+        flags_parser=cli.parser(config_class, others, __doc__, defaults_of_method(config_class)),
     )
 
 

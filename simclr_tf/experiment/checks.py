@@ -9,6 +9,9 @@ from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.flag import check_ranges
 from simclr_tf.methods import METHODS
 
+# What acts in pretraining alone.
+OF_PRETRAINING = ("micro_batch_size", "recompute", "image_size_schedule")
+
 
 def check_flags(config: ExperimentConfig) -> None:
     """Check what can be checked without data, devices and checkpoints.

@@ -463,6 +463,11 @@ def method_of(config_class: type) -> str:
     return next(name for name, method in METHODS.items() if method.Flags is types["method"])
 
 
+def defaults_of_method(config_class: type) -> Mapping[str, Any]:
+    """The values of shared flags that the method of a configuration class has as defaults."""
+    return METHODS[method_of(config_class)].DEFAULTS
+
+
 def with_defaults_of_method(config: ExperimentConfig, given: Collection[str]) -> ExperimentConfig:
     """The flags of a run; in pretraining, those that the user left open are the method's.
 
@@ -472,8 +477,7 @@ def with_defaults_of_method(config: ExperimentConfig, given: Collection[str]) ->
       config: the flags.
       given: names of the flags that the user gave.
     """
-    method = method_of(type(config))
-    config = flags.with_defaults(config, {"method": method}, given)
+    config = flags.with_defaults(config, {"method": method_of(type(config))}, given)
     if config.train.train_mode != "pretrain":
         return config
-    return flags.with_defaults(config, METHODS[method].DEFAULTS, given)
+    return flags.with_defaults(config, defaults_of_method(type(config)), given)

@@ -21,8 +21,8 @@ from simclr_tf.checkpoints.saver import Saver
 from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.holdout import held_out
-from simclr_tf.data.sources import ImageDataset
-from simclr_tf.data.subsets import fingerprint, labels_of
+from simclr_tf.data.sources import ImageDataset, IndexedSource
+from simclr_tf.data.subsets import fingerprint
 from simclr_tf.devices.hosts import Hosts
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.classification import top_k_accuracies
@@ -71,11 +71,9 @@ def run(config: FinetuneConfig, given: frozenset[str]) -> int:
     if inputs.earlier and _is_finished(directory, config.eval.eval_name):
         print(f"Nothing to do: the run in {directory.path} is finished.")
         return 0
-    labels = labels_of(inputs.dataset)
-    if np.bincount(labels[labels >= 0]).max(initial=0) < 2:
-        raise UserError(
-            "No class has two images, so none can be held out to choose l2 by. Give more labels."
-        )
+    images = inputs.dataset.source
+    if isinstance(images, IndexedSource) and images.labels is not None:
+        _require_pairs(np.asarray(images.labels))  # of others labels are read with the images
     test = parts.open_dataset(config, config.data.eval_split)
     if test.num_classes is None:
         raise UserError(f"Split {test.split!r} of {test.name} has no labels that can be used.")
@@ -91,6 +89,14 @@ def run(config: FinetuneConfig, given: frozenset[str]) -> int:
         if not inputs.earlier:
             require_unclaimed(directory, config.run.overwrite)
         return _fit(inputs, strategy, method, test, flags.command(config, given))
+
+
+def _require_pairs(labels: np.ndarray) -> None:
+    """Refuse labels (n,) of which none can be held out."""
+    if np.bincount(labels[labels >= 0]).max(initial=0) < 2:
+        raise UserError(
+            "No class has two images, so none can be held out to choose l2 by. Give more labels."
+        )
 
 
 def _is_finished(directory: RunDirectory, eval_name: str | None) -> bool:
@@ -112,6 +118,7 @@ def _fit(
     directory.claim(stored, network.architecture, config.run.overwrite)
     record_images(directory, train)
     features, labels = labelled(*cached_features(config, strategy, network, train, directory))
+    _require_pairs(labels)
     test_features, test_labels = cached_features(config, strategy, network, test, directory)
     keys = [str(i) for i in range(len(labels))]
     held = held_out(keys, labels, config.data.holdout_fraction, parts.label_seed(config))

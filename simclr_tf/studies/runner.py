@@ -29,11 +29,6 @@ from simclr_tf.training.plan import Plan
 
 _SHOWN_PER_STEP = 3  # a training step costs about three times what showing its images does
 _OF_RESULTS = ("eval_split", "knn_k", "knn_temperature")  # no matter of training, but of results
-_OF_PRETRAINING = (
-    "micro_batch_size",
-    "recompute",
-    "image_size_schedule",
-)  # not of rows with labels
 _NOT_OF_CELLS = ("model_dir", "mode", "overwrite", "resume", "eval_name")
 
 Recipes = Callable[[str], Mapping[str, Any]]
@@ -193,7 +188,7 @@ class Runner:
         recipe = recipes(own["method"]) if recipes and "method" in own else {}
         values = {**recipe, **chosen, **own, "mode": "train"}
         if values.get("train_mode") == "finetune":
-            values = {name: v for name, v in values.items() if name not in _OF_PRETRAINING}
+            values = {name: v for name, v in values.items() if name not in checks.OF_PRETRAINING}
         values["model_dir"] = str(self.sweep.path / cell.folder / "run")
         config = configuration.from_dict(values)
         if lost := sorted(values.keys() - flags.to_dict(config).keys()):

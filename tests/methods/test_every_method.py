@@ -244,6 +244,7 @@ def test_options_of_the_step_change_no_loss(name, option, tolerance):
 MOVED_BY_ROUNDING = 1e-6  # a weight, in two steps
 ON_REPLICAS = ("simclr", "example")
 THOROUGH_ON_REPLICAS = ("moco", "barlow_twins", "swav", "instdisc")
+OTHERS_ON_REPLICAS = tuple(n for n in NAMES if n not in ON_REPLICAS + THOROUGH_ON_REPLICAS)
 
 
 @pytest.fixture(scope="module")
@@ -252,9 +253,8 @@ def of_replicas(tmp_path_factory):
     folders = {}
 
     def folder_of(name, kind):
-        groups = ON_REPLICAS, THOROUGH_ON_REPLICAS
-        rest = [n for n in NAMES if not any(n in group for group in groups)]
-        group = next((group for group in groups if name in group), tuple(rest))
+        groups = ON_REPLICAS, THOROUGH_ON_REPLICAS, OTHERS_ON_REPLICAS
+        group = next(group for group in groups if name in group)
         if (group, kind) in folders:
             return folders[group, kind]
         folder, programs = tmp_path_factory.mktemp("replicas"), []
