@@ -215,6 +215,20 @@ def test_more_cells_of_the_same_study(error, whole, trained, monkeypatch):
     (path / "cells" / "temperature_0.5" / "result.json").unlink()
 
 
+@pytest.mark.thorough
+def test_the_range_of_probe_images_is_checked_before_anything_is_done(tmp_path):
+    words = ["tsne", f"--study_dir={tmp_path}/new", "--probe_images=-5", "--dataset=digits"]
+    done = subprocess.run(
+        [*toy.command("simclr_tf/study.py"), *words],
+        cwd=ROOT,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and "--probe_images" in done.stderr and "-5" in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
 def test_too_few_images_are_refused_before_anything_is_trained(tmp_path, trained):
     flags = StudyFlags(str(tmp_path), REDUCED, "predicted=rotate", probe_images=10)
     with pytest.raises(UserError, match="of 10 images .* are too few"):
@@ -354,23 +368,32 @@ def test_the_time_that_is_left_follows_what_is_finished(whole):
     assert lines[-1] == "6 cells, 2 finished, 13,086 images shown in all; time left: 8 min."
 
 
-# Images that cells show: for every step three times the views of a batch, and the 1,797 digits for
-# the probe. Most have 250 steps of 64 images, and two views.
-ONE, TWO, THREE = (3 * 250 * 64 * views + 1_797 for views in (1, 2, 3))
-VIEWS = {name: ONE for name in ("instdisc", "cmc", "predictive")}
-VIEWS |= {name: THREE for name in ("infomin", "clsa", "clsa_simclr", "clsa_byol")}
-SHORT = 3 * 100 * 64 * 2 + 1_797
+def cost_on_digits(steps, views=2, batch=64):
+    """Images shown in so many steps, each for three times its batch; 1,797 more for the probe."""
+    return 3 * steps * batch * views + 1_797
+
+
+VIEWS = {name: 1 for name in ("instdisc", "cmc", "predictive")}
+VIEWS |= {name: 3 for name in ("infomin", "clsa", "clsa_simclr", "clsa_byol")}
+WHOLE = cost_on_digits(250)
 DIGITS = {
-    "augmentations": (16, 16 * SHORT),
-    "batch_epochs": (12, 1_243_452),
-    "color_strength": (10, 5 * TWO + 5 * ONE),
-    "head": (7, 7 * TWO),
-    "invariance": (4, 4 * TWO),
-    "loss": (10, 10 * TWO),
-    "methods": (len(METHODS), sum(VIEWS.get(name, TWO) for name in METHODS)),
-    "model_size": (8, 4 * TWO + 4 * ONE),
-    "temperature": (6, 6 * TWO),
-    "tsne": (1, TWO),
+    "augmentations": (16, 16 * cost_on_digits(80)),
+    "batch_epochs": (
+        8,
+        sum(
+            cost_on_digits(1_438 * epochs // batch + 1, batch=batch)
+            for epochs in (5, 10)
+            for batch in (64, 128, 256, 512)
+        ),
+    ),
+    "color_strength": (10, 5 * cost_on_digits(200) + 5 * cost_on_digits(200, 1)),
+    "head": (7, 7 * cost_on_digits(200)),
+    "invariance": (4, 4 * WHOLE),
+    "loss": (10, 10 * cost_on_digits(150)),
+    "methods": (len(METHODS), sum(cost_on_digits(75, VIEWS.get(name, 2)) for name in METHODS)),
+    "model_size": (8, 4 * cost_on_digits(50) + 4 * cost_on_digits(50, 1)),
+    "temperature": (6, 6 * WHOLE),
+    "tsne": (1, WHOLE),
 }
 
 
@@ -390,10 +413,7 @@ CIFAR10 = {
     "loss": (10, 10 * LONG),
     "methods": (
         len(METHODS),
-        sum(
-            cost_on_cifar10(200, 256, {ONE: 1, THREE: 3}.get(VIEWS.get(name), 2))
-            for name in METHODS
-        ),
+        sum(cost_on_cifar10(200, 256, VIEWS.get(name, 2)) for name in METHODS),
     ),
     "model_size": (8, 4 * LONG + 4 * SUPERVISED),
     "temperature": (6, 6 * LONG),
@@ -423,19 +443,19 @@ def test_the_dry_run_of_the_recipe_on_cifar10(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_the_dry_run_of_the_recipe_on_digits(name, tmp_path, monkeypatch):
-    text, axes = dry_run(name, "digits", tmp_path, monkeypatch)
+    text, chosen = dry_run(name, "digits", tmp_path, monkeypatch)
     cells, images = DIGITS[name]
     assert text.splitlines()[-1] == (
         f"{cells} cells, 0 finished, {images:,} images shown in all; time left: not known yet."
     )
-    assert axes == REDUCED
+    assert chosen.axes == REDUCED
     assert [line.split()[0] for line in text.splitlines()[1:-1]] == [
-        cell.name for cell in cells_of(STUDIES[name], REDUCED)
+        cell.name for cell in cells_of(STUDIES[name], REDUCED, chosen.cells)
     ]
 
 
 def dry_run(name, dataset, tmp_path, monkeypatch):
-    """What the dry run of a study's recipe says, and its axes."""
+    """What the dry run of a study's recipe says, and the flags of the study in it."""
     monkeypatch.chdir(ROOT)
     words = [f"--flagfile=configs/studies/{name}_{dataset}.cfg", f"--study_dir={tmp_path}/new"]
     config, given = parsed(*words, "--dry_run", config_class=program.StudyConfig)
@@ -445,7 +465,7 @@ def dry_run(name, dataset, tmp_path, monkeypatch):
     assert study(name, config.study, chosen, program._recipe, said.append) == 0
     assert not (tmp_path / "new").exists()
     (text,) = said
-    return text, config.study.axes
+    return text, config.study
 
 
 @pytest.mark.parametrize(
