@@ -9,14 +9,13 @@ of their times are printed with the values that their collectives are given.
 """
 
 import argparse
-import os
 import pathlib
-import platform
 import statistics
 import sys
 import time
 
 import numpy as np
+import side_by_side
 import tensorflow as tf
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
@@ -90,7 +89,7 @@ if __name__ == "__main__":
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=50)
     arguments = parser.parse_args()
-    print(f"TensorFlow {tf.__version__}, {platform.processor()}, {os.cpu_count()} cores")
+    print(side_by_side.describe_machine())
     print("| replicas | batch | way | MB sent by a replica | ms | ratio |")
     print("| ---: | ---: | --- | ---: | ---: | ---: |")
     measure(arguments.replicas, arguments.batch, arguments.width, arguments.rounds)

@@ -1,9 +1,11 @@
-"""A 3x3 convolution and its gradients in bfloat16: TensorFlow's kernels, and products of matrices.
+"""A 3x3 convolution and its gradients: TensorFlow's kernels, and other ways.
 
-python benchmarks/small_convolution.py [--views 128] [--repetitions 10]
+python benchmarks/small_convolution.py [--dtype bfloat16] [--views 128] [--repetitions 10]
 
-Shapes are those of a ResNet's stages for views of 16 to 224 pixels. Where ours takes the products
-says simclr_tf/models/small_convolution.py; here they are measured everywhere.
+Shapes are those of a ResNet's stages for views of 16 to 224 pixels. In bfloat16 the other ways are
+products of matrices; in float32 the gradient by the filters is the convolution in which images and
+channels have changed places. Where ours takes them says simclr_tf/models/small_convolution.py; here
+they are measured everywhere.
 """
 
 import argparse
@@ -32,11 +34,11 @@ STAGES = (
 )
 """Height and width of the outputs, and channels."""
 
-PARTS = ("values", "by images", "by filters")
+PARTS = {"bfloat16": ("values", "by images", "by filters"), "float32": ("by filters",)}
 
 
-def ways(part: str) -> tuple:
-    """Compiled functions of images, filters and upstream gradient: TensorFlow's, and products."""
+def ways(part: str, dtype: str) -> tuple:
+    """Compiled functions of images, filters and upstream gradient: TensorFlow's, and the other."""
 
     def kernels(images, filters, upstream):
         if part == "values":
@@ -47,48 +49,50 @@ def ways(part: str) -> tuple:
             outputs = tf.nn.conv2d(images, filters, 1, "SAME")
         return tape.gradient(outputs, inputs, output_gradients=upstream)
 
-    def products(images, filters, upstream):
+    def other(images, filters, upstream):
         if part == "values":
             return small_convolution.of_patches(images, filters)
         if part == "by images":
             return small_convolution.of_patches(upstream, small_convolution.turned(filters))
+        if dtype == "float32":
+            return small_convolution.by_filters_exchanged(images, upstream, filters.shape[0])
         return small_convolution.by_filters(images, upstream, filters.shape, 1, "SAME")
 
-    return tuple(tf.function(way, autograph=False) for way in (kernels, products))
+    return tuple(tf.function(way, autograph=False) for way in (kernels, other))
 
 
 def compare(part: str, arguments: tuple, repetitions: int) -> str:
     """Three cells: the milliseconds of both, and their ratio."""
     times = ([], [])
-    for way in (both := ways(part)):
+    for way in (both := ways(part, arguments[0].dtype.name)):
         way(*arguments)
     for _ in range(repetitions):
         for way, seconds in zip(both, times, strict=True):
             begin = time.perf_counter()
             way(*arguments)
             seconds.append(time.perf_counter() - begin)
-    theirs, ours = (1000 * statistics.median(seconds) for seconds in times)
-    return f"{theirs:.1f} | {ours:.1f} | {theirs / ours:.2f}"
+    kernel, other = (1000 * statistics.median(seconds) for seconds in times)
+    return f"{kernel:.1f} | {other:.1f} | {kernel / other:.2f}"
 
 
 def main() -> None:
     """Print a line for each stage."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dtype", choices=PARTS, default="bfloat16")
     parser.add_argument("--views", type=int, default=128)
     parser.add_argument("--repetitions", type=int, default=10)
     options = parser.parse_args()
     print(side_by_side.describe_machine())
-    print(
-        f"\n| outputs | channels |{''.join(f' {part}, ms | products | ratio |' for part in PARTS)}"
-    )
-    print("| --- | ---: |" + " ---: | ---: | ---: |" * len(PARTS))
+    parts = PARTS[options.dtype]
+    print(f"\n| outputs | channels |{''.join(f' {part}, ms | other | ratio |' for part in parts)}")
+    print("| --- | ---: |" + " ---: | ---: | ---: |" * len(parts))
     for size, channels in STAGES:
         shapes = [options.views, size, size, channels], [3, 3, channels, channels]
         arguments = tuple(
-            tf.cast(tf.random.stateless_normal(shape, [0, i]), tf.bfloat16)
+            tf.cast(tf.random.stateless_normal(shape, [0, i]), options.dtype)
             for i, shape in enumerate((*shapes, shapes[0]))
         )
-        cells = " | ".join(compare(part, arguments, options.repetitions) for part in PARTS)
+        cells = " | ".join(compare(part, arguments, options.repetitions) for part in parts)
         print(f"| {size} x {size} | {channels} | {cells} |", flush=True)
 
 

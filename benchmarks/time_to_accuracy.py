@@ -74,7 +74,7 @@ class Setting:
             f"--image_size={self.size}",
             f"--train_batch_size={self.batch}",
             f"--warmup_epochs={0.1 * self.epochs(steps):.6f}",
-            f"--checkpoint_steps={max(1, round(steps / CHECKPOINTS))}",
+            f"--checkpoint_steps={max(1, steps // CHECKPOINTS)}",
         ]
         if name == "original":
             program = [__file__, f"--original_program={self.original}"]
@@ -128,16 +128,20 @@ def pilot(setting: Setting, name: str, size: int) -> tuple[float, float]:
 
 
 def steps_within(setting: Setting, name: str) -> int:
-    """How many steps a contestant makes in the minutes, by its pilots."""
+    """How many steps a contestant makes in the minutes, by its pilots.
+
+    They are a multiple of CHECKPOINTS: the original always makes as many as lie between two.
+    """
     if name != "growing":
         start, step = pilot(setting, name, setting.size)
-        return max(CHECKPOINTS, int((60 * setting.minutes - start) / step))
-    sizes = setting.size // 2, 3 * setting.size // 4, setting.size
-    starts, steps = zip(*(pilot(setting, name, size) for size in sizes), strict=True)
-    shares = GROWN[0], GROWN[1] - GROWN[0], 1 - GROWN[1]
-    mean = sum(share * step for share, step in zip(shares, steps, strict=True))
-    # Each size is traced when its steps begin, which is most of a start.
-    return max(CHECKPOINTS, int((60 * setting.minutes - sum(starts)) / mean))
+    else:
+        sizes = setting.size // 2, 3 * setting.size // 4, setting.size
+        starts, steps = zip(*(pilot(setting, name, size) for size in sizes), strict=True)
+        shares = GROWN[0], GROWN[1] - GROWN[0], 1 - GROWN[1]
+        step = sum(share * step for share, step in zip(shares, steps, strict=True))
+        start = sum(starts)  # each size is traced when its steps begin, which is most of a start
+    between = int((60 * setting.minutes - start) / step / CHECKPOINTS)
+    return CHECKPOINTS * max(1, between)
 
 
 def train(setting: Setting, name: str) -> None:
@@ -258,8 +262,6 @@ def main() -> None:
     arguments = parser.parse_args()
     if "original" in arguments.contestants and not arguments.original_dir:
         parser.error("--original_dir is missing, or --contestants without the original.")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # for the original too
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     setting = Setting(
         arguments.images.resolve(),
         arguments.out.resolve(),
