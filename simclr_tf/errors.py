@@ -20,6 +20,11 @@ class LostHostError(RuntimeError):
     """Another host of the job is gone; the whole job has to be started again."""
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what an error says; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def did_you_mean(given: str, known: list[str], shown: int = 3) -> str:
     """Return " Did you mean: a, b?" with the known names nearest to `given`, or ""."""
     near = difflib.get_close_matches(given, known, n=shown, cutoff=0.5)

@@ -28,8 +28,7 @@ from simclr_tf.data.own_images import own_images
 from simclr_tf.data.recipe import Recipe
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.devices.strategies import distribute_batches
-from simclr_tf.errors import UserError, did_you_mean
-from simclr_tf.evaluation.features import extract_features
+from simclr_tf.errors import UserError, did_you_mean, first_line
 from simclr_tf.experiment import checks, parts, pretraining, probing
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment.config import ExperimentConfig
@@ -333,13 +332,13 @@ def features_of(
       Features (n, d) float32, and labels (n,) int64, -1 where there is none.
 
     Raises:
-      UserError: the encoder does not take this size.
+      UserError: the encoder does not take this size, an image cannot be read, or the features are
+        not finite.
     """
     network.require_size(image_size)
     dataset = image_dataset(images)
     values = {"image_size": image_size, "eval_batch_size": min(batch_size, dataset.num_examples)}
-    batches = parts.evaluation_batches(flag.from_dict(values, ExperimentConfig), dataset)
-    return extract_features(network, batches)
+    return parts.features_of(flag.from_dict(values, ExperimentConfig), network, dataset)
 
 
 def probe(network: Network, images: Any, unseen: Any, image_size: int) -> dict[str, float]:
@@ -433,5 +432,5 @@ def _optimizer_of_keras(optimizer: Any) -> keras.optimizers.Optimizer:
     except (ValueError, TypeError) as error:
         raise UserError(
             "The optimizer is one of simclr_tf.backend.keras, or its name. Received: "
-            f"{optimizer!r}, of which Keras says: {str(error).splitlines()[0]}"
+            f"{optimizer!r}, of which Keras says: {first_line(error)}"
         ) from None

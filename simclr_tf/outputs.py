@@ -1,6 +1,7 @@
 """Writing what a user asked for: refused before the work, and there once it is complete."""
 
 import contextlib
+import csv
 import errno
 import os
 import pathlib
@@ -9,6 +10,7 @@ import secrets
 import stat
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -46,6 +48,32 @@ def require_writable(file: AnyPath, given: str) -> None:
             probe.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{given} cannot be written: {reason(error)}.") from None
+
+
+def require_file(file: AnyPath, given: str) -> None:
+    """As `require_writable`, of a file in a directory that has to be there.
+
+    Args:
+      file: what will be written, or replaced.
+      given: what the user gave, for the message.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    require_writable(file, given)
+    if is_local(file) and not file.parent.is_dir():
+        raise UserError(f"{given} cannot be written: {file.parent} is no directory.")
+
+
+@contextlib.contextmanager
+def csv_writer(file: AnyPath) -> Iterator[Any]:
+    """Give a writer of the csv module; FILE is there once all rows are written.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    with complete_file(file) as part, open(part, "w", encoding="utf-8", newline="") as sheet:
+        yield csv.writer(sheet)
 
 
 def _require_writable_locally(file: LocalPath) -> None:

@@ -23,8 +23,8 @@ from simclr_tf.errors import UserError
 from simclr_tf.evaluation.trained import open_trained
 from simclr_tf.flag import check_ranges, flag
 from simclr_tf.models import Network
-from simclr_tf.outputs import private_file, reason, require_writable
-from simclr_tf.paths import as_path, is_local
+from simclr_tf.outputs import private_file, reason, require_file
+from simclr_tf.paths import as_path
 from simclr_tf.shown_images import ShownImages, open_images
 
 Prediction = list[tuple[str, float]]  # class and probability, the most probable first
@@ -57,9 +57,7 @@ def predict(source: str, flags: Predictions) -> int:
     output = as_path(flags.output or "")
     if output.suffix not in WRITERS:
         raise UserError(f"--output is FILE.csv or FILE.jsonl. Received: {flags.output}.")
-    require_writable(output, f"--output={output}")
-    if is_local(output) and not output.parent.is_dir():
-        raise UserError(f"--output={output} cannot be written: {output.parent} is no directory.")
+    require_file(output, f"--output={output}")
     check_ranges(PredictConfig(flags))
     trained = open_trained(source)
     network = trained.network

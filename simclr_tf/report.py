@@ -15,8 +15,8 @@ import tensorflow as tf
 from simclr_tf import cli
 from simclr_tf.errors import UserError
 from simclr_tf.flag import check_ranges, flag
-from simclr_tf.outputs import reason, require_writable, write_complete
-from simclr_tf.paths import as_path, is_local
+from simclr_tf.outputs import reason, require_file, write_complete
+from simclr_tf.paths import as_path
 from simclr_tf.reports.page import report
 
 
@@ -52,9 +52,7 @@ def write_report(runs: Sequence[str], flags: Report) -> str:
     if not directory.is_dir():
         raise UserError(f"There is no run directory {directory}.")
     output = as_path(flags.output) if flags.output else directory / "report.html"
-    require_writable(output, f"--output={output}")
-    if is_local(output) and not output.parent.is_dir():
-        raise UserError(f"--output={output} cannot be written: {output.parent} is no directory.")
+    require_file(output, f"--output={output}")
     tf.get_logger().setLevel("ERROR")  # it warns where networks are traced one after the other
     begun = time.monotonic()
     page = report(runs, flags.images, lambda line: print(line, flush=True)).encode()

@@ -53,7 +53,12 @@ def program(argv: list[str], config_class: type) -> None:
     chosen = {
         name: values[name] for name in cli.given_flags(config_class) - vars(config.study).keys()
     }
-    sys.exit(exit_status(lambda: study(argv[1], config.study, chosen, _recipe)))
+
+    def made() -> int:
+        flag.check_ranges(config)
+        return study(argv[1], config.study, chosen, _recipe)
+
+    sys.exit(exit_status(made))
 
 
 def main() -> None:

@@ -176,14 +176,14 @@ def test_exactly_the_planned_steps_when_several_run_at_once(tmp_path):
     assert steps == [5]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_only_the_newest_checkpoints_are_kept(tmp_path):
     assert training.run(tmp_path, train_steps=4, checkpoint_steps=1, keep_checkpoint_max=2) == 0
     kept = sorted(path.name for path in tmp_path.glob("ckpt-*.index"))
     assert kept == ["ckpt-3.index", "ckpt-4.index"]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_eval_steps_evaluates_the_first_batches_alone(finished):
     given = {"model_dir": str(finished), "mode": "eval", "eval_name": "two_batches"}
     given |= {"eval_batch_size": 20, "eval_steps": 2}

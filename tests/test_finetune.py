@@ -323,7 +323,7 @@ class TestLogisticRegression:
     def test_features_are_kept(self, pretrained, exact, monkeypatch):
         files = sorted(exact.glob("features-*.npz"))
         assert sorted(len(np.load(file)["labels"]) for file in files) == [144, 359]
-        monkeypatch.setattr(logistic, "extract_features", None)  # nothing is computed again
+        monkeypatch.setattr(logistic.parts, "extract_features", None)  # nothing is computed again
         config = of_protocol("linear", checkpoint=str(pretrained), image_size=8, dataset="digits")
         network = checkpoints.load(exact)
         test = datasets.load("digits", "test")
@@ -333,6 +333,18 @@ class TestLogisticRegression:
         )
         images, *_ = next(iter(digits("test")))
         np.testing.assert_allclose(features, network.features(images), atol=1e-5)
+
+    @pytest.mark.thorough
+    def test_another_split_is_measured_as_well(self, pretrained, exact, tmp_path, monkeypatch):
+        shutil.copytree(exact, tmp_path / "run")
+        few = functools.partial(fit_with_best_l2, l2_values=(1.0, 0.1, 0.01))
+        monkeypatch.setattr(logistic, "fit_with_best_l2", few)
+        flags = {"protocol": "linear", "classifier": "logistic_regression", "label_fraction": 0.1}
+        flags |= {"checkpoint": str(pretrained), "train_batch_size": None, "train_steps": None}
+        assert training.finetune(tmp_path / "run", **flags, eval_split="train") == 0
+        of_test, of_train = (read(path / "result.json") for path in (exact, tmp_path / "run"))
+        assert of_train["l2_path"] == of_test["l2_path"]
+        assert read(tmp_path / "run" / "flags.json")["eval_split"] == "train"
 
 
 class TestDistillation:
@@ -411,7 +423,7 @@ class TestDistillation:
             png = tf.io.encode_png(tf.fill((8, 8, 3), tf.constant(30 * i, tf.uint8))).numpy()
             (folder / f"{i}.png").write_bytes(png)
         flags = {"protocol": "distill", "teacher": str(exact), "resnet_depth": 18}
-        flags |= {"dataset": "image_folder", "data_dir": str(folder), "eval_split": "all"}
+        flags |= {"dataset": "image_folder", "data_dir": str(folder), "eval_split": "train"}
         flags |= {"train_batch_size": 4, "train_steps": 1, "warmup_epochs": 0.0}
         assert training.finetune(tmp_path / "student", **flags) == 0
         assert "accuracy is not measured" in capsys.readouterr().out

@@ -3,11 +3,13 @@
 import pytest
 
 from simclr_tf import flag
+from simclr_tf.data.recipe import cropped, unchanged
 from simclr_tf.errors import UserError
-from simclr_tf.experiment import checks, outputs, parts, pretraining
+from simclr_tf.experiment import checks, finetuning, outputs, parts, pretraining
 from simclr_tf.experiment import config as configuration
 from simclr_tf.experiment.config import config_class, with_defaults_of_method
 from simclr_tf.methods import METHODS
+from simclr_tf.models import Network
 
 
 def config_of(**flags):
@@ -42,6 +44,34 @@ def test_flags_of_the_network():
         method = METHODS[name]
         layers = [len(method.projector(method.Flags(num_proj_layers=n))) for n in (2, 3)]
         assert layers == [2, 3]
+
+
+def test_without_a_linear_probe_there_are_no_classes():
+    found = [
+        pretraining.architecture_of(config_of(lineareval_while_pretraining=value), 10).num_classes
+        for value in (True, False)
+    ]
+    assert found == [10, None]
+
+
+def test_flags_of_the_views_of_a_fine_tuning():
+    views = {
+        shown: finetuning.recipe_of(config_of(finetune_augmentation=shown, image_size=48))
+        for shown in ("crop_flip", "none", "pretrain")
+    }
+    assert views["crop_flip"] == cropped(48) and views["none"] == unchanged(48)
+    assert views["pretrain"] == pretraining.recipe_of(config_of(image_size=48))[:1]
+    assert len(set(views.values())) == 3
+
+
+@pytest.mark.usefixtures("toy_encoder")
+def test_flags_of_a_distillation(monkeypatch):
+    given = {"distillation_temperature": 3.0, "distillation_alpha": 0.5}
+    config = config_of(train_mode="finetune", resnet_depth=18, teacher="x", image_size=8, **given)
+    architecture = finetuning.architecture_of(config, 3)
+    monkeypatch.setattr(finetuning, "network_of", lambda *_: Network(architecture))
+    method = finetuning.build(config, architecture, teacher="what it holds")
+    assert (method.temperature, method.alpha) == (3.0, 0.5)
 
 
 def test_flags_of_the_data(monkeypatch):

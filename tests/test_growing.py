@@ -54,6 +54,7 @@ def test_epochs_of_few_steps_are_those_of_the_training():
         ("16:4,24:4", "epochs .* grow"),
         ("16:4,24:2", "epochs .* grow"),
         ("16:0", "epochs .* grow"),
+        ("16:4,24:4.001", "A step lies between any two epochs"),
         ("16:10.1", "leaves nothing for --image_size=32: the training has 1,001 steps"),
     ],
 )
@@ -73,6 +74,8 @@ def test_views_of_other_sizes_shrink_in_proportion():
 def test_small_views_do_not_shrink_too_far():
     recipe = View(32), View(16)
     require_views(recipe, "16:5", 32)
+    with pytest.raises(UserError, match="epochs .* grow"):  # before images are looked at
+        require_views(recipe, "16:5,24:4", 32)
     require_views((View(32), View(4)), "", 32)  # its method has to say what is too small
     with pytest.raises(UserError, match="would show views of 7 pixels up to epoch 5, and 8 is"):
         require_views(recipe, "14:5", 32)

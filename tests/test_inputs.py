@@ -380,6 +380,25 @@ class TestSplitSeed:
         )
         assert found.data.split_seed == 0
 
+    def test_of_checkpoint_and_teacher_the_one_of_the_same_data_says_how_they_are_divided(
+        self, folder, tmp_path
+    ):
+        flags = {"dataset": "image_folder", "data_dir": str(folder)}
+        config, here = configuration.from_dict(flags), str(folder)
+
+        def seed_of(*divided):
+            sources = [
+                stored_with(TrainingData("image_folder", place, 0.3, seed, True))
+                for place, seed in divided
+            ]
+            found = inherited.with_values_of_checkpoints(config, sources, frozenset(flags))
+            return found.data.split_seed
+
+        assert seed_of((here, 3), ("/other", 7)) == seed_of(("/other", 7), (here, 3)) == 3
+        assert seed_of((here, 3), (here, 3)) == 3
+        with pytest.raises(UserError, match="of --checkpoint and --teacher divide the same"):
+            seed_of((here, 3), (here, 7))
+
     def test_what_is_known_of_a_run_reaches_every_format(self, run, folder, tmp_path):
         stored = checkpoints.read(str(run))
         expected = TrainingData("image_folder", str(folder), 0.3, 7, True)
@@ -485,6 +504,39 @@ def test_images_that_are_gone_or_new_are_named_when_a_run_goes_on(run, folder, t
     shutil.copy(tmp_path / "photos" / "ant" / "0.png", tmp_path / "photos" / "ant" / "nothing.png")
     with pytest.raises(UserError, match="new: |gone: "):
         inputs.open_inputs(config, given)
+
+
+def test_the_warm_up_of_a_run_that_goes_on_is_a_share_of_its_own_epochs(run):
+    stored = json.loads((run / "run.json").read_text()) | {"train_epochs": 200}
+
+    def epochs(**given):
+        config = configuration.from_dict(given)
+        return inherited.with_values_of_run(config, stored, frozenset(given)).train.train_epochs
+
+    assert epochs(train_steps=2) == epochs() == epochs(train_steps=2, train_epochs=50) == 200
+    assert epochs(train_steps=4) == 100 and epochs(train_epochs=50) == 50
+
+
+def test_a_run_of_a_method_that_is_not_known_is_refused_when_it_goes_on(run):
+    stored = json.loads((run / "run.json").read_text()) | {"method": "foo"}
+    with pytest.raises(UserError, match="another version: it has 'foo' for --method"):
+        inherited.with_values_of_run(configuration.from_dict({}), stored, frozenset())
+
+
+def test_a_data_set_that_was_packed_otherwise_is_refused_when_a_run_goes_on(
+    run, folder, tmp_path, monkeypatch
+):
+    stored = json.loads((run / "run.json").read_text())
+    assert stored["content"] == ""  # files have names
+    config = configuration.from_dict(stored | {"data_dir": str(folder), "model_dir": str(run)})
+    opened = parts.open_training_dataset
+
+    def packed(*arguments, **options):
+        return dataclasses.replace(opened(*arguments, **options), content="b")
+
+    monkeypatch.setattr(parts, "open_training_dataset", packed)
+    with pytest.raises(UserError, match="packed or prepared in another way than when the run in"):
+        inputs.open_inputs(config, frozenset(to_dict(config)))
 
 
 @pytest.mark.thorough

@@ -88,6 +88,7 @@ def test_a_finished_run_has_nothing_to_do_and_is_overwritten(run, capsys):
     as_path(f"{url}/eval_notes.md").write_text("mine")
     assert training.run(url, **(FINETUNED | {"train_steps": 2}), overwrite=True) == 0
     assert "ckpt-3.index" not in names(url) and "ckpt-2.index" in names(url)
+    assert as_path(f"{url}/eval_notes.md").read_text() == "mine"
 
 
 @pytest.mark.slow

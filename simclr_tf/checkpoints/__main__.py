@@ -15,6 +15,7 @@ from simclr_tf.checkpoints.rescale import convolution_norms
 from simclr_tf.checkpoints.restore import PARTS
 from simclr_tf.checkpoints.stored_network import StoredNetwork, description
 from simclr_tf.checkpoints.torch_layouts import ASKED
+from simclr_tf.errors import UserError
 from simclr_tf.exit_status import exit_status
 
 SHOWN = 5
@@ -59,6 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(source: str, to: Sequence[str] | None, layout: str | None, **options: Any) -> int:
     if to is not None:
         require_destination(*to)
+    elif options["rescale_v1_weights"] or options["ft_proj_selector"] is not None:
+        raise UserError(
+            "--rescale_v1_weights and --ft_proj_selector change what is written. Give --to, or "
+            "leave them out."
+        )
     stored = checkpoints.read(source, layout=layout)
     if to is None:
         print(table(source, stored))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from simclr_tf.errors import UserError
+from simclr_tf.errors import UserError, first_line
 from simclr_tf.paths import as_path
 
 
@@ -100,5 +100,6 @@ def reading(path: str) -> Iterator[None]:
     try:
         yield
     except (tf.errors.OpError, RuntimeError, IndexError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{path} cannot be read, it is truncated or corrupt: {reason}") from error
+        raise UserError(
+            f"{path} cannot be read, it is truncated or corrupt: {first_line(error)}"
+        ) from error

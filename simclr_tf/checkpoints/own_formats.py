@@ -22,7 +22,7 @@ from simclr_tf.checkpoints.plain_path import without_patterns
 from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step
 from simclr_tf.checkpoints.stored_network import StoredNetwork
-from simclr_tf.errors import UserError
+from simclr_tf.errors import UserError, first_line
 from simclr_tf.json_files import read_object
 from simclr_tf.labels import read_labels
 from simclr_tf.models import Network
@@ -163,10 +163,9 @@ def read_keras_weights(path: str, schema: re.Pattern) -> StoredNetwork:
         with local_copy(file) as local:
             network.load_weights(str(local))
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise UserError(
             f"{path} cannot be read, it is damaged or not of the architecture in "
-            f"{description_path(path)}: {reason}"
+            f"{description_path(path)}: {first_line(error)}"
         ) from None
     arrays = {name: variable.numpy() for name, variable in variable_paths(network).items()}
     return chosen(KERAS_WEIGHTS, description, arrays, schema)
@@ -185,8 +184,7 @@ def read_keras_model(path: str, schema: re.Pattern) -> StoredNetwork:
         with local_copy(file) as local:
             network = keras.models.load_model(str(local), compile=False)
     except Exception as error:  # a damaged archive, or layers that are not known, have many kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} cannot be read as a Keras model: {reason}") from None
+        raise UserError(f"{path} cannot be read as a Keras model: {first_line(error)}") from None
     if not isinstance(network, Network):
         raise UserError(
             f"{path} holds a model that is no simclr_tf.models.Network, such as an encoder alone. "

@@ -84,9 +84,7 @@ _BEFORE_OF_METHODS = {
 
 def write_json(path: AnyPath, values: Mapping[str, Any]) -> None:
     """Write a JSON file so that readers see the old file or the new one, never a part."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(values, indent=2) + "\n")
-    temporary.replace(path)
+    write_complete(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
 class RunDirectory:
@@ -256,8 +254,7 @@ class RunDirectory:
             for name in LENGTHS
             if stored[name] != identity[name]
         ]
-        of_steps = stored["train_steps"] and stored["train_steps"] == identity["train_steps"]
-        if not differences or of_steps:  # then epochs are no length
+        if not differences:
             return False
         before, done = stored["planned_steps"], self.latest_step
         if done < before:

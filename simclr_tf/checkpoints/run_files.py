@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterator
 
 from simclr_tf.errors import UserError
+from simclr_tf.outputs import write_complete
 from simclr_tf.paths import AnyPath, is_local
 
 CONFIG = "run.json"
@@ -71,9 +72,7 @@ def keep_checkpoints(folder: AnyPath, number: int) -> None:
     if kept:
         lines = [f'model_checkpoint_path: "ckpt-{kept[-1]}"']
         lines += [f'all_model_checkpoint_paths: "ckpt-{step}"' for step in kept]
-        unfinished = folder / "checkpoint.part"
-        unfinished.write_text("\n".join(lines) + "\n")
-        unfinished.replace(folder / "checkpoint")
+        write_complete(folder / "checkpoint", ("\n".join(lines) + "\n").encode())
 
 
 @contextlib.contextmanager

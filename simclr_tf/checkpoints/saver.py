@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from simclr_tf.checkpoints.plain_path import without_patterns
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step
-from simclr_tf.errors import NonFiniteLossError, UserError
+from simclr_tf.errors import NonFiniteLossError, UserError, first_line
 from simclr_tf.methods import Method
 from simclr_tf.paths import is_local
 
@@ -77,7 +77,7 @@ class Saver:
                 status.assert_existing_objects_matched().assert_consumed()
         except (AssertionError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
             raise UserError(
-                f"The checkpoint {path} cannot be restored: {str(error).splitlines()[0]} "
+                f"The checkpoint {path} cannot be restored: {first_line(error)} "
                 f"Remove {os.path.basename(path)}.* to go on from an earlier one."
             ) from None
         self._step = checkpoint_step(path)

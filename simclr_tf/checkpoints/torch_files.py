@@ -15,7 +15,7 @@ from simclr_tf.checkpoints.own_formats import chosen
 from simclr_tf.checkpoints.stored_network import StoredNetwork
 from simclr_tf.checkpoints.torch_layouts import Layout, layout_of, translate, without_wrapper
 from simclr_tf.checkpoints.torch_names import COUNTER, from_torch, without_constants
-from simclr_tf.errors import UserError, printable
+from simclr_tf.errors import UserError, first_line, printable
 from simclr_tf.models import Architecture
 from simclr_tf.paths import as_path, is_local
 
@@ -238,10 +238,8 @@ def _no_tensors(path: str, error: Exception) -> UserError:
 
 
 def _unreadable(path: str, error: Exception) -> UserError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return UserError(
-        f"{path} cannot be read, it is truncated or no plain state dict: {printable(reason)}"
-    )
+    reason = printable(first_line(error))
+    return UserError(f"{path} cannot be read, it is truncated or no plain state dict: {reason}")
 
 
 def _numpy_of_safetensors(path: str):

@@ -8,30 +8,26 @@ import tensorflow as tf
 
 from simclr_tf.data.checking import check_files, undecodable
 from simclr_tf.data.sources import ImageDataset
-from simclr_tf.errors import UserError, printable
+from simclr_tf.devices.hosts import LOST
+from simclr_tf.errors import UserError, first_line, printable
 
 _NAMED = 4  # of the files besides the first, in the message
 # What is raised for other reasons than the contents of a file: too little memory, a lost host.
-_NOT_OF_FILES = (
-    tf.errors.ResourceExhaustedError,
-    tf.errors.CancelledError,
-    tf.errors.AbortedError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.UnavailableError,
-)
+_NOT_OF_FILES = (tf.errors.ResourceExhaustedError, *LOST)
 
 
 @contextlib.contextmanager
 def naming_bad_files(paths: Callable[[], Sequence[str]]) -> Iterator[None]:
     """Turn an error of TensorFlow into one that names the image files that cannot be read.
 
-    After an error all files are looked at. If each can be read, the error is raised as it came.
+    After an error all files are looked at. If each can be read, the error is raised as it came, but
+    for one about records that are cut or damaged.
 
     Args:
       paths: gives the paths of the files that are read inside.
 
     Raises:
-      UserError: there was an error, and files cannot be read or decoded.
+      UserError: there was an error, and files cannot be read or decoded, or records are damaged.
     """
     try:
         yield
@@ -42,6 +38,11 @@ def naming_bad_files(paths: Callable[[], Sequence[str]]) -> Iterator[None]:
         files = paths()
         reasons = check_files(files).reasons
         if not reasons:
+            if isinstance(error, tf.errors.DataLossError):
+                raise UserError(
+                    f"A file of the data set is damaged: {first_line(error)}. Copy or "
+                    "prepare the data set again; the same command goes on."
+                ) from error
             raise
         number, *others = reasons
         also = ""

@@ -34,6 +34,8 @@ class Findings:
 def check_files(paths: Sequence[str]) -> Findings:
     """Read and decode every file once; what is no regular file is not opened.
 
+    What fails is tried once more, as a network file system may fail to read a good file.
+
     Args:
       paths: of the files, as `os.listdir` gives names.
     """
@@ -45,8 +47,9 @@ def check_files(paths: Sequence[str]) -> Findings:
         lambda i, path: (i, tf.io.read_file(path)), num_parallel_calls=tf.data.AUTOTUNE
     )
     good, turned, largest = _look_at(images, len(numbers))
-    undecoded = (i for i in numbers if i not in good)
-    reasons |= {i: why_undecodable(paths[i]) for i in undecoded}
+    for i in numbers:
+        if i not in good and (reason := why_undecodable(paths[i])):
+            reasons[i] = reason
     return Findings(dict(sorted(reasons.items())), turned, largest)
 
 
@@ -107,8 +110,8 @@ def _largest_of_16_bits(encoded: tf.Tensor) -> tf.Tensor:
     return tf.cond(is_deep, largest, lambda: tf.constant(-1))
 
 
-def why_undecodable(path: str) -> str:
-    """Why a regular file cannot be read or decoded, in one line."""
+def why_undecodable(path: str) -> str | None:
+    """Why a regular file cannot be read or decoded, in one line; None if it can."""
     try:
         with open(path, "rb") as file:
             decode_image(tf.constant(file.read()))
@@ -116,7 +119,7 @@ def why_undecodable(path: str) -> str:
         return error.strerror
     except tf.errors.OpError as error:
         return _told(error.message.splitlines())
-    return "it was unreadable at first and readable when tried again"
+    return None
 
 
 def _told(lines: Iterable[str]) -> str:

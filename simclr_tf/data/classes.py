@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf.data.sources import Example, ImageDataset, IndexedSource, Positions, Records, Source
+from simclr_tf.data.sources import ChangedSource, Example, ImageDataset, IndexedSource, Source
 from simclr_tf.errors import UserError, did_you_mean, printable
 
 _SHOWN = 5
@@ -72,24 +72,11 @@ def _relabelled(source: Source, labels: np.ndarray) -> Source:
     if isinstance(source, IndexedSource):
         old = np.asarray(source.labels)
         return dataclasses.replace(source, labels=np.where(old < 0, old, labels[old]))
-    return _Relabelled(source, tf.constant(labels))
+    new_labels = tf.constant(labels)
 
+    def change(example: Example) -> Example:
+        label = example["label"]
+        known = tf.gather(new_labels, tf.maximum(label, 0))
+        return example | {"label": tf.where(label < 0, label, known)}
 
-@dataclasses.dataclass(frozen=True)
-class _Relabelled:
-    """A source that is read in sequence, with other labels."""
-
-    source: Source
-    labels: tf.Tensor
-
-    def records(self, positions: Positions, seed: int | None, shuffle_buffer: int) -> Records:
-        """See `Source.records`."""
-        records, example_of = self.source.records(positions, seed, shuffle_buffer)
-
-        def relabelled(*record: tf.Tensor) -> Example:
-            example = example_of(*record)
-            label = example["label"]
-            known = tf.gather(self.labels, tf.maximum(label, 0))
-            return example | {"label": tf.where(label < 0, label, known)}
-
-        return records, relabelled
+    return ChangedSource(source, change)

@@ -74,6 +74,11 @@ def load(
             f"{', '.join(map(printable, found))}." + did_you_mean(split, list(found))
         )
     files, targets = found[split].files, found[split].labels
+    if not len(files):
+        raise UserError(
+            f"Split '{printable(split)}' of image folder {printable(data_dir)} is empty: nothing "
+            "is held out of a class with a single image. Give some class two or more."
+        )
     if known_bad is None:
         if entries.unread:
             logging.warning("Below %s, %s", printable(data_dir), entries.about_unread())

@@ -196,20 +196,19 @@ def write(
                 unchanged += bool(is_unchanged)
                 following = next(stream, None)
         os.replace(part, shard.file)
+        left_out = {}
+        for number in shard.numbers.tolist():
+            if number not in written:
+                path = os.path.join(folder, str(split.files[number]))
+                reason = states[shard.split].reasons.get(number) or _why_not_written(path, longest)
+                logging.warning("Cannot decode %s and leave it out: %s", printable(path), reason)
+                left_out[str(split.files[number])] = reason
         state = {
             "digest": shard.digest,
             "records": len(written),
             "bytes": shard.file.stat().st_size,
             "unchanged": unchanged,
-            "left_out": {
-                str(split.files[number]): _warned(folder, split.files[number], reason)
-                for number in shard.numbers.tolist()
-                if number not in written
-                for reason in [
-                    states[shard.split].reasons.get(number)
-                    or _why_not_written(os.path.join(folder, str(split.files[number])), longest)
-                ]
-            },
+            "left_out": left_out,
         }
         write_complete(shard.state_file, json.dumps(state).encode())
         yield state
@@ -233,14 +232,8 @@ def _why_not_written(path: str, longest: tf.Tensor) -> str:
     try:
         packed_image(tf.io.read_file(path), longest)
     except tf.errors.OpError:
-        return why_undecodable(path)
+        return why_undecodable(path) or "it can be decoded, and not be packed"
     raise UserError(
         f"{printable(path)} could not be read for a while, and can be now. Nothing is left out for "
         "that; the same command goes on."
     )
-
-
-def _warned(folder: str, file: str, reason: str) -> str:
-    path = os.path.join(folder, str(file))
-    logging.warning("Cannot decode %s and leave it out: %s", printable(path), reason)
-    return reason

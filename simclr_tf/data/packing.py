@@ -7,6 +7,7 @@ end. What a killed process had made there is taken over, where the images are st
 import contextlib
 import dataclasses
 import fcntl
+import json
 import os
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -21,6 +22,7 @@ from simclr_tf.data.folder_scan import scan
 from simclr_tf.data.folder_splits import FOLDERS, Split, splits_of
 from simclr_tf.data.packed_shards import Shard, features_of, shards_of, write
 from simclr_tf.errors import UserError, printable
+from simclr_tf.json_files import DamagedFileError, read_object
 from simclr_tf.outputs import require_new, require_writable
 from simclr_tf.paths import LocalPath, as_path, is_local
 
@@ -81,6 +83,9 @@ def pack(
     if not is_local(target):
         raise UserError(f"{out} is an address. Give a directory of this machine, and copy it then.")
     target = LocalPath(os.path.abspath(target))
+    settings = repr((folder, shorter_side, holdout_fraction, split_seed, labels))
+    if found := _made_before(target, settings):
+        return _without_traces(target, found)
     require_new(target, "", _ELSEWHERE)
     require_writable(target / "dataset_info.json", str(target))
     _require_apart(target, folder)
@@ -123,15 +128,35 @@ def pack(
                 f"Split '{empty[0]}' of image folder {printable(folder)} has no readable images."
             )
         _write_metadata(directory, stem, next(iter(splits.values())), of_split, shorter_side)
+        packed = Packed(
+            images,
+            sum(state["unchanged"] for state in made),
+            tuple(sorted(file for state in made for file in state["left_out"])),
+        )
+        values = {"settings": settings, "packed": dataclasses.asdict(packed)}
+        (directory / _LOCK).write_text(json.dumps(values))
         os.replace(directory, target)
-        (target / _LOCK).unlink()
-        for shard in shards:
-            (target / shard.state_file.name).unlink()
-    return Packed(
-        images,
-        sum(state["unchanged"] for state in made),
-        tuple(sorted(file for state in made for file in state["left_out"])),
-    )
+        return _without_traces(target, packed)
+
+
+def _made_before(target: LocalPath, settings: str) -> Packed | None:
+    """What an earlier command of these settings packed, which was killed at its very end."""
+    try:
+        values = read_object(target / _LOCK, {"settings": str, "packed": dict})
+    except (OSError, DamagedFileError):
+        return None
+    if values["settings"] != settings:
+        return None
+    found = values["packed"]
+    return Packed(found["images"], found["unchanged"], tuple(found["left_out"]))
+
+
+def _without_traces(target: LocalPath, packed: Packed) -> Packed:
+    """Remove what only packing needs from a complete data set; the lock, which says so, last."""
+    for file in target.glob("*.tfrecord-*.json"):
+        file.unlink(missing_ok=True)
+    (target / _LOCK).unlink(missing_ok=True)
+    return packed
 
 
 def _is_back(folder: str, files: Collection[str]) -> bool:

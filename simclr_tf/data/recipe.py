@@ -121,8 +121,7 @@ class View:
                 f"The order of a view has all of {', '.join(ORDER)}, each once, and may have "
                 f"{', '.join(FURTHER)}: {self.order}."
             )
-        probabilities = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        for name, value in probabilities.items():
+        for name, value in vars(self).items():
             if name.endswith("_probability") and not 0 <= value <= 1:
                 raise UserError(f"{name} of a view lies in [0, 1]. Received: {value}.")
         if self.area is not None and not 0 < self.area[0] <= self.area[1] <= 1:

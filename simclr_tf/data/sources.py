@@ -69,7 +69,8 @@ class ImageDataset:
     directory, that were left out because they cannot be decoded. `labelled`: which
     images of the whole split, (n,) bool, were chosen to be labelled; None for all.
     `file_names`: of every image, relative to `folder`, where images are files. `upright`:
-    whether JPEGs are shown as their EXIF orientation says.
+    whether JPEGs are shown as their EXIF orientation says. `content` tells data sets apart whose
+    images are no files and that were prepared in another way; "" where that is not known.
     """
 
     name: str
@@ -82,6 +83,7 @@ class ImageDataset:
     file_names: tuple[str, ...] | None = None
     folder: str | None = None
     upright: bool = False
+    content: str = ""
     labelled: np.ndarray | None = dataclasses.field(default=None, compare=False)
 
     def paths(self) -> list[str]:
@@ -162,6 +164,24 @@ class IndexedSource:
 
         count = positions.count(n) if seed is None else tf.int64.max
         return tf.data.Dataset.range(count), example_of
+
+
+@dataclasses.dataclass(frozen=True)
+class ChangedSource:
+    """A source whose examples another source has, and `change` changes.
+
+    Attributes:
+      source: of the examples.
+      change: maps an example to what this source gives instead of it.
+    """
+
+    source: Source
+    change: Callable[[Example], Example]
+
+    def records(self, positions: Positions, seed: int | None, shuffle_buffer: int) -> Records:
+        """See `Source.records`."""
+        records, example_of = self.source.records(positions, seed, shuffle_buffer)
+        return records, lambda *record: self.change(example_of(*record))
 
 
 def indexed(

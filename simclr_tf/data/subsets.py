@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf.data.holdout import hashes, lowest_of_each_class
 from simclr_tf.data.sources import (
+    ChangedSource,
     Example,
     ImageDataset,
     IndexedSource,
-    Positions,
-    Records,
     Source,
     indexed,
 )
@@ -70,15 +70,8 @@ def choose(
         counts = np.full(num_classes, per_class)
     else:
         counts = _even_counts(sizes, max(round(fraction * len(known)), num_classes), seed)
-    ranks = np.array([_hash(f"{seed}/{i}") for i in known], dtype="S16")
-    order = known[np.lexsort((ranks, labels[known]))]  # class by class, each in random order
-    starts = np.cumsum(sizes) - sizes
-    place = np.arange(len(order)) - starts[labels[order]]
-    return np.sort(order[place < counts[labels[order]]]).astype(np.int64)
-
-
-def _hash(key: str) -> bytes:
-    return hashlib.blake2b(key.encode(), digest_size=8).hexdigest().encode()
+    ranks = hashes(known.tolist(), seed)
+    return known[lowest_of_each_class(ranks, labels[known], counts)].astype(np.int64)
 
 
 def _even_counts(sizes: np.ndarray, total: int, seed: int) -> np.ndarray:
@@ -86,7 +79,7 @@ def _even_counts(sizes: np.ndarray, total: int, seed: int) -> np.ndarray:
     level = int(np.searchsorted(_filled(sizes), total, side="right")) - 1
     counts = np.minimum(sizes, level)
     deeper = np.flatnonzero(sizes > level)
-    order = np.argsort([_hash(f"{seed}/class {c}") for c in deeper])
+    order = np.argsort(hashes([f"class {c}" for c in deeper], seed))
     counts[deeper[order[: total - counts.sum()]]] += 1
     return counts
 
@@ -166,13 +159,17 @@ def hide_other_labels(dataset: ImageDataset, indices: np.ndarray) -> ImageDatase
         hidden = dataclasses.replace(source, labels=labels)
     else:
         images, _ = _read(dataset, indices)
-        hidden = _PartlyLabelled(source, tf.sort(_fingerprint(images)))
+        hidden = _partly_labelled(source, tf.sort(_fingerprint(images)))
     return dataclasses.replace(dataset, source=hidden, labelled=_mask(dataset, indices))
 
 
 def without_labels(dataset: ImageDataset) -> ImageDataset:
     """The images of a data set, without their labels."""
-    source = _WithoutLabels(dataset.source)
+    source = dataset.source
+    if isinstance(source, IndexedSource):
+        source = dataclasses.replace(source, labels=None)
+    else:
+        source = ChangedSource(source, _without_label)
     return dataclasses.replace(dataset, source=source, num_classes=None, class_names=None)
 
 
@@ -192,39 +189,18 @@ def _fingerprint(images: tf.Tensor) -> tf.Tensor:
     return tf.strings.to_hash_bucket_fast(images, tf.int64.max)
 
 
-@dataclasses.dataclass(frozen=True)
-class _WithoutLabels:
-    """A source whose labels are not told."""
-
-    source: Source
-
-    def records(self, positions: Positions, seed: int | None, shuffle_buffer: int) -> Records:
-        """See `Source.records`."""
-        records, example_of = self.source.records(positions, seed, shuffle_buffer)
-
-        def without_label(*record: tf.Tensor) -> Example:
-            return {key: value for key, value in example_of(*record).items() if key != "label"}
-
-        return records, without_label
+def _without_label(example: Example) -> Example:
+    return {key: value for key, value in example.items() if key != "label"}
 
 
-@dataclasses.dataclass(frozen=True)
-class _PartlyLabelled:
+def _partly_labelled(source: Source, labelled: tf.Tensor) -> ChangedSource:
     """A source of which only the images with these fingerprints (m,), sorted, have labels."""
 
-    source: Source
-    labelled: tf.Tensor
+    def change(example: Example) -> Example:
+        key = _fingerprint(example["image"])
+        place = tf.searchsorted(labelled, key[None])[0]
+        known = labelled[tf.minimum(place, len(labelled) - 1)] == key
+        label = tf.where(known, example["label"], tf.constant(UNLABELLED, tf.int64))
+        return example | {"label": label}
 
-    def records(self, positions: Positions, seed: int | None, shuffle_buffer: int) -> Records:
-        """See `Source.records`."""
-        records, example_of = self.source.records(positions, seed, shuffle_buffer)
-
-        def partly_labelled(*record: tf.Tensor) -> Example:
-            example = example_of(*record)
-            key = _fingerprint(example["image"])
-            place = tf.searchsorted(self.labelled, key[None])[0]
-            known = self.labelled[tf.minimum(place, len(self.labelled) - 1)] == key
-            label = tf.where(known, example["label"], tf.constant(UNLABELLED, tf.int64))
-            return example | {"label": label}
-
-        return records, partly_labelled
+    return ChangedSource(source, change)

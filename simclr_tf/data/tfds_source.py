@@ -6,6 +6,7 @@ run reads and drops the part of the epoch that it had seen.
 """
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from simclr_tf.data.broken import naming_bad_files
 from simclr_tf.data.sources import Example, ImageDataset, Positions, Records
 from simclr_tf.data.subsets import without_labels
 from simclr_tf.errors import UserError, did_you_mean, printable
@@ -22,7 +24,6 @@ from simclr_tf.paths import as_path
 _FILES_IN_TURNS = 16
 _RECORDS_PER_TURN = 16
 _LONGEST_REASON = 300
-_LABELS_AT_ONCE = 4096
 _LABELS_LOOKED_AT = 1000
 
 
@@ -46,16 +47,6 @@ class ShardedSource:
     def num_shards(self) -> int:
         """Number of files."""
         return len(self.starts)
-
-    def labels_by_record(self) -> np.ndarray:
-        """The label of every record, (n,) int64, in the order of the files; reads all of them."""
-        records = tf.data.Dataset.range(self.num_shards).flat_map(self.read_shard)
-        labels = records.map(
-            lambda record: self.parse(record)["label"],
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
-        return np.concatenate([batch.numpy() for batch in labels.batch(_LABELS_AT_ONCE)])
 
     def has_labels(self) -> bool:
         """Whether any of the first labels is one, and not -1, which stands for none."""
@@ -162,13 +153,16 @@ def load(
     files = [file for file in split_info.file_instructions if file.take]
     if not files:
         raise UserError(f"Split {split!r} of data set {name} has no examples.")
+    _require_there(name, [str(file.filename) for file in files])
     parse, label = (_parser_of_several if several_labels else _parser)(name, info.features)
-    source = ShardedSource(
-        read_shard=_shards_in_memory(files) if cache else _shards_on_disk(files),
-        starts=np.cumsum([0] + [file.take for file in files[:-1]]),
-        num_examples=split_info.num_examples,
-        parse=parse,
-    )
+    with naming_bad_files(list):
+        source = ShardedSource(
+            read_shard=_shards_in_memory(files) if cache else _shards_on_disk(files),
+            starts=np.cumsum([0] + [file.take for file in files[:-1]]),
+            num_examples=split_info.num_examples,
+            parse=parse,
+        )
+        labelled = label is not None and (several_labels or source.has_labels())
     dataset = ImageDataset(
         name=name,
         split=split,
@@ -176,8 +170,9 @@ def load(
         num_classes=None if label is None else label.num_classes,
         class_names=None if label is None else tuple(label.names),
         source=source,
+        content=_content(info),
     )
-    if label is None or several_labels or source.has_labels():
+    if labelled or label is None:
         return dataset
     logging.warning(
         "The first labels of split %r of data set %s are -1, which means that there are none: its "
@@ -186,6 +181,23 @@ def load(
         name,
     )
     return without_labels(dataset)
+
+
+def _require_there(name: str, files: Sequence[str]) -> None:
+    """Refuse a data set that was not copied as a whole, before anything is read of it."""
+    folders = {os.path.dirname(file) for file in files}
+    there = {os.path.join(folder, f) for folder in folders for f in tf.io.gfile.listdir(folder)}
+    if missing := [file for file in files if file not in there]:
+        raise UserError(
+            f"{len(missing)} of the {len(files)} files of data set {name} are missing, the first "
+            f"is {missing[0]}. Copy or prepare the data set again."
+        )
+
+
+def _content(info: Any) -> str:
+    """Tells data sets apart that were prepared in another way, by the sizes of their splits."""
+    sizes = [(s.name, list(s.shard_lengths), int(s.num_bytes)) for s in info.splits.values()]
+    return hashlib.blake2b(repr(sorted(sizes)).encode(), digest_size=8).hexdigest()
 
 
 def _prepared_builder(name: str, data_dir: str | None, other_names: Sequence[str]) -> Any:
@@ -232,8 +244,9 @@ def _directory(name: str, data_dir: str | None) -> str | None:
     try:
         return os.fspath(place) if (place / "dataset_info.json").is_file() else None
     except OSError as error:
-        if is_address:
-            raise UserError(f"--dataset={place} cannot be read: {error.strerror}.") from None
+        if is_address or data_dir:
+            given = f"--dataset={place}" if is_address else place
+            raise UserError(f"{given} cannot be read: {error.strerror}.") from None
         return None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from simclr_tf.errors import UserError
+from simclr_tf.errors import UserError, first_line
 
 
 def choose_strategy(
@@ -147,7 +147,7 @@ def _multi_worker_strategy(communication: str) -> tf.distribute.Strategy:
     try:
         return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     except ValueError as error:
-        raise _no_cluster(f"TensorFlow says that {str(error).splitlines()[0]}") from None
+        raise _no_cluster(f"TensorFlow says that {first_line(error)}") from None
 
 
 def _tpu_strategy(
@@ -160,9 +160,8 @@ def _tpu_strategy(
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"No TPU could be reached with --tpu_name={tpu_name}: {reason} "
+            f"No TPU could be reached with --tpu_name={tpu_name}: {first_line(error)} "
             "Give --use_tpu=False to train without one."
         ) from None
     return tf.distribute.TPUStrategy(resolver)

@@ -116,7 +116,7 @@ def read_about(output: str) -> dict[str, Any] | None:
                 about = json.loads(str(stored["about"]))
         elif _about_file(output).is_file():
             about = json.loads(_about_file(output).read_bytes())
-        directory = part_files(output, 1, 1)[0].parent
+        directory = _folder(output)
         others = about is None and directory.is_dir() and any(map(_is_other, directory.iterdir()))
     except OSError as error:
         raise UserError(f"--output={output} cannot be read: {reason(error)}.") from None
@@ -150,8 +150,13 @@ def part_files(output: str, num_examples: int, part_size: int) -> list[AnyPath]:
     """The files of all parts of an output."""
     count = -(-num_examples // part_size)
     if output.endswith(".npz"):
-        return [as_path(f"{output}.parts") / f"part-{i:05}.npz" for i in range(count)]
-    return [as_path(output) / f"embeddings-{i:05}-of-{count:05}.tfrecord" for i in range(count)]
+        return [_folder(output) / f"part-{i:05}.npz" for i in range(count)]
+    return [_folder(output) / f"embeddings-{i:05}-of-{count:05}.tfrecord" for i in range(count)]
+
+
+def _folder(output: str) -> AnyPath:
+    """Where the parts and embeddings.json lie."""
+    return as_path(f"{output}.parts" if output.endswith(".npz") else output)
 
 
 def _remove_parts(directory: AnyPath) -> None:
@@ -160,7 +165,7 @@ def _remove_parts(directory: AnyPath) -> None:
 
 
 def _about_file(output: str) -> AnyPath:
-    return part_files(output, 1, 1)[0].with_name("embeddings.json")
+    return _folder(output) / "embeddings.json"
 
 
 def _require_same(output: str, earlier: Mapping[str, Any], about: Mapping[str, Any]) -> None:

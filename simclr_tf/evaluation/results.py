@@ -9,6 +9,8 @@ import tensorflow as tf
 from simclr_tf.checkpoints.run_directory import RunDirectory, checkpoint_step, write_json
 from simclr_tf.paths import AnyPath
 
+EVALUATED_WITH = "flags.json"  # the flags of an evaluation
+
 
 def record_result(
     directory: RunDirectory,
@@ -33,7 +35,7 @@ def record_result(
     row = {f"eval/{name}": value for name, value in result.items()}
     row |= {"global_step": step, **(about or {})}
     write_scalars(directory / (f"eval_{name}" if name else "eval"), result, step)
-    write_json(file.with_name("flags.json"), flags)
+    write_json(file.with_name(EVALUATED_WITH), flags)
     write_json(file.with_name(f"result_{step}.json"), row)
     write_json(file, row)
 

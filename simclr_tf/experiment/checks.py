@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Sequence
 
 from simclr_tf import flag as flags
 from simclr_tf.errors import UserError
@@ -9,8 +10,15 @@ from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.flag import check_ranges
 from simclr_tf.methods import METHODS
 
-# What acts in pretraining alone.
+# What acts in pretraining alone, and what in fine-tuning.
 OF_PRETRAINING = ("micro_batch_size", "recompute", "image_size_schedule")
+OF_FINETUNING = (
+    "fine_tune_after_block",
+    "label_fraction",
+    "labels_per_class",
+    "finetune_augmentation",
+    "teacher",
+)
 
 
 def check_flags(config: ExperimentConfig) -> None:
@@ -31,10 +39,6 @@ def check_settings(config: ExperimentConfig) -> None:
       UserError: a flag, or a combination of flags, cannot work.
     """
     check_ranges(config)
-    if config.train.train_mode == "pretrain" and config.train.train_batch_size == 1:
-        raise UserError(
-            "--train_batch_size is at least 2 in pretraining: an image is told from the others."
-        )
     name = config.eval.eval_name
     if name is not None and not re.fullmatch(r"\w[\w.=,+-]{0,99}", name):
         raise UserError(
@@ -42,29 +46,24 @@ def check_settings(config: ExperimentConfig) -> None:
             f"becomes a folder of the run directory. Received: {name}."
         )
     if config.train.train_mode == "pretrain":
-        _refuse_flags_of_finetuning(config)
+        if config.train.train_batch_size == 1:
+            raise UserError(
+                "--train_batch_size is at least 2 in pretraining: an image is told from the others."
+            )
+        of_what = "fine-tuning only. Give --train_mode=finetune, or leave it out."
+        _refuse(config, OF_FINETUNING, of_what)
         _refuse_flags_of_other_views(config)
-    elif config.train.micro_batch_size or config.train.recompute:
-        raise UserError("--micro_batch_size and --recompute are for pretraining only.")
-    elif config.view.image_size_schedule:
-        raise UserError("--image_size_schedule is for pretraining only.")
+    else:
+        _refuse(config, OF_PRETRAINING, "pretraining only. Leave it out.")
     _refuse_flags_of_distillation(config)
 
 
-def _refuse_flags_of_finetuning(config: ExperimentConfig) -> None:
-    inert = {
-        "fine_tune_after_block": -1,
-        "label_fraction": 1.0,
-        "labels_per_class": 0,
-        "finetune_augmentation": "crop_flip",
-        "teacher": None,
-    }
-    values = flags.to_dict(config)
-    for name, value in inert.items():
-        if values[name] != value:
-            raise UserError(
-                f"--{name} is for fine-tuning only. Give --train_mode=finetune, or leave it out."
-            )
+def _refuse(config: ExperimentConfig, names: Sequence[str], of_what: str) -> None:
+    """Refuse flags whose values are not their defaults."""
+    values, defaults = flags.to_dict(config), flags.to_dict(type(config)())
+    for name in names:
+        if values[name] != defaults[name]:
+            raise UserError(f"--{name} is for {of_what}")
 
 
 def _refuse_flags_of_distillation(config: ExperimentConfig) -> None:

@@ -11,9 +11,12 @@ from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from simclr_tf import flag as flags
+from simclr_tf import optimizers
 from simclr_tf.data.recipe import ViewFlags
 from simclr_tf.flag import LARGEST_INTEGER, LARGEST_SEED, flag
 from simclr_tf.methods import DEFAULT_METHOD, METHODS
+from simclr_tf.models.resnet import DEPTHS
+from simclr_tf.training.plan import SCHEDULES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +107,7 @@ class ModelConfig:
     resnet_depth: int = flag(
         50,
         "Depth of the ResNet.",
-        choices=(18, 34, 50, 101, 152, 200),
+        choices=tuple(DEPTHS),
     )
     width_multiplier: int = flag(1, "Multiplier of the number of channels.", at_least=1, at_most=64)
     sk_ratio: float = flag(
@@ -167,7 +170,7 @@ class OptimizerConfig:
         "lars",
         "Optimizer; momentum is SGD with Nesterov momentum, sgd is PyTorch's without, larc is "
         "SwAV's; lamb needs tensorflow-addons.",
-        choices=("momentum", "sgd", "adam", "lars", "larc", "lamb"),
+        choices=optimizers.NAMES,
     )
     learning_rate: float = flag(
         0.3,
@@ -191,7 +194,7 @@ class OptimizerConfig:
         "cosine",
         "What the learning rate does after the warm-up: fall along a cosine, drop in steps at "
         "--schedule_milestones, or stay constant.",
-        choices=("cosine", "steps", "constant"),
+        choices=SCHEDULES,
     )
     schedule_by: str = flag(
         "step",

@@ -16,7 +16,6 @@ from simclr_tf.data.sources import ImageDataset
 from simclr_tf.devices.hosts import Hosts
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.classification import evaluate_classifier
-from simclr_tf.evaluation.features import extract_features
 from simclr_tf.evaluation.knn import knn_accuracy
 from simclr_tf.evaluation.overlap import contradiction, of_same_data, require_apart, require_unseen
 from simclr_tf.evaluation.results import record_result, result_file, watch_checkpoints
@@ -211,17 +210,9 @@ def evaluate_knn(
     queries: ImageDataset,
 ) -> dict[str, float]:
     """Top-1 accuracy of kNN: the images of `queries` by their neighbours in `bank`."""
-
-    def features_of(dataset):
-        with naming_bad_images(dataset):
-            batches = parts.evaluation_batches(config, dataset, strategy)
-            return extract_features(network, batches, strategy)
-
-    features, labels = features_of(bank)
     accuracy = knn_accuracy(
-        features,
-        labels,
-        *features_of(queries),
+        *parts.features_of(config, network, bank, strategy),
+        *parts.features_of(config, network, queries, strategy),
         num_classes=bank.num_classes,
         k=config.eval.knn_k,
         temperature=config.eval.knn_temperature,
@@ -233,6 +224,7 @@ def evaluate_memory(
     config: ExperimentConfig,
     strategy: tf.distribute.Strategy,
     method: Method,
+    memory: tf.Tensor,
     labels: np.ndarray,
     queries: ImageDataset,
 ) -> dict[str, float]:
@@ -241,15 +233,14 @@ def evaluate_memory(
     Args:
       config: the flags.
       strategy: spreads the batches.
-      method: one that has a `memory`.
+      method: whose network is evaluated.
+      memory: its `memory`, (images, d).
       labels: (images,) of the training images, by their numbers.
       queries: the images to classify.
     """
-    with naming_bad_images(queries):
-        batches = parts.evaluation_batches(config, queries, strategy)
-        projections, query_labels = extract_features(method.network, batches, strategy, layer=-1)
+    projections, query_labels = parts.features_of(config, method.network, queries, strategy, -1)
     accuracy = knn_accuracy(
-        method.memory.numpy(),
+        memory.numpy(),
         labels,
         method.compared_with_memory(projections).numpy(),
         query_labels,

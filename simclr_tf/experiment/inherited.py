@@ -32,15 +32,21 @@ def with_values_of_run(
 ) -> ExperimentConfig:
     """The flags of a run that goes on: of INHERITED and LENGTHS, the run's where none is given.
 
-    So are those of the method in fine-tuning, which begins before it is known whose they are.
+    So are those of the method in fine-tuning, which begins before it is known whose they are. Where
+    --train_steps says the length, epochs are those of the run: its warm-up is a share of them.
 
     Args:
       config: the flags.
       stored: what the run directory remembers.
       given: names of the flags that were given and not left at their defaults.
+
+    Raises:
+      UserError: the run is of a method, or has values, that this version does not have.
     """
+    flags.check_types(stored, type(config), "run.json")
     names = [name for name in INHERITED if name not in given]
-    if not given.intersection(LENGTHS):
+    same_steps = stored["train_steps"] and config.train.train_steps == stored["train_steps"]
+    if same_steps or not given.intersection(LENGTHS):
         names += LENGTHS
     if config.train.train_mode == "finetune":
         names += [name for name in _of_method(config) - given if name in stored]
@@ -64,21 +70,27 @@ def with_values_of_checkpoints(
       given: names of the flags that were given and not left at their defaults.
 
     Raises:
-      UserError: a flag divides the same data in another way.
+      UserError: a flag, or one of two sources, divides the same data in another way.
     """
     values = flags.to_dict(config)
-    for stored in sources:
-        if stored.data is not None:
-            if problem := contradiction(values, given, stored.data):
-                raise UserError(problem)
-            values |= {
-                name: getattr(stored.data, name)
-                for name in ("holdout_fraction", "split_seed", "upright")
-                if name not in given
-            }
-            has_labels = stored.data.labels != NONE
-            if has_labels and "labels" not in given and of_same_data(values, stored.data):
-                values["labels"] = stored.data.labels
+    divided_by = frozenset(("holdout_fraction", "split_seed", "upright"))
+    with_data = [stored for stored in sources if stored.data is not None]
+    decided = given
+    # What was trained on the same data says first how they are divided.
+    for stored in sorted(with_data, key=lambda stored: not of_same_data(values, stored.data)):
+        if problem := contradiction(values, given, stored.data):
+            raise UserError(problem)
+        if contradiction(values, decided, stored.data):
+            raise UserError(
+                "The runs of --checkpoint and --teacher divide the same images in other ways, so "
+                "that one has seen what the other holds out. Give runs of the same --split_seed "
+                "and --holdout_fraction, or other images."
+            )
+        values |= {name: getattr(stored.data, name) for name in divided_by - decided}
+        has_labels = stored.data.labels != NONE
+        if has_labels and "labels" not in given and of_same_data(values, stored.data):
+            values["labels"] = stored.data.labels
+        decided |= divided_by
     if sources and "image_size" not in given:
         values["image_size"] = sources[0].shown_size
         print(f"The images have {values['image_size']} pixels, as those of the checkpoint.")

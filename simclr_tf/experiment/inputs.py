@@ -161,6 +161,12 @@ def _require_same_images(inputs: Inputs) -> None:
             f"The training images have other labels than the run in {directory.path} began with. "
             "Bring those back, or give another --model_dir."
         )
+    if earlier.get("content", dataset.content) != dataset.content:
+        raise UserError(
+            f"The data set {dataset.name} was packed or prepared in another way than when the run "
+            f"in {directory.path} began with it, so its images, splits or their order are others. "
+            "Bring that one back, or give another --model_dir."
+        )
 
 
 def _in_words(num_classes: int | None) -> str:
@@ -205,6 +211,7 @@ def remembered(inputs: Inputs, planned_steps: int, command: str) -> dict[str, An
         "class_names": None if names is None else list(names),
         "skipped_files": list(dataset.skipped_files),
         "images": subsets.fingerprint(dataset),
+        "content": dataset.content,
         "planned_steps": planned_steps,
         "lengths": lengths,
         "fraction": 1.0 if dataset.labelled is None else float(dataset.labelled.mean()),

@@ -4,6 +4,7 @@ The classifier becomes the supervised head of the network, so that the run direc
 evaluated, loaded and exported as any other.
 """
 
+import contextlib
 import hashlib
 import json
 import zipfile
@@ -18,7 +19,6 @@ from simclr_tf.backend import keras
 from simclr_tf.checkpoints.restore import variable_paths
 from simclr_tf.checkpoints.run_directory import RunDirectory
 from simclr_tf.checkpoints.saver import Saver
-from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.holdout import held_out
 from simclr_tf.data.sources import ImageDataset, IndexedSource
@@ -26,10 +26,10 @@ from simclr_tf.data.subsets import fingerprint
 from simclr_tf.devices.hosts import Hosts
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.classification import top_k_accuracies
-from simclr_tf.evaluation.features import extract_features, labelled, require_finite
+from simclr_tf.evaluation.features import labelled
 from simclr_tf.evaluation.logistic_regression import fit_with_best_l2
 from simclr_tf.evaluation.overlap import require_apart, require_unseen
-from simclr_tf.evaluation.results import record_result, result_file
+from simclr_tf.evaluation.results import EVALUATED_WITH, record_result, result_file
 from simclr_tf.experiment import checks, finetuning, parts
 from simclr_tf.experiment.config import FinetuneConfig
 from simclr_tf.experiment.evaluate import provenance
@@ -41,6 +41,7 @@ from simclr_tf.experiment.inputs import (
     require_unclaimed,
 )
 from simclr_tf.experiment.outputs import export
+from simclr_tf.json_files import read_object
 from simclr_tf.methods import Method
 from simclr_tf.models import Network
 
@@ -68,7 +69,7 @@ def run(config: FinetuneConfig, given: frozenset[str]) -> int:
         raise UserError("--classifier=logistic_regression works on one host alone.")
     inputs = open_inputs(config, given)
     config, directory = inputs.config, inputs.directory
-    if inputs.earlier and _is_finished(directory, config.eval.eval_name):
+    if inputs.earlier and _is_finished(directory, config):
         print(f"Nothing to do: the run in {directory.path} is finished.")
         return 0
     images = inputs.dataset.source
@@ -99,9 +100,15 @@ def _require_pairs(labels: np.ndarray) -> None:
         )
 
 
-def _is_finished(directory: RunDirectory, eval_name: str | None) -> bool:
-    """Whether the result is there, which is written last."""
-    return directory.latest_step == STEP and result_file(directory, eval_name).is_file()
+def _is_finished(directory: RunDirectory, config: FinetuneConfig) -> bool:
+    """Whether the result is there, which is written last, and is that of --eval_split."""
+    result = result_file(directory, config.eval.eval_name)
+    if directory.latest_step != STEP or not result.is_file():
+        return False
+    with contextlib.suppress(FileNotFoundError):
+        measured = read_object(result.with_name(EVALUATED_WITH))
+        return measured.get("eval_split") == config.data.eval_split
+    return False
 
 
 def _fit(
@@ -165,11 +172,8 @@ def cached_features(
         pass
     except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error):
         path.unlink()  # cut off while it was written
-    with naming_bad_images(dataset):
-        batches = parts.evaluation_batches(config, dataset, strategy)
-        layer = network.architecture.ft_proj_selector
-        features, labels = extract_features(network, batches, strategy, layer=layer)
-    require_finite(features)
+    layer = network.architecture.ft_proj_selector
+    features, labels = parts.features_of(config, network, dataset, strategy, layer)
     with path.open("wb") as file:
         np.savez(file, features=features, labels=labels)
     return features, labels

@@ -3,17 +3,21 @@
 import os
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from simclr_tf import optimizers
 from simclr_tf.backend import keras
 from simclr_tf.data import datasets, pipeline, subsets
+from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.recipe import Recipe
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.devices.strategies import choose_strategy, distribute_batches
 from simclr_tf.errors import UserError
+from simclr_tf.evaluation.features import extract_features, require_finite
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.methods import Method
+from simclr_tf.models import Network
 from simclr_tf.training import callbacks
 from simclr_tf.training.plan import Plan, make_plan
 
@@ -186,7 +190,7 @@ def evaluation_batches(
     Args:
       config: the flags; --eval_batch_size is rounded up to what the replicas divide.
       dataset: the split.
-      strategy: spreads the batches; none is one device.
+      strategy: spreads the batches; by default that of the scope.
       steps: how many batches; 0 is all of them.
     """
     strategy = strategy or tf.distribute.get_strategy()
@@ -204,6 +208,36 @@ def evaluation_batches(
         return batches.take(steps or -1)
 
     return distribute_batches(strategy, make_batches)
+
+
+def features_of(
+    config: ExperimentConfig,
+    network: Network,
+    dataset: ImageDataset,
+    strategy: tf.distribute.Strategy | None = None,
+    layer: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """h of every image as evaluation shows it, or a layer of the projection head, and its label.
+
+    Args:
+      config: the flags.
+      network: in inference mode.
+      dataset: the images, in whose order features are.
+      strategy: spreads the batches; by default that of the scope.
+      layer: the entry of [h, after layer 1, ..., z].
+
+    Returns:
+      Features (n, features) float32, and labels (n,) int64, -1 where there is none.
+
+    Raises:
+      UserError: an image can no longer be read.
+      NonFiniteFeaturesError: the features are not finite.
+    """
+    with naming_bad_images(dataset):
+        batches = evaluation_batches(config, dataset, strategy)
+        features, labels = extract_features(network, batches, strategy, layer)
+    require_finite(features)
+    return features, labels
 
 
 def collapse_warning(

@@ -5,11 +5,10 @@ import dataclasses
 import numpy as np
 
 from simclr_tf.data import subsets
-from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.classes import with_classes_of
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.errors import UserError
-from simclr_tf.evaluation.features import extract_features, labelled, require_finite
+from simclr_tf.evaluation.features import labelled
 from simclr_tf.evaluation.knn import knn_accuracy
 from simclr_tf.evaluation.linear_probe import fit_linear_probe
 from simclr_tf.evaluation.overlap import require_apart
@@ -119,8 +118,4 @@ def features_of(
     Raises:
       NonFiniteFeaturesError: the features are not finite.
     """
-    with naming_bad_images(dataset):
-        batches = parts.evaluation_batches(config, dataset)
-        features, labels = extract_features(network, batches, layer=layer)
-    require_finite(features)
-    return labelled(features, labels)
+    return labelled(*parts.features_of(config, network, dataset, layer=layer))

@@ -85,9 +85,9 @@ def train(config: ExperimentConfig, strategy: tf.distribute.Strategy, given: fro
     inputs = open_inputs(config, given)
     config, directory, dataset = inputs.config, inputs.directory, inputs.dataset
     hosts.require_same(
-        lambda: int(fingerprint(dataset)[:15], 16),
-        "The hosts do not see the same training images: their folders differ, or some could not "
-        "read what others could. Give all of them the same files.",
+        lambda: int(fingerprint(dataset)[:15], 16) ^ int(dataset.content[:15] or "0", 16),
+        "The hosts do not see the same training images: their folders or packed data differ, or "
+        "some could not read what others could. Give all of them the same files.",
     )
     plan = parts.plan_of(config, dataset.num_examples, strategy.num_replicas_in_sync, given)
     sizes = growing.phases(config.view.image_size_schedule, config.view.image_size, plan)
@@ -232,8 +232,8 @@ def _fit(
 
     def record_knn(step: int) -> None:
         result = evaluate_knn(config, strategy, method.network, dataset, eval_dataset)
-        if method.memory is not None:
-            result |= evaluate_memory(config, strategy, method, bank_labels(), eval_dataset)
+        if (memory := method.memory) is not None:
+            result |= evaluate_memory(config, strategy, method, memory, bank_labels(), eval_dataset)
         append_row(own / "metrics.jsonl", {"step": step} | result)
         write_scalars(own / "eval", result, step)
 

@@ -61,6 +61,8 @@ def _export(source: str, directory: str, image_size: int | None, labels: str | N
         read_labels(as_path(labels), f"--labels={labels}") if labels else stored.class_names
     )
     network = network_of(stored, source)
+    if labels and network.supervised_head is None:
+        raise UserError(f"--labels names classes, and {source} has no classifier. Leave it out.")
     image_size = image_size or stored.shown_size
     export_saved_model(
         network,

@@ -90,7 +90,7 @@ def label(name: str, longest: int | None = None) -> str:
 
 
 def colours(count: int) -> np.ndarray:
-    """Colours that can be told apart, as far as that goes: (count, 4) float in [0, 1]."""
+    """Colours that can be told apart, as far as that goes: (count, 3) float in [0, 1]."""
     import matplotlib
 
     if count <= 10:

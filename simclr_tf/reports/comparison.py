@@ -21,7 +21,8 @@ def section(records: Sequence[Record], found: Sequence[Worth | None]) -> str:
     return html.section(
         "The runs",
         html.paragraph(
-            "Numbers in brackets are those of random weights. Accuracies are of frozen features."
+            "Numbers in brackets are those of random weights. Accuracies are of frozen features, "
+            "on a sample of each run's images (--images)."
         ),
         html.table(header, rows, wide=True),
     )

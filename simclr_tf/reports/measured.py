@@ -16,6 +16,7 @@ from simclr_tf.data.recipe import Recipe
 from simclr_tf.data.sources import ImageDataset, Positions
 from simclr_tf.data.views import evaluation_view, make_views
 from simclr_tf.errors import UserError
+from simclr_tf.evaluation.features import require_finite
 from simclr_tf.evaluation.overlap import require_apart
 from simclr_tf.evaluation.random_twin import random_twin
 from simclr_tf.evaluation.trained import Trained
@@ -234,8 +235,9 @@ def _embed(
                 parts[name].append([_layers(network, rows) for rows in views or (image,)])
             progress.update(len(label))
     found = {name: list(_joined(of_network)) for name, of_network in parts.items()}
-    if not all(np.isfinite(layers["h"]).all() for layers in found[PRETRAINED]):
-        raise UserError("The features of the checkpoint are not finite: the training diverged.")
+    for layers in found[PRETRAINED]:
+        for rows in layers.values():
+            require_finite(rows)
     return (np.concatenate(thumbnails), np.concatenate(labels)), found
 
 

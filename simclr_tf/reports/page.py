@@ -1,5 +1,6 @@
 """The report: one HTML file that holds all it shows, about one run or several."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 from simclr_tf.checkpoints.run_directory import checkpoint_step
@@ -40,6 +41,8 @@ def report(paths: Sequence[str], images: int, tell: Callable[[str], None]) -> st
       UserError: a directory holds no run, or its files are damaged.
     """
     records = [read_record(path, name) for path, name in zip(paths, _names(paths), strict=True)]
+    if len(records) > 1:  # what probe.json says is of other images than the sample
+        records = [dataclasses.replace(record, probe=None) for record in records]
     found, numbers, reasons = [], [], []
     for record in records:
         tell(f"{record.directory.path}: {facts.length(record)}")

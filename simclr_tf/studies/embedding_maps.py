@@ -1,6 +1,5 @@
 """Maps of h and z by t-SNE: figure B.4 of the SimCLR paper."""
 
-import csv
 import pathlib
 
 import numpy as np
@@ -10,7 +9,7 @@ from simclr_tf.data.sources import ImageDataset
 from simclr_tf.experiment import probing
 from simclr_tf.experiment.config import ExperimentConfig
 from simclr_tf.models import Network
-from simclr_tf.outputs import complete_file
+from simclr_tf.outputs import complete_file, csv_writer
 from simclr_tf.reports.embedding_map import draw_classes, t_sne
 from simclr_tf.studies.grid import KNN, LINEAR_PROBE, Measure
 
@@ -50,13 +49,9 @@ def draw_maps(
         places[name] = t_sne(features)
     with complete_file(folder / "map.png") as part:
         _draw(part, places, labels, names)
-    with (
-        complete_file(folder / "map.csv") as part,
-        open(part, "w", encoding="utf-8", newline="") as sheet,
-    ):
-        writer = csv.writer(sheet)
-        writer.writerow(["label", *(f"{name}_{axis}" for name in places for axis in "xy")])
-        writer.writerows(zip(labels, *(c for p in places.values() for c in p.T), strict=True))
+    with csv_writer(folder / "map.csv") as sheet:
+        sheet.writerow(["label", *(f"{name}_{axis}" for name in places for axis in "xy")])
+        sheet.writerows(zip(labels, *(c for p in places.values() for c in p.T), strict=True))
     of_z = probing.probe(config, network, bank, queries, _LAYERS["z"])
     return {f"z_{key}": value for key, value in of_z.items()}
 

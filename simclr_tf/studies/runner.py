@@ -21,13 +21,12 @@ from simclr_tf.experiment.config import DataConfig, ExperimentConfig
 from simclr_tf.experiment.evaluate import completed
 from simclr_tf.methods import METHODS
 from simclr_tf.studies.grid import MEASURES, Cell, Further
-from simclr_tf.studies.sharing import duration, make_all
+from simclr_tf.studies.sharing import SHOWN_PER_STEP, duration, make_all
 from simclr_tf.studies.sweep import Sweep
 from simclr_tf.training import growing
 from simclr_tf.training.metrics_log import read_rows
 from simclr_tf.training.plan import Plan
 
-_SHOWN_PER_STEP = 3  # a training step costs about three times what showing its images does
 _OF_RESULTS = ("eval_split", "knn_k", "knn_temperature")  # no matter of training, but of results
 _NOT_OF_CELLS = ("model_dir", "mode", "overwrite", "resume", "eval_name")
 
@@ -142,7 +141,7 @@ class Runner:
         views = len(train.BUILDERS[config.train.train_mode].recipe_of(config))
         bank, queries = self._splits_of(config)
         fitted = min(self._probe_images or bank.num_examples, bank.num_examples)
-        trained = _SHOWN_PER_STEP * plan.train_steps * plan.batch_size * views
+        trained = SHOWN_PER_STEP * plan.train_steps * plan.batch_size * views
         return trained + fitted + queries.num_examples
 
     def seconds_left(self, left: Sequence[Cell]) -> float | None:
@@ -242,6 +241,7 @@ class Runner:
         splits = [split for of_cell in configs.values() for split in self._splits_of(of_cell)]
         later = {
             "images": [subsets.fingerprint(split) for split in splits],
+            "content": [split.content for split in splits],
             "given": sorted(decisive.keys() & chosen.keys()),
             "recipes": facts.pop("recipes", None),
         }
@@ -258,11 +258,12 @@ class Runner:
         return model.resnet_depth * model.width_multiplier**2
 
     def _make(self, cell: Cell) -> str:
-        """Make a cell and write its result; a line about it."""
+        """Make a cell, write its result, and return a line for the log."""
         config, given = self._configs[cell.id]
         with _naming(cell):
+            fitted = self._fitted_to(config)  # before it is trained: it may be too few images
             if self._require:
-                self._require(config, self._fitted_to(config))
+                self._require(config, fitted)
         directory, steps = RunDirectory(config.run.model_dir), self.plans[cell.id].train_steps
         before, began = directory.latest_step, time.monotonic()
         result = {"labels": dict(cell.labels), "flags": dict(cell.flags), "steps": steps}

@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 
 from simclr_tf.studies.sweep import Sweep
 
+SHOWN_PER_STEP = 3  # a training step costs about three times what showing its images does
 _POLL_SECONDS = 2.0
 
 
@@ -52,8 +53,13 @@ def make_all(
         for unit in units:
             if unit.id in done or not done.issuperset(unit.after):
                 continue
-            line = _make_claimed(sweep, unit, make)
-            if finished(unit):
+            line, there = "", finished(unit)
+            if not there:
+                with sweep.claim(unit.id) as claimed:
+                    if claimed and not finished(unit):
+                        line = make(unit)
+                there = finished(unit)
+            if there:
                 done.add(unit.id)
             if line:
                 made = True
@@ -64,18 +70,8 @@ def make_all(
             time.sleep(_POLL_SECONDS)
 
 
-def _make_claimed(sweep: Sweep, unit: AnyUnit, make: Callable[[AnyUnit], str]) -> str:
-    """Make a unit unless it is finished or another process is at it; a line about it."""
-    if sweep.result(unit.id) is not None:
-        return ""
-    with sweep.claim(unit.id) as claimed:
-        if not claimed or sweep.result(unit.id) is not None:
-            return ""
-        return make(unit)
-
-
 def duration(seconds: float | None) -> str:
-    """A time in words, such as `12 min`; that which is None is not known yet."""
+    """A time in words, such as `12 min`, and `not known yet` for None."""
     if seconds is None:
         return "not known yet"
     if seconds < 100:

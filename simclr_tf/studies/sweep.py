@@ -23,8 +23,8 @@ import fcntl
 import math
 import os
 import pathlib
-import re
 import socket
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -33,11 +33,12 @@ import numpy as np
 from simclr_tf.checkpoints.run_directory import write_json
 from simclr_tf.errors import UserError
 from simclr_tf.json_files import DamagedFileError, read_object
+from simclr_tf.outputs import complete_file
+from simclr_tf.paths import as_path, is_local
 
 SETTINGS = "sweep.json"
 IMAGES = "images"
 _AT_WORK = "at_work"
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 class Sweep:
@@ -47,16 +48,16 @@ class Sweep:
       path: of the directory; it is created when something is written.
 
     Raises:
-      UserError: it is a URL.
+      UserError: it is the URL of another file system.
     """
 
     def __init__(self, path: str | os.PathLike):
-        if _URL.match(os.fspath(path)):
+        self.path = as_path(path)
+        if not is_local(self.path):
             raise UserError(
                 f"A sweep needs a directory of this machine, or a mounted one, whose files can be "
                 f"locked. Received: {os.fspath(path)}."
             )
-        self.path = pathlib.Path(path).expanduser()
 
     def compare(self, settings: Mapping[str, Any]) -> dict[str, Any] | None:
         """Compare settings with those of the sweep; nothing is written.
@@ -144,11 +145,17 @@ class Sweep:
 
     @contextlib.contextmanager
     def claim(self, name: str, *, wait: bool = False) -> Iterator[bool]:
-        """Hold the claim of a name; gives whether it was to be had.
+        """Hold the claim of a name.
 
         Args:
           name: an id of a fit, or any other.
           wait: wait for the process that holds it.
+
+        Yields:
+          Whether this process has it.
+
+        Raises:
+          OSError: the directory cannot be written.
         """
         path = self.path / f"{name}.claim"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,6 +166,10 @@ class Sweep:
             file.truncate(0)
             file.write(f"{socket.gethostname()} {os.getpid()}\n")
             file.flush()
+            # A client of NFS remembers for a while that a file was not there, such as the result
+            # that the process before wrote, until it has changed the folder itself.
+            with tempfile.NamedTemporaryFile(dir=path.parent):  # one without a name changes nothing
+                pass
             yield True
 
     def result(self, fit_id: str, numbers: Sequence[str] = ()) -> dict[str, Any] | None:
@@ -214,7 +225,10 @@ class Sweep:
         return self.path / f"{fit_id}.npz"
 
     def has_results(self, below: str = "") -> bool:
-        """Whether in one folder a fit is finished, or the run of a study was begun."""
+        """Whether some .json file lies below the folders of the sweep, or of one folder in it.
+
+        So it is where a fit is finished, or the run of a study was begun.
+        """
         for folder, _, files in os.walk(self.path / below):
             inside = pathlib.Path(folder).relative_to(self.path)
             if len(inside.parts) >= 2 and any(name.endswith(".json") for name in files):
@@ -234,10 +248,8 @@ def read_arrays(path: pathlib.Path, *names: str) -> list[np.ndarray] | None:
 def write_arrays(path: pathlib.Path, **arrays: np.ndarray) -> None:
     """Write arrays to a .npz file, all at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.part")
-    with open(unfinished, "wb") as file:
+    with complete_file(path) as part, open(part, "wb") as file:
         np.savez(file, **arrays)
-    unfinished.replace(path)
 
 
 def _read(path: pathlib.Path) -> dict[str, Any] | None:

@@ -1,12 +1,11 @@
 """The table of a study, with the paper's values beside: Markdown, CSV and a picture."""
 
-import csv
 import math
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from simclr_tf.outputs import complete_file, write_complete
+from simclr_tf.outputs import complete_file, csv_writer, write_complete
 from simclr_tf.studies.grid import LINEAR_PROBE, Cell, Measure, Study
 
 Results = Mapping[str, Mapping[str, Any]]  # by the id of a cell, of those that are finished
@@ -55,11 +54,8 @@ def write(folder: pathlib.Path, study: Study, cells: Sequence[Cell], results: Re
     text = markdown(study, cells, results)
     with complete_file(folder / "table.png") as part:
         _draw(part, study, cells, results)
-    with (
-        complete_file(folder / "table.csv") as part,
-        open(part, "w", encoding="utf-8", newline="") as sheet,
-    ):
-        csv.writer(sheet).writerows(_rows(study, cells, results))
+    with csv_writer(folder / "table.csv") as sheet:
+        sheet.writerows(_rows(study, cells, results))
     write_complete(folder / "table.md", text.encode())
     return text
 

@@ -34,8 +34,8 @@ def phases(schedule: str, image_size: int, plan: Plan) -> tuple[Phase, ...]:
       plan: the numbers of the run.
 
     Raises:
-      UserError: `schedule` has another form, its sizes or epochs do not grow, or the last of
-        them is not within the training.
+      UserError: see `sizes_and_epochs`; or no step lies between two epochs, or the last of them is
+        not within the training.
     """
     last = Phase(image_size, plan.train_steps)
     of_epoch = plan.num_examples / plan.batch_size
@@ -46,7 +46,7 @@ def phases(schedule: str, image_size: int, plan: Plan) -> tuple[Phase, ...]:
     ends = [0, *(phase.end for phase in early)]
     if ends != sorted(set(ends)):
         raise UserError(
-            "The epochs of --image_size_schedule grow, and a step lies between any two: "
+            "A step lies between any two epochs of --image_size_schedule. Received: "
             f"{schedule} with {of_epoch:.4g} steps in an epoch."
         )
     # The one step that SimCLR makes beyond its epochs is no training at the last size.
@@ -67,9 +67,15 @@ def sizes_and_epochs(schedule: str, image_size: int) -> list[tuple[int, float]]:
       image_size: at the end of the training, in pixels.
 
     Raises:
-      UserError: it has another form, or its sizes do not grow up to `image_size`.
+      UserError: it has another form, its epochs do not grow from above 0, or its sizes do not grow
+        up to `image_size`.
     """
     found = parsed(schedule)
+    epochs = [0.0, *(until for _, until in found)]
+    if epochs != sorted(set(epochs)):
+        raise UserError(
+            f"The epochs of --image_size_schedule grow, from above 0. Received: {schedule}."
+        )
     sizes = [size for size, _ in found]
     if wrong := [size for size in sizes if not SMALLEST <= size <= LARGEST]:
         raise UserError(

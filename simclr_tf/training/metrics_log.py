@@ -7,6 +7,7 @@ import time
 import tensorflow as tf
 from tqdm import tqdm
 
+from simclr_tf.outputs import write_complete
 from simclr_tf.paths import AnyPath
 from simclr_tf.training.callbacks import StepCallback, passed
 from simclr_tf.training.plan import Plan
@@ -43,9 +44,7 @@ class MetricsLog(StepCallback):
             return
         rows = read_rows(self.path)
         kept = [json.dumps(row) + "\n" for row in rows if row["step"] <= step]
-        temporary = self.path.with_name(self.path.name + ".part")
-        temporary.write_text("".join(kept))
-        temporary.replace(self.path)
+        write_complete(self.path, "".join(kept).encode())
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from simclr_tf.errors import UserError, did_you_mean
+from simclr_tf.studies.sharing import SHOWN_PER_STEP
 
 LINEAR, FINETUNE, RANDOM_INIT = "linear", "finetune", "random_init"
 PROTOCOLS = (LINEAR, FINETUNE, RANDOM_INIT)
 FINAL = "final"
-_SHOWN_PER_STEP = 3  # a training step costs about three times what showing its images does
 
 Point = Mapping[str, float]
 
@@ -161,5 +161,5 @@ def images_shown(
     """
     if protocol == LINEAR:
         return sum(sizes.values())
-    training = _SHOWN_PER_STEP * steps * batch_size * (num_points + 1)
+    training = SHOWN_PER_STEP * steps * batch_size * (num_points + 1)
     return training + num_points * sizes["validation"] + sizes["test"]

@@ -219,7 +219,7 @@ class Runner:
         return self.sweep.result(fit.id, [score_name, "seconds"])
 
     def _make(self, fit: Fit) -> str:
-        """Make a fit and write its result; a line about it."""
+        """Make a fit, write its result, and return a line for the log."""
         began, of_features = time.monotonic(), self._progress.image_seconds
         result = self._result(fit)
         of_features = self._progress.image_seconds - of_features

@@ -1,6 +1,5 @@
 """The table of a sweep, beside the paper's: Markdown, CSV and a picture."""
 
-import csv
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO
@@ -11,7 +10,7 @@ from simclr_tf.data.transfer.registry import REGISTRY
 from simclr_tf.errors import UserError
 from simclr_tf.evaluation.metrics import permutation_p_value
 from simclr_tf.models import Architecture
-from simclr_tf.outputs import complete_file, write_complete
+from simclr_tf.outputs import complete_file, csv_writer, write_complete
 from simclr_tf.studies.sweep import SETTINGS, Sweep, read_arrays
 from simclr_tf.transfer.paper import reported
 from simclr_tf.transfer.plan import FINAL, PROTOCOLS, Fit
@@ -106,11 +105,8 @@ def write(folder: pathlib.Path, rows: Rows, differences: Rows) -> str:
     text = "\n".join(lines) + "\n"
     with complete_file(folder / "table.png") as part, open(part, "wb") as file:
         _draw(file, rows, order, titles)
-    with (
-        complete_file(folder / "table.csv") as part,
-        open(part, "w", encoding="utf-8", newline="") as sheet,
-    ):
-        csv.writer(sheet).writerows([["protocol", "what", *order], *_plain(cells)])
+    with csv_writer(folder / "table.csv") as sheet:
+        sheet.writerows([["protocol", "what", *order], *_plain(cells)])
     write_complete(folder / "table.md", text.encode())
     return text
 

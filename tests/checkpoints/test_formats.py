@@ -245,6 +245,12 @@ def test_the_layer_below_the_classifier_can_be_said(tmp_path):
     np.testing.assert_allclose(found.logits(images), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_options_of_writing_are_refused_without_it(tmp_path, capsys):
+    for option in ("--rescale_v1_weights", "--ft_proj_selector=0"):
+        assert main([str(tmp_path), option]) == 2
+        assert "change what is written. Give --to" in capsys.readouterr().err
+
+
 def test_a_state_dict_without_description_is_understood(written, network, tmp_path):
     file = tmp_path / "bare.safetensors"
     file.write_bytes(written["PyTorch state dict"].read_bytes())

@@ -267,14 +267,13 @@ def test_only_a_finished_run_can_be_made_longer_and_only_longer(tmp_path):
             directory.check_length(identity(**shorter), 3 * shorter["train_epochs"])
 
 
-def test_epochs_are_no_length_where_steps_are_given(tmp_path):
-    """A default that another version has does not make another run of it."""
+def test_another_length_is_refused_where_the_run_is_not_finished(tmp_path):
     directory = claimed(tmp_path, train_steps=10, train_epochs=100)
     add_checkpoint(tmp_path, 4)
-    identity = {"train_steps": 10, "train_epochs": 1000}
+    identity = {"train_steps": 10, "train_epochs": 100}
     assert directory.check_length(identity, planned_steps=10) is False
     with pytest.raises(UserError, match="another length: --train_steps was 10, now 12"):
-        directory.check_length(identity | {"train_steps": 12, "train_epochs": 100}, 12)
+        directory.check_length(identity | {"train_steps": 12}, 12)
 
 
 def test_another_batch_is_refused_with_what_to_do_instead(tmp_path):

@@ -128,8 +128,10 @@ def test_an_error_of_another_kind_stays_what_it_is(folder):
 
 def test_data_that_are_no_files():
     digits = datasets.load("digits", "test")
-    with pytest.raises(tf.errors.DataLossError), naming_bad_images(digits):
-        raise tf.errors.DataLossError(None, None, "")
+    with pytest.raises(tf.errors.NotFoundError), naming_bad_images(digits):
+        raise tf.errors.NotFoundError(None, None, "")
+    with pytest.raises(UserError, match="is damaged: truncated. Copy"), naming_bad_images(digits):
+        raise tf.errors.DataLossError(None, None, "truncated")
     assert unreadable(digits) == []
 
 

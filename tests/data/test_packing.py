@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from commands import ROOT
 from PIL import Image, ImageOps
 
 from simclr_tf.data import datasets, exif, pack, packed_shards, packing
+from simclr_tf.data.broken import naming_bad_images
 from simclr_tf.data.decode import decode_image
 from simclr_tf.errors import UserError
 
@@ -245,11 +247,22 @@ def test_a_kill_after_all_is_packed_leaves_a_whole_data_set(folder, tmp_path, mo
             raise SystemExit("killed")
         unlink(path, missing_ok)
 
+    command = str(folder), str(tmp_path / "out")
     with monkeypatch.context() as patched, pytest.raises(SystemExit):
         patched.setattr(type(tmp_path), "unlink", killed)
-        packing.pack(str(folder), str(tmp_path / "out"))
-    assert list((tmp_path / "out").glob("*.tfrecord*.json"))  # of shards; readers ignore them
+        packing.pack(*command)
+    left = list((tmp_path / "out").glob("*.tfrecord*.json"))
+    assert left  # of shards; readers ignore them
     assert datasets.load(str(tmp_path / "out"), "train").num_examples == 6
+    with pytest.raises(UserError, match="exists already"):
+        packing.pack(*command, split_seed=1)
+    again = packing.pack(*command)
+    assert again == packing.pack(command[0], str(tmp_path / "other"))
+    assert contents(tmp_path / "out").keys() == {
+        path.name.replace("other", "out") for path in (tmp_path / "other").iterdir()
+    }
+    with pytest.raises(UserError, match="exists already"):
+        packing.pack(*command)
 
 
 def test_another_tensorflow_looks_again_at_what_was_left_out(folder, tmp_path, monkeypatch):
@@ -403,6 +416,34 @@ def test_a_damaged_data_set(packed, tmp_path):
         datasets.load(str(tmp_path), "train")
     with pytest.raises(UserError, match="no split 'test'; it has train, validation"):
         datasets.load(str(packed[0]), "test")
+
+
+@pytest.mark.parametrize("harm", ["missing", "cut"])
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_data_set_that_was_copied_in_part(packed, tmp_path, harm, cache):
+    copy = tmp_path / packed[0].name
+    shutil.copytree(packed[0], copy)
+    (file,) = copy.glob("*-train.tfrecord-*")
+    if harm == "missing":
+        file.unlink()
+        message = f"1 of the 1 files of data set .* are missing, the first is {file}"
+    else:
+        file.write_bytes(file.read_bytes()[:-300])
+        message = "A file of the data set is damaged: .*truncated record.* Copy or prepare"
+    with pytest.raises(UserError, match=message):
+        dataset = datasets.load(str(copy), "train", cache=cache)
+        with naming_bad_images(dataset):
+            list(dataset.examples())
+    others = datasets.load(str(copy), "validation", cache=cache)
+    assert others.num_examples == packed[1].images["validation"]
+
+
+def test_data_that_are_packed_otherwise_are_told_apart(folder, packed, tmp_path):
+    copy, other = tmp_path / "copy", tmp_path / "other"
+    shutil.copytree(packed[0], copy)
+    packing.pack(str(folder), str(other), holdout_fraction=0.3, shorter_side=20)
+    same, copied, changed = (datasets.load(str(d), "train") for d in (packed[0], copy, other))
+    assert same.content == copied.content != changed.content
 
 
 def test_the_program_says_what_was_packed(folder, tmp_path, capsys):

@@ -83,6 +83,12 @@ def test_splits_share_what_is_remembered(folder, cache, looked_at):
     assert set(opened(folder, looked_at)[1]) == {"bad.png"}
 
 
+def test_a_photograph_that_is_dated_in_the_future_is_remembered(folder, cache, looked_at):
+    os.utime(folder / "a/0.png", (4e9, 4e9))
+    opened(folder, looked_at)
+    assert opened(folder, looked_at)[1] == ["bad.png"]
+
+
 def test_a_file_that_changed_is_looked_at_again(folder, cache, looked_at):
     opened(folder, looked_at)
     times = os.stat(folder / "a/0.png")

@@ -9,8 +9,8 @@ import pytest
 from damage import damaged
 from official_archives import MAKERS, jpeg
 
+from simclr_tf.data.holdout import hashes
 from simclr_tf.data.transfer import opening, voc
-from simclr_tf.data.transfer.listing import hashes
 from simclr_tf.data.transfer.official_files import OfficialFiles
 from simclr_tf.data.transfer.registry import REGISTRY
 from simclr_tf.errors import UserError

@@ -30,6 +30,10 @@ def load_pickle(path):
     return cifar._load_pickles([path])[0]
 
 
+def load_matlab(path):
+    return matlab._load_all([path])[0]
+
+
 def test_malicious_pickles_are_refused(tmp_path, capfd):
     path = tmp_path / "train"
     path.write_bytes(pickle.dumps({"data": Malicious()}, protocol=2))
@@ -78,10 +82,10 @@ def test_files_that_are_too_large_or_no_files_are_not_read(tmp_path):
     with open(path, "wb") as file:
         file.truncate(1 << 33)  # takes no room on the disk
     refused(load_pickle, path, "more than 268,435,456 are not read")
-    refused(matlab._load, path, "more than 67,108,864 are not read")
+    refused(load_matlab, path, "more than 67,108,864 are not read")
     path.unlink()
     os.mkfifo(path)
-    for read in (load_pickle, matlab._load):
+    for read in (load_pickle, load_matlab):
         refused(read, path, "is no regular file")
         refused(read, tmp_path, "is no regular file")
         refused(read, tmp_path / "nowhere", "No such file")
@@ -139,7 +143,7 @@ def test_a_matlab_file_is_read_as_it_is(tmp_path):
     rows[0, 0], rows[0, 1] = ("a.jpg", 7), ("b.jpg", 8)
     names = np.array([["one", "two"]], dtype=object)
     path.write_bytes(mat_file(labels=np.array([[3, 1]], np.uint8), rows=rows, names=names))
-    found = matlab._load(path)
+    found = load_matlab(path)
     assert found.keys() == {"labels", "rows", "names"}
     np.testing.assert_array_equal(found["labels"], [3, 1])
     assert found["rows"] == [{"fname": "a.jpg", "class": 7}, {"fname": "b.jpg", "class": 8}]
@@ -162,7 +166,7 @@ def test_damaged_matlab_files_are_one_line(tmp_path):
             damaged[at : at + 8] = random.bytes(8)
         path.write_bytes(damaged)
         try:
-            matlab._load(path)
+            load_matlab(path)
         except UserError as error:
             assert "\n" not in str(error) and str(path) in str(error)
             refused += 1
@@ -184,7 +188,7 @@ def test_a_reader_that_crashes_or_hangs_is_one_line(tmp_path, monkeypatch):
         "raise SystemExit(3)": "ended with status 3",
     }.items():
         program.write_text(text)
-        refused(matlab._load, path, f"no MATLAB file that can be read: .*{message}")
+        refused(load_matlab, path, f"no MATLAB file that can be read: .*{message}")
 
 
 def variables_of_flowers(**changed):

@@ -98,7 +98,10 @@ class Recorder(keras.callbacks.Callback):
         for path, variable in variable_paths(self.model.network).items():
             if "moving" not in path:
                 self.arrays[f"{self.case}/weight/{STEPS}/{path}"] = variable.numpy()
-        for i, slot in enumerate(getattr(self.model.optimizer, "momentums", [])):
+        shapes = {tuple(variable.shape) for variable in self.model.trained_variables}
+        variables = self.model.optimizer.variables  # a scalar counts the steps, others are slots
+        slots = [variable for variable in variables if tuple(variable.shape) in shapes]
+        for i, slot in enumerate(slots):
             self.arrays[f"{self.case}/slot/{STEPS}/{i}"] = slot.numpy()
 
 

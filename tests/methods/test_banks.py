@@ -248,7 +248,7 @@ def test_knn_in_the_bank_is_that_of_what_was_written():
         bank.update(tf.constant(order), tf.constant(rows[order, i]), 0.0)
     by_number = subsets.labels_by_number(known)
     np.testing.assert_array_equal(by_number, labels)
-    found = evaluate.evaluate_memory(config, strategy, method, by_number, queries)
+    found = evaluate.evaluate_memory(config, strategy, method, method.memory, by_number, queries)
     both = (r.reshape(60, -1) for r in (rows, others))
     expected = knn_accuracy(next(both), labels, next(both), other_labels, num_classes=10, k=5)
     assert found == {"bank_knn_top_1_accuracy": pytest.approx(expected, abs=0.02)}

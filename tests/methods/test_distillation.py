@@ -56,7 +56,10 @@ def test_the_weighted_form(networks):
     student, teacher = networks
     method = Distillation(student, teacher.logits, temperature=2.0, alpha=0.7)
     (views, labels) = batch()
-    total, values = method.batch_loss(method.embed(views), labels)
+    embedded = method.embed(views)
+    total, values = method.batch_loss(embedded, labels)
+    softened = distillation_loss(embedded["logits"], embedded["teacher_logits"], 2.0)
+    assert float(values["distillation_loss"]) == pytest.approx(float(softened), rel=1e-6)
     assert float(total) == pytest.approx(
         0.7 * float(values["distillation_loss"]) + 0.3 * float(values["supervised_loss"]), rel=1e-6
     )
@@ -101,6 +104,6 @@ def test_training_brings_the_student_nearer_to_the_teacher(networks):
     step = tf.function(method.train_step)
     losses = []
     for _ in range(8):
-        method.reset_metrics()
+        method.reset_means()
         losses.append(float(step(batch(labels=None))["distillation_loss"]))
     assert losses[-1] < losses[0]

@@ -224,6 +224,8 @@ def test_options_of_the_step_change_no_loss(name, option, tolerance):
     data, losses = labelled_batch(name), []
     for flags in ({}, option):
         method = every_method.build(name, **flags)
+        assert method.network.activations == flags.get("mixed_precision", "float32")
+        assert method.network.encoder.recompute == flags.get("recompute", False)
         if hasattr(method, "order_of_keys"):  # XLA would draw others
             method.order_of_keys = lambda i, number: tf.range(number)[::-1]
         if hasattr(method, "draw_negatives"):

@@ -107,7 +107,8 @@ def test_recomputing_and_freezing_reach_every_encoder(images):
     made = Network(PLANES, recompute=True)
     assert [stream.recompute for stream in made.encoder.streams] == [True, True]
     made.encoder.start_residuals_at_one()
-    gammas = [block.last_norm.gamma for group in made.encoder.groups for block in group]
+    groups = [group for stream in made.encoder.streams for group in stream.groups]
+    gammas = [block.last_norm.gamma for group in groups for block in group]
     assert len(gammas) == 2 and all(np.all(gamma == 1) for gamma in gammas)
     made.encoder.freeze(4)
     assert not made.encoder.trainable_variables

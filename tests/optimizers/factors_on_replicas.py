@@ -1,9 +1,12 @@
 """Trains with factors on one and on two logical devices; prints the optimizers that agree."""
 
+import pathlib
 import sys
 
 import numpy as np
 import tensorflow as tf
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from simclr_tf import optimizers
 

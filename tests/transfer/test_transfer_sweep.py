@@ -8,12 +8,12 @@ import pathlib
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
 import official_archives
 import pytest
+import toy
 
 from simclr_tf.data import subsets
 from simclr_tf.errors import UserError
@@ -131,7 +131,7 @@ def start(sweep_dir, flags):
     """Start the program."""
     given = [f"--{name}={value}" for name, value in flags.items()]
     return subprocess.Popen(
-        [sys.executable, "finetune.py", "--protocol=transfer", f"--model_dir={sweep_dir}", *given],
+        [*toy.command("finetune.py"), "--protocol=transfer", f"--model_dir={sweep_dir}", *given],
         cwd=ROOT,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
         stdout=subprocess.PIPE,
@@ -229,6 +229,20 @@ def test_a_claim_is_had_by_one(tmp_path):
         assert (mine, theirs, another) == (True, False, True)
     with other.claim("a/b") as theirs:
         assert theirs
+
+
+def test_a_claim_changes_the_folder_so_that_clients_of_nfs_look_at_it_again(tmp_path):
+    with Sweep(tmp_path).claim("a/b"):
+        pass
+    os.utime(tmp_path / "a", (0, 0))
+    with Sweep(tmp_path).claim("a/b"):
+        assert (tmp_path / "a").stat().st_mtime > 0
+
+
+def test_a_sweep_lies_where_files_are_locked(tmp_path):
+    assert Sweep(f"file://{tmp_path}").path == tmp_path
+    with pytest.raises(UserError, match="needs a directory of this machine.* ram://bucket"):
+        Sweep("ram://bucket/sweep")
 
 
 def test_a_finished_fit_is_not_claimed_again(tmp_path, checkpoint):

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from simclr_tf.data.transfer.listing import Listing, hashes, image_files
+from simclr_tf.data.holdout import hashes, lowest_of_each_class
+from simclr_tf.data.transfer.listing import Listing, image_files
 from simclr_tf.data.transfer.official_files import OfficialFiles
 
 TRAINING_IMAGES = 30  # of every class; the others are for testing
@@ -19,10 +20,7 @@ def caltech101(files: OfficialFiles) -> Listing:
     keys = np.array([path.relative_to(folder).as_posix() for path in found])
     names, labels = np.unique([path.parent.name for path in found], return_inverse=True)
     everything = image_files(folder, keys, labels)
-    random = hashes(keys, _SEED)
-    training = np.zeros(len(keys), bool)
-    for label in range(len(names)):
-        members = np.flatnonzero(labels == label)
-        training[members[np.argsort(random[members])[:TRAINING_IMAGES]]] = True
+    counts = np.full(len(names), TRAINING_IMAGES)
+    training = lowest_of_each_class(hashes(keys, _SEED), labels, counts)
     parts = {"train": everything.take(training), "test": everything.take(~training)}
     return Listing(tuple(names.tolist()), parts)

@@ -1,13 +1,13 @@
 """What a reader finds in the official files, and which of it is held out."""
 
 import dataclasses
-import hashlib
 import os
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
+from simclr_tf.data.holdout import hashes, lowest_of_each_class
 from simclr_tf.errors import UserError
 
 
@@ -78,13 +78,6 @@ def image_files(
     return Examples(np.array(keys), np.array(labels, np.int64), np.array(paths))
 
 
-def hashes(keys: Sequence[str], seed: int) -> np.ndarray:
-    """A random number for each key, (n,) uint64, that depends on seed and key alone."""
-    names = [os.fsencode(f"{seed}/{key}") for key in keys]
-    digests = [hashlib.blake2b(name, digest_size=8).digest() for name in names]
-    return np.frombuffer(b"".join(digests), ">u8")
-
-
 def hold_out(examples: Examples, count: int, seed: int) -> np.ndarray:
     """Choose exactly `count` examples, in each class its share of them.
 
@@ -103,9 +96,4 @@ def hold_out(examples: Examples, count: int, seed: int) -> np.ndarray:
     counts = np.floor(shares).astype(int)
     by_remainder = np.argsort(counts - shares, kind="stable")
     counts[by_remainder[: count - counts.sum()]] += 1
-    chosen = np.zeros(len(examples), bool)
-    random = hashes(examples.keys, seed)
-    for label, wanted in enumerate(counts):
-        members = np.flatnonzero(labels == label)
-        chosen[members[np.argsort(random[members])[:wanted]]] = True
-    return chosen
+    return lowest_of_each_class(hashes(examples.keys, seed), labels, counts)

@@ -64,10 +64,6 @@ def flowers(files: OfficialFiles) -> Listing:
     return Listing(tuple(f"flower {c}" for c in range(1, labels.max() + 1)), parts)
 
 
-def _load(path: pathlib.Path) -> dict[str, Any]:
-    return _load_all([path])[0]
-
-
 def _load_all(paths: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
     """The variables of MATLAB files, see `isolated.read`."""
     return isolated.read(

@@ -16,6 +16,7 @@ from absl import logging
 from simclr_tf.data import tfds_source
 from simclr_tf.data.decode import decode_image
 from simclr_tf.data.sources import ImageDataset, IndexedSource, indexed
+from simclr_tf.data.subsets import labels_by_number
 from simclr_tf.data.transfer.listing import Examples, Listing, hold_out
 from simclr_tf.data.transfer.official_files import OfficialFiles
 from simclr_tf.data.transfer.official_text import reason
@@ -130,7 +131,7 @@ def _load_prepared(
         _refuse_sizes(name, {parts: expected}, {parts: found.num_examples}, found.num_classes)
     source = found.source
     if parts != split:
-        labels = source.labels_by_record()
+        labels = labels_by_number(found)
         numbers = np.arange(len(labels))
         held = _held_out(entry, Examples(numbers.astype(str), labels, numbers), seed)
         source = source.keep(held if split == "validation" else ~held)
