@@ -4,6 +4,7 @@ from simclr_tf.losses.clustering import sinkhorn, swapped_prediction
 from simclr_tf.losses.distillation import distillation_loss
 from simclr_tf.losses.divergence import divergence
 from simclr_tf.losses.info_nce import info_nce
+from simclr_tf.losses.multi_label import multi_label_loss
 from simclr_tf.losses.nce import instance_softmax, nce
 from simclr_tf.losses.nt_xent import (
     chance_level,
@@ -27,6 +28,7 @@ __all__ = [
     "instance_softmax",
     "margin_triplet",
     "mean_over_labelled",
+    "multi_label_loss",
     "nce",
     "nt_logistic",
     "nt_xent",

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from simclr_tf.losses.nce import instance_softmax
 from simclr_tf.losses.rows import require_pairs
 
 
@@ -32,6 +33,4 @@ def info_nce(
     own = tf.reduce_sum(queries * keys, axis=1, keepdims=True)
     others = tf.matmul(queries, queue, transpose_b=True)
     logits = tf.concat([own, others], axis=1) / temperature
-    first = tf.zeros_like(logits[:, 0], tf.int32)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(first, logits)
-    return tf.reduce_mean(losses), logits
+    return instance_softmax(logits), logits

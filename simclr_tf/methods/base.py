@@ -172,16 +172,17 @@ class Method(keras.Model):
         return {}
 
     def embed(self, views: tuple[tf.Tensor, ...]) -> Embeddings:
-        """What the objective needs of n images.
+        """What the objective needs of n images: here h and z of all views.
 
         Args:
           views: each (n, height, width, 3), float32 in [0, 1].
 
         Returns:
           Float32 tensors whose first axis is the image. "features", (n, views, d), feeds the
-          probe.
+          probe; "projections" are (n, views, d') too.
         """
-        raise NotImplementedError
+        features, projections = self.project(views)
+        return {"features": features, "projections": projections}
 
     def objective(self, embeddings: Embeddings) -> tuple[tf.Tensor, Values]:
         """The loss of the global batch, which this replica computes for its own share of it.

@@ -51,7 +51,3 @@ class ExpanderMethod(Method):
             jitter=(0.4, 0.4, 0.2, 0.1),
         )
         return blurred_and_solarized(shown)
-
-    def embed(self, views):
-        features, projections = self.project(views)
-        return {"features": features, "projections": projections}

@@ -20,7 +20,7 @@ def accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 
 def spread(embeddings: tf.Tensor) -> tf.Tensor:
-    """How far rows of length 1 differ: 1 where they are independent, 0 where all are the same.
+    """How far directions of rows differ: 1 where they are independent, 0 where all are the same.
 
     That is the deviation of a coordinate over the batch, times the root of their number
     (SimSiam, arXiv 2011.10566, section 4.1).

@@ -16,6 +16,7 @@ from simclr_tf.losses import (
     nt_xent,
     nt_xent_with_metrics,
 )
+from simclr_tf.losses.nt_xent import IMPLEMENTATIONS
 from simclr_tf.losses.triplets import MINING, NEGATIVES
 from simclr_tf.methods.base import Method
 from simclr_tf.methods.studied_views import StudiedViewFlags, require_transforms, studied_recipe
@@ -58,7 +59,7 @@ class LossFlags:
         "How the contrastive loss is computed: dense holds all similarities of the batch, tiled a "
         "part of them at a time (same values, memory linear in the batch); auto is tiled where a "
         "device has many: from a batch of 1024 on one device, 2048 on 4, 8192 on 64.",
-        choices=("auto", "dense", "tiled"),
+        choices=IMPLEMENTATIONS,
         identity=False,
     )
 
@@ -74,7 +75,7 @@ class SimCLR(Method):
     Flags = Flags
     metrics_of = {
         "contrast_loss": "the contrastive loss",
-        "contrast_acc": "share of views whose nearest other view is of the same image",
+        "contrast_acc": "share of images whose nearest second view in the batch is their own",
         "contrast_entropy": "entropy of the similarities, in nats",
     }
 
@@ -118,10 +119,6 @@ class SimCLR(Method):
     @classmethod
     def projector(cls, flags):
         return simclr_projector(flags.proj_head_mode, flags.num_proj_layers, flags.proj_out_dim)
-
-    def embed(self, views):
-        features, projections = self.project(views)
-        return {"features": features, "projections": projections}
 
     def objective(self, embeddings):
         values = self.contrast(*tf.unstack(embeddings["projections"], axis=1))

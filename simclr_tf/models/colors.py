@@ -51,7 +51,7 @@ def check_planes(color_space: str, groups: Any) -> None:
         not lists
         or not groups
         or not all(groups)
-        or not {n for g in groups for n in g} <= {0, 1, 2}
+        or not all(type(n) is int and 0 <= n <= 2 for g in groups for n in g)
     ):
         raise UserError(
             "Each group of planes has some of 0, 1 and 2, the planes of the colour space. "

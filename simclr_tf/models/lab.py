@@ -80,11 +80,6 @@ class LabEncoder(keras.Model):
         return self.endpoints(images, training=training)["final_avg_pool"]
 
     @property
-    def groups(self) -> list[list[keras.layers.Layer]]:
-        """The blocks of each group, of all ResNets."""
-        return [sum(map(list, blocks), []) for blocks in zip(*(s.groups for s in self.streams))]
-
-    @property
     def recompute(self) -> bool:
         """See `ResNet.recompute`."""
         return self.streams[0].recompute

@@ -117,8 +117,8 @@ class LARS(SGD):
         lr = tf.cast(self.learning_rate, dtype)
         w, g, v = (tf.cast(x, dtype) for x in (variable, gradient, slot))
 
-        if self.weight_decay and self.decays(variable):
-            g += self.weight_decay * w
+        if self.decays(variable):
+            g = self.with_decay(w, g)
         if self.classic_momentum:
             trust = self._trust(variable, w, g)
             s = (trust if self.rate_outside else lr * trust) * g
