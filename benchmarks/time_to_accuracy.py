@@ -178,23 +178,33 @@ def images_of(folder: pathlib.Path, number: int) -> tuple:
 
 
 def curve(setting: Setting, name: str, splits: Sequence[tuple]) -> list[dict]:
-    """The kNN accuracy of each checkpoint, with its step and seconds since the command."""
+    """The kNN accuracy of each checkpoint, with its step and seconds since the command.
+
+    OUT/NAME/knn-STEP.json keeps it, so that no checkpoint is measured twice.
+    """
+    began = json.loads((setting.out / f"{name}.json").read_text())["began"]
+    found = []
+    for index in (setting.out / name).glob("ckpt-*.index"):
+        step = int(index.stem.rpartition("-")[2])
+        record = index.with_name(f"knn-{step}.json")
+        if not record.exists():
+            record.write_text(json.dumps(knn_of(index.with_suffix(""), setting.size, splits)))
+        seconds = round(os.stat(index).st_mtime - began, 1)
+        found.append({"step": step, "seconds": seconds, "knn": json.loads(record.read_text())})
+    return sorted(found, key=lambda point: point["step"])
+
+
+def knn_of(checkpoint: pathlib.Path, size: int, splits: Sequence[tuple]) -> float:
+    """The kNN accuracy of a checkpoint."""
     import simclr_tf
     from simclr_tf import library
     from simclr_tf.evaluation.knn import knn_accuracy
 
-    began = json.loads((setting.out / f"{name}.json").read_text())["began"]
-    found = []
-    for index in (setting.out / name).glob("ckpt-*.index"):
-        network = simclr_tf.load(index.with_suffix(""))
-        (bank, labels), (queries, answers) = (
-            library.features_of(network, images, setting.size) for images in splits
-        )
-        accuracy = knn_accuracy(bank, labels, queries, answers, num_classes=CLASSES)
-        seconds = os.stat(index).st_mtime - began
-        step = int(index.stem.rpartition("-")[2])
-        found.append({"step": step, "seconds": round(seconds, 1), "knn": accuracy})
-    return sorted(found, key=lambda point: point["step"])
+    network = simclr_tf.load(checkpoint)
+    (bank, labels), (queries, answers) = (
+        library.features_of(network, images, size) for images in splits
+    )
+    return knn_accuracy(bank, labels, queries, answers, num_classes=CLASSES)
 
 
 def seconds_to(points: Sequence[dict], accuracy: float) -> float | None:

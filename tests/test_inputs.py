@@ -398,6 +398,9 @@ class TestSplitSeed:
         assert seed_of((here, 3), (here, 3)) == 3
         with pytest.raises(UserError, match="of --checkpoint and --teacher divide the same"):
             seed_of((here, 3), (here, 7))
+        digits = [stored_with(TrainingData("digits", None, 0.1, seed, True)) for seed in (3, 7)]
+        config = configuration.from_dict({"dataset": "digits"})
+        inherited.with_values_of_checkpoints(config, digits, frozenset())  # no seed divides them
 
     def test_what_is_known_of_a_run_reaches_every_format(self, run, folder, tmp_path):
         stored = checkpoints.read(str(run))
@@ -518,7 +521,10 @@ def test_the_warm_up_of_a_run_that_goes_on_is_a_share_of_its_own_epochs(run):
 
 
 def test_a_run_of_a_method_that_is_not_known_is_refused_when_it_goes_on(run):
-    stored = json.loads((run / "run.json").read_text()) | {"method": "foo"}
+    stored = json.loads((run / "run.json").read_text())
+    of_another = configuration.from_dict({"method": "cmc"})  # whose --negatives are of another type
+    inherited.with_values_of_run(of_another, stored, frozenset({"method"}))
+    stored["method"] = "foo"
     with pytest.raises(UserError, match="another version: it has 'foo' for --method"):
         inherited.with_values_of_run(configuration.from_dict({}), stored, frozenset())
 

@@ -205,7 +205,7 @@ def network_of(
     Raises:
       UserError: it is not complete.
     """
-    if stored.note and ft_proj_selector is None:  # which is what the note asks for
+    if stored.note and (ft_proj_selector is None or "--ft_proj_selector" not in stored.note):
         print(f"note: {stored.note}", file=sys.stderr)
     arrays, architecture = stored.arrays, stored.architecture
     if rescale_v1_weights:

@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager
 
 import tensorflow as tf
 
-from simclr_tf.data.checking import check_files, undecodable
+from simclr_tf.data.checking import check_files, told, undecodable
 from simclr_tf.data.sources import ImageDataset
 from simclr_tf.devices.hosts import LOST
-from simclr_tf.errors import UserError, first_line, printable
+from simclr_tf.errors import UserError, printable
 
 _NAMED = 4  # of the files besides the first, in the message
 # What is raised for other reasons than the contents of a file: too little memory, a lost host.
@@ -40,7 +40,7 @@ def naming_bad_files(paths: Callable[[], Sequence[str]]) -> Iterator[None]:
         if not reasons:
             if isinstance(error, tf.errors.DataLossError):
                 raise UserError(
-                    f"A file of the data set is damaged: {first_line(error)}. Copy or "
+                    f"A file of the data set is damaged: {told(error.message)}. Copy or "
                     "prepare the data set again; the same command goes on."
                 ) from error
             raise

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import tensorflow as tf
 from tqdm import tqdm
@@ -40,17 +40,23 @@ def check_files(paths: Sequence[str]) -> Findings:
       paths: of the files, as `os.listdir` gives names.
     """
     reasons = states_of(paths).reasons
-    numbers = [i for i in range(len(paths)) if i not in reasons]
+    left = [i for i in range(len(paths)) if i not in reasons]
+    turned, largest = frozenset(), {}
+    for _ in range(2):
+        good, of_these, deep = _look_at(_contents(paths, left), len(left))
+        turned, largest = turned | of_these, largest | deep
+        left = [i for i in left if i not in good]
+    reasons |= {i: why_undecodable(paths[i]) or "it can be read at times only" for i in left}
+    return Findings(dict(sorted(reasons.items())), turned, largest)
+
+
+def _contents(paths: Sequence[str], numbers: Sequence[int]) -> tf.data.Dataset:
+    """The files with these numbers: (number, content)."""
     encoded_paths = tf.constant([os.fsencode(paths[i]) for i in numbers], tf.string)
     files = tf.data.Dataset.from_tensor_slices((tf.constant(numbers, tf.int64), encoded_paths))
-    images = files.map(
+    return files.map(
         lambda i, path: (i, tf.io.read_file(path)), num_parallel_calls=tf.data.AUTOTUNE
     )
-    good, turned, largest = _look_at(images, len(numbers))
-    for i in numbers:
-        if i not in good and (reason := why_undecodable(paths[i])):
-            reasons[i] = reason
-    return Findings(dict(sorted(reasons.items())), turned, largest)
 
 
 def undecodable(images: tf.data.Dataset, count: int) -> list[int]:
@@ -118,11 +124,14 @@ def why_undecodable(path: str) -> str | None:
     except OSError as error:
         return error.strerror
     except tf.errors.OpError as error:
-        return _told(error.message.splitlines())
+        return told(error.message)
     return None
 
 
-def _told(lines: Iterable[str]) -> str:
+def told(message: str) -> str:
     """What TensorFlow has to say in a message, without where in its graph it happened."""
-    lines = [re.sub(r"{{.*?}} *|\[Op:.*|assertion failed: ", "", line).strip() for line in lines]
-    return [line for line in lines if line and not line.startswith("[[")][-1]
+    lines = [
+        re.sub(r"{{.*?}} *|\[Op:.*|assertion failed: ", "", line).strip()
+        for line in message.splitlines()
+    ]
+    return [message, *(line for line in lines if line and not line.startswith("[["))][-1]

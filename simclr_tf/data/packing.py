@@ -83,8 +83,14 @@ def pack(
     if not is_local(target):
         raise UserError(f"{out} is an address. Give a directory of this machine, and copy it then.")
     target = LocalPath(os.path.abspath(target))
-    settings = repr((folder, shorter_side, holdout_fraction, split_seed, labels))
+    settings = repr((os.path.abspath(folder), shorter_side, holdout_fraction, split_seed, labels))
     if found := _made_before(target, settings):
+        logging.warning(
+            "An earlier command packed %s and was killed before it said so. What was changed in %s "
+            "since then is not in it.",
+            target,
+            printable(folder),
+        )
         return _without_traces(target, found)
     require_new(target, "", _ELSEWHERE)
     require_writable(target / "dataset_info.json", str(target))

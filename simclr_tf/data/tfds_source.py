@@ -186,7 +186,9 @@ def load(
 def _require_there(name: str, files: Sequence[str]) -> None:
     """Refuse a data set that was not copied as a whole, before anything is read of it."""
     folders = {os.path.dirname(file) for file in files}
-    there = {os.path.join(folder, f) for folder in folders for f in tf.io.gfile.listdir(folder)}
+    there = {
+        os.path.join(folder, f) for folder in folders for f in tf.io.gfile.listdir(folder or ".")
+    }
     if missing := [file for file in files if file not in there]:
         raise UserError(
             f"{len(missing)} of the {len(files)} files of data set {name} are missing, the first "

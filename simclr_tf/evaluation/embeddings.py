@@ -72,6 +72,8 @@ def write_embeddings(
     earlier = read_about(output)
     if not earlier or "images" in earlier:  # which outputs of earlier versions do not know
         about["images"] = subsets.fingerprint(dataset)
+    if not earlier or "content" in earlier:
+        about["content"] = dataset.content
     if earlier:
         _require_same(output, earlier, about)
     path = as_path(output)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simclr_tf import flag as flags
+from simclr_tf.checkpoints.description import TrainingData
 from simclr_tf.checkpoints.run_directory import LENGTHS
 from simclr_tf.checkpoints.stored_network import StoredNetwork
 from simclr_tf.data.folder_splits import NONE
@@ -43,7 +44,8 @@ def with_values_of_run(
     Raises:
       UserError: the run is of a method, or has values, that this version does not have.
     """
-    flags.check_types(stored, type(config), "run.json")
+    of_run = configuration.config_class(stored["method"], type(config))
+    flags.check_types(stored, of_run, "run.json")
     names = [name for name in INHERITED if name not in given]
     same_steps = stored["train_steps"] and config.train.train_steps == stored["train_steps"]
     if same_steps or not given.intersection(LENGTHS):
@@ -80,7 +82,7 @@ def with_values_of_checkpoints(
     for stored in sorted(with_data, key=lambda stored: not of_same_data(values, stored.data)):
         if problem := contradiction(values, given, stored.data):
             raise UserError(problem)
-        if contradiction(values, decided, stored.data):
+        if _is_divided(stored.data) and contradiction(values, decided, stored.data):
             raise UserError(
                 "The runs of --checkpoint and --teacher divide the same images in other ways, so "
                 "that one has seen what the other holds out. Give runs of the same --split_seed "
@@ -95,6 +97,12 @@ def with_values_of_checkpoints(
         values["image_size"] = sources[0].shown_size
         print(f"The images have {values['image_size']} pixels, as those of the checkpoint.")
     return configuration.from_dict(values, type(config))
+
+
+def _is_divided(data: TrainingData) -> bool:
+    """Whether a seed divides such data, and they are not used as a whole."""
+    divided = data.dataset == "image_folder" or data.dataset.startswith("transfer/")
+    return divided and data.labels != NONE
 
 
 def with_method_of_checkpoint(

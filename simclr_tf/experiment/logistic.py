@@ -197,6 +197,7 @@ def _key(config: FinetuneConfig, network: Network, dataset: ImageDataset) -> str
     )
     decisive = [dataset.split, fingerprint(dataset), *dataset.skipped_files]
     decisive += [data[name] for name in names]
+    decisive += [dataset.content] if dataset.content else []
     digest.update(json.dumps(decisive).encode())
     if dataset.labelled is not None:
         digest.update(dataset.labelled.tobytes())

@@ -77,7 +77,7 @@ def weak_and_strong(flags: StrongViewFlags, first: View, weak: View) -> Recipe:
         )
     areas = [
         _numbers(name, getattr(flags, name), float)
-        or [weak.area[end] * size / first.size for size in sizes]
+        or [weak.area[end] * (size / first.size) for size in sizes]
         for end, name in enumerate(("crop_min_areas", "crop_max_areas"))
     ]
     for name, given in zip(("crop_min_areas", "crop_max_areas"), areas, strict=True):

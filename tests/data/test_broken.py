@@ -131,7 +131,9 @@ def test_data_that_are_no_files():
     with pytest.raises(tf.errors.NotFoundError), naming_bad_images(digits):
         raise tf.errors.NotFoundError(None, None, "")
     with pytest.raises(UserError, match="is damaged: truncated. Copy"), naming_bad_images(digits):
-        raise tf.errors.DataLossError(None, None, "truncated")
+        raise tf.errors.DataLossError(
+            None, None, "Graph execution error:\n\ntruncated\n\t [[{{x}}]]"
+        )
     assert unreadable(digits) == []
 
 
