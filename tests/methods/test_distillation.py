@@ -40,7 +40,7 @@ def test_the_least_loss_is_the_teacher_s_entropy():
     assert loss == pytest.approx(-(p * np.log(p)).sum(axis=1).mean(), rel=1e-5)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture  # of each test: between two, conftest.py lets go of gradients that were traced
 def networks():
     keras.utils.set_random_seed(0)
     return Network(SMALL), Network(SMALL)
